@@ -1,0 +1,1 @@
+//! A partition of Resprout: page tree, tables, transactions, recovery.

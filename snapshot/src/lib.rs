@@ -1,0 +1,1 @@
+//! Snapshots of Resprout: a root on disk.

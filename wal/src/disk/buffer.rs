@@ -1,0 +1,73 @@
+//! Memory for transfers, owned by the request that uses it.
+
+use std::any::Any;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// A span of memory lent to one request. Whoever holds the `IoBuf` is the only one who may touch
+/// the span; the owner inside keeps it allocated.
+pub struct IoBuf {
+    start: NonNull<u8>,
+    len: usize,
+    owner: Arc<dyn Any + Send + Sync>,
+}
+
+// SAFETY: an `IoBuf` is the only access to its span (contract of `from_raw`), and its owner is
+// `Send + Sync`; so moving it to another thread moves the exclusive access with it.
+unsafe impl Send for IoBuf {}
+
+impl fmt::Debug for IoBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IoBuf({} bytes)", self.len)
+    }
+}
+
+impl IoBuf {
+    /// Lends `len` bytes at `start`.
+    ///
+    /// # Safety
+    /// * `start..start + len` is initialised memory, readable and writable, kept allocated for as
+    ///   long as `owner` lives.
+    /// * Nobody else reads or writes it while this `IoBuf` lives.
+    #[must_use]
+    pub unsafe fn from_raw(
+        start: NonNull<u8>,
+        len: usize,
+        owner: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
+        Self { start, len, owner }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: `from_raw` demands initialised memory that only this value may access.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    /// The bytes, to be changed.
+    #[must_use]
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `&mut self` is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Who keeps the memory allocated.
+    #[must_use]
+    pub fn owner(&self) -> &Arc<dyn Any + Send + Sync> {
+        &self.owner
+    }
+}
