@@ -70,4 +70,9 @@ impl IoBuf {
     pub fn owner(&self) -> &Arc<dyn Any + Send + Sync> {
         &self.owner
     }
+
+    /// Start, length and owner: what [`IoBuf::from_raw`] was given.
+    pub(super) fn into_parts(self) -> (NonNull<u8>, usize, Arc<dyn Any + Send + Sync>) {
+        (self.start, self.len, self.owner)
+    }
 }

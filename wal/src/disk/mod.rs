@@ -7,14 +7,18 @@
 //! A buffer belongs to its request until the completion gives it back ([`IoBuf`]), so the kernel
 //! never writes into memory that something else has reused, also when the caller went away.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use aligned::{AlignedBuf, BufPool, HUGE_PAGE};
 pub use buffer::IoBuf;
 
+mod aligned;
 mod buffer;
+pub mod sim;
 
 /// An open file, shared by whoever writes or reads it.
 pub type FileRef = Arc<dyn File>;
@@ -54,7 +58,7 @@ pub struct Entry {
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Opens a file.
     fn open(&self, path: &Path, open: Open, cache: Cache) -> io::Result<FileRef>;
-    /// Makes a directory and its parents; fine if it is there.
+    /// Makes a directory and its parents, durably; fine if it is there.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// What a directory holds, sorted by path.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
@@ -62,6 +66,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file. Durable after [`Disk::sync_dir`].
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory, durably.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the exclusive lock of a file for as long as the guard lives, creating the file if
@@ -73,8 +79,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn backend(&self) -> &'static str;
 }
 
-/// An open file.
-pub trait File: Send + Sync + fmt::Debug {
+/// An open file. `Any`, so that a queue recognises the files of its own disk.
+pub trait File: Any + Send + Sync + fmt::Debug {
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
     /// Whether it is empty.
