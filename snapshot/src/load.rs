@@ -1,0 +1,257 @@
+//! Loading pages at the speed of the device.
+//!
+//! [`Loader`] only plans: it cuts the pages into large sequential reads that begin and end with a
+//! leaf, so that each read can be checked alone and land straight in page memory. Whoever uses it
+//! owns queue, memory and threads. [`load_all`] is the simple use: one thread, one queue, several
+//! reads in flight.
+//!
+//! ```text
+//!   next_read ─► span: memory for it ─► read in flight (x depth) ─► verify ─► done
+//!                                              │ failed or short: again, 3 attempts (row D25)
+//! ```
+
+use std::io;
+
+use resprout_wal::disk::{AlignedBuf, Completion, Disk, HUGE_PAGE, IoBuf, Queue, Request};
+
+use crate::PAGE;
+use crate::error::{Damage, SnapshotError};
+use crate::open::{READ_ATTEMPTS, Snapshot};
+
+/// Bytes of one read in [`load_all`], unless one leaf is longer.
+pub const READ_BYTES: usize = 1 << 20;
+
+/// Reads in flight while a snapshot is verified.
+const VERIFY_DEPTH: usize = 4;
+
+/// One read of whole leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageRead {
+    /// Byte position in the file, a multiple of the sector.
+    pub offset: u64,
+    /// Number of its first page in the snapshot.
+    pub first_page: u32,
+    /// Number of pages.
+    pub pages: u32,
+    /// Number of its first leaf.
+    pub first_leaf: usize,
+    /// Number of leaves.
+    pub leaves: usize,
+}
+
+impl PageRead {
+    /// Length in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.pages as usize * PAGE
+    }
+}
+
+/// Plans the reads of a snapshot from its first page to its last.
+#[derive(Debug)]
+pub struct Loader {
+    snapshot: Snapshot,
+    pages_per_read: u32,
+    next_leaf: usize,
+    next_page: u32,
+}
+
+impl Loader {
+    /// A plan of reads of at most `read_size` bytes, except where one leaf is longer.
+    ///
+    /// # Panics
+    /// If `read_size` is less than a page.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot, read_size: usize) -> Self {
+        assert!(read_size >= PAGE, "reads are whole pages");
+        let pages_per_read = u32::try_from(read_size / PAGE).unwrap_or(u32::MAX);
+        Self { snapshot: snapshot.clone(), pages_per_read, next_leaf: 0, next_page: 0 }
+    }
+
+    /// The next read; `None` after the last page.
+    pub fn next_read(&mut self) -> Option<PageRead> {
+        let (first_leaf, first_page) = (self.next_leaf, self.next_page);
+        while self.next_leaf < self.snapshot.leaf_count() {
+            let leaf = self.snapshot.leaf(self.next_leaf);
+            assert_eq!(leaf.first_page, self.next_page, "leaves follow each other without a gap");
+            let is_first = self.next_leaf == first_leaf;
+            if !is_first && leaf.first_page - first_page + leaf.run > self.pages_per_read {
+                break;
+            }
+            self.next_leaf += 1;
+            self.next_page += leaf.run;
+        }
+        let pages = self.next_page - first_page;
+        let offset = self.snapshot.offset_of(first_page);
+        let leaves = self.next_leaf - first_leaf;
+        (pages > 0).then_some(PageRead { offset, first_page, pages, first_leaf, leaves })
+    }
+
+    /// Pages of the reads given out so far.
+    #[must_use]
+    pub fn pages_planned(&self) -> u32 {
+        self.next_page
+    }
+
+    /// Pages of the whole snapshot.
+    #[must_use]
+    pub fn pages_total(&self) -> u32 {
+        self.snapshot.pages()
+    }
+
+    /// The snapshot, whose [`Snapshot::verify`] other threads may use on what was read.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
+
+/// Reads and checks all pages of `snapshot` with up to `depth` reads in flight on `queue`.
+/// `span` gives the memory for each read, of exactly [`PageRead::bytes`]; `done` gets it back
+/// filled and checked, in the order in which the device finished.
+///
+/// # Errors
+/// Damage, or a read that failed in several attempts. Everything in flight has been waited for,
+/// and `done` was called for nothing that was not checked.
+///
+/// # Panics
+/// If `queue` is in use or `span` gives memory of another length.
+pub fn load_all(
+    snapshot: &Snapshot,
+    queue: &mut dyn Queue,
+    depth: usize,
+    span: impl FnMut(PageRead) -> io::Result<IoBuf>,
+    done: impl FnMut(PageRead, IoBuf),
+) -> Result<(), SnapshotError> {
+    assert_eq!(queue.in_flight(), 0, "the queue is for this load alone");
+    let depth = depth.clamp(1, queue.depth());
+    let slots = vec![None; depth];
+    let completions = Vec::with_capacity(depth);
+    let mut flight = Flight { snapshot, queue, slots, completions };
+    let result = flight.run(span, done);
+    if result.is_err() {
+        flight.land();
+    }
+    result
+}
+
+/// One read under way.
+#[derive(Clone, Copy)]
+struct UnderWay {
+    read: PageRead,
+    attempt: u32,
+}
+
+/// The reads in flight of one load. The token of a request is the number of its slot.
+struct Flight<'a> {
+    snapshot: &'a Snapshot,
+    queue: &'a mut dyn Queue,
+    slots: Vec<Option<UnderWay>>,
+    completions: Vec<Completion>,
+}
+
+impl Flight<'_> {
+    fn run(
+        &mut self,
+        mut span: impl FnMut(PageRead) -> io::Result<IoBuf>,
+        mut done: impl FnMut(PageRead, IoBuf),
+    ) -> Result<(), SnapshotError> {
+        let mut plan = Loader::new(self.snapshot, READ_BYTES);
+        loop {
+            while let Some(slot) = self.slots.iter().position(Option::is_none) {
+                let Some(read) = plan.next_read() else { break };
+                let buf = span(read).map_err(|e| self.failed("find memory to load", e))?;
+                assert_eq!(buf.len(), read.bytes(), "memory of the length of the read");
+                self.push(slot, UnderWay { read, attempt: 1 }, buf);
+            }
+            if self.slots.iter().all(Option::is_none) {
+                return Ok(());
+            }
+            let waited = self.queue.wait(1, &mut self.completions);
+            waited.map_err(|e| self.failed("read", e))?;
+            while let Some(completion) = self.completions.pop() {
+                self.complete(completion, &mut done)?;
+            }
+        }
+    }
+
+    fn push(&mut self, slot: usize, under_way: UnderWay, buf: IoBuf) {
+        let file = self.snapshot.file().clone();
+        let offset = under_way.read.offset;
+        self.slots[slot] = Some(under_way);
+        self.queue.push(slot as u64, Request::Read { file, offset, buf });
+    }
+
+    fn complete(
+        &mut self,
+        completion: Completion,
+        done: &mut impl FnMut(PageRead, IoBuf),
+    ) -> Result<(), SnapshotError> {
+        let slot = completion.token as usize;
+        let UnderWay { read, attempt } = self.slots[slot].take().expect("a slot that was filled");
+        let buf = completion.buf.expect("a read gives its buffer back");
+        match completion.result {
+            Ok(taken) if taken == buf.len() => {
+                self.snapshot.verify(read.first_page, buf.as_slice())?;
+                done(read, buf);
+                Ok(())
+            }
+            _ if attempt < READ_ATTEMPTS => {
+                self.push(slot, UnderWay { read, attempt: attempt + 1 }, buf);
+                Ok(())
+            }
+            Ok(taken) => {
+                let found = read.offset + taken as u64;
+                let damage = Damage::Short { expected: read.offset + read.bytes() as u64, found };
+                Err(SnapshotError::damaged(self.snapshot.path(), found, damage))
+            }
+            Err(source) => {
+                let (path, offset) = (self.snapshot.path().to_owned(), read.offset);
+                Err(SnapshotError::Read { path, offset, attempts: attempt, source })
+            }
+        }
+    }
+
+    /// Waits for everything in flight, so that no memory of the caller is written to afterwards.
+    fn land(&mut self) {
+        while self.queue.in_flight() > 0 {
+            if self.queue.wait(1, &mut self.completions).is_err() {
+                // An unusable queue waits for its requests when it is dropped.
+                return;
+            }
+        }
+    }
+
+    fn failed(&self, doing: &'static str, source: io::Error) -> SnapshotError {
+        SnapshotError::io(doing, self.snapshot.path(), source)
+    }
+}
+
+/// Reads and checks all pages of `snapshot` into memory that is thrown away. `step` hears of each
+/// read after it was checked, and may take its time.
+///
+/// # Errors
+/// As [`load_all`].
+pub fn verify_all(
+    disk: &dyn Disk,
+    snapshot: &Snapshot,
+    mut step: impl FnMut(PageRead),
+) -> Result<(), SnapshotError> {
+    let failed = |e| SnapshotError::io("read", snapshot.path(), e);
+    let mut queue = disk.queue(VERIFY_DEPTH as u32).map_err(failed)?;
+    let spare = std::cell::RefCell::new(Vec::with_capacity(VERIFY_DEPTH));
+    let span = |read: PageRead| {
+        let fits = |buf: &AlignedBuf| buf.len() >= read.bytes();
+        let reused = spare.borrow_mut().pop().filter(fits);
+        let buf = match reused {
+            Some(buf) => buf,
+            None => AlignedBuf::new(read.bytes().max(HUGE_PAGE))?,
+        };
+        Ok(buf.into_io_prefix(read.bytes()))
+    };
+    let done = |read, buf| {
+        spare.borrow_mut().extend(AlignedBuf::from_io(buf));
+        step(read);
+    };
+    load_all(snapshot, queue.as_mut(), VERIFY_DEPTH, span, done)
+}
