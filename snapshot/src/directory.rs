@@ -457,3 +457,6 @@ fn whole_block(rest: &[u8], part: Part) -> Result<&[u8], Damage> {
     }
     Ok(block)
 }
+
+#[cfg(test)]
+mod tests;

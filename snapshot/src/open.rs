@@ -309,7 +309,8 @@ fn read_schema(file: &FileRef, header: &HeaderSector) -> Result<AlignedVec<16>, 
         let damage = Damage::Checksum { part: Part::Schema, expected, found };
         return Err(SnapshotError::damaged(file.path(), offset, damage));
     }
-    let mut schema = AlignedVec::with_capacity(header.schema_len as usize);
+    // Without capacity there would be no memory that could be aligned.
+    let mut schema = AlignedVec::with_capacity((header.schema_len as usize).max(1));
     schema.extend_from_slice(&bytes[..header.schema_len as usize]);
     Ok(schema)
 }
