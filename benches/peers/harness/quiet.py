@@ -1,0 +1,75 @@
+"""Who else uses the processors: a run beside a compiler measures the compiler.
+
+A busy machine lengthens a flush from 0.2 ms to a scheduler tick (4 ms), and a probe before and one
+after need not notice. So the processor time of everything that is not ours is counted over each run:
+
+    others = change of (own + reaped children's time) of all processes that are neither the kernel's,
+             nor process 1, nor this one, nor its descendants
+"""
+
+import os
+import time
+
+DISTURBED_CPUS = 0.25
+LOOK_SECONDS = 0.5
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def read_processes():
+    """pid -> (parent, ticks including reaped children) of every process that can be read."""
+    found = {}
+    for word in os.listdir("/proc"):
+        if not word.isdigit():
+            continue
+        try:
+            with open(f"/proc/{word}/stat", encoding="utf-8", errors="replace") as stat:
+                # The name may hold anything, so what counts starts after its last parenthesis.
+                fields = stat.read().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        found[int(word)] = (int(fields[1]), sum(map(int, fields[11:15])))
+    return found
+
+
+def foreign(processes, root):
+    """Ticks of the processes that are not `root`, its descendants, process 1 or the kernel's."""
+    left = {}
+    for pid, (_, ticks) in processes.items():
+        line, at = [], pid
+        while at in processes and at not in line:
+            line.append(at)
+            at = processes[at][0]
+        if root not in line and 2 not in line and pid != 1:
+            left[pid] = ticks
+    return left
+
+
+def used(before, after):
+    """Ticks spent between two looks. What ended was added to its parent, so it is taken off."""
+    ended = sum(ticks for pid, ticks in before.items() if pid not in after)
+    return max(0, sum(after.values()) - sum(before.get(pid, 0) for pid in after) - ended)
+
+
+class Others:
+    """Processors used by others from its making until cpus() is called."""
+
+    def __init__(self):
+        self.root = os.getpid()
+        self.began = time.monotonic()
+        self.before = foreign(read_processes(), self.root)
+
+    def cpus(self):
+        """1.0 means that one processor was busy for others all the time."""
+        seconds = time.monotonic() - self.began
+        ticks = used(self.before, foreign(read_processes(), self.root))
+        return round(ticks / TICKS_PER_SECOND / max(seconds, 1e-3), 2)
+
+
+def wait_for_quiet(patience_seconds):
+    """Returns as soon as others leave the processors alone, at the latest when patience ends."""
+    deadline = time.monotonic() + patience_seconds
+    while time.monotonic() < deadline:
+        others = Others()
+        time.sleep(LOOK_SECONDS)
+        if others.cpus() < DISTURBED_CPUS:
+            return
