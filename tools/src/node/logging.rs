@@ -1,0 +1,171 @@
+//! The node's log on stderr: plain lines on a terminal, JSON lines elsewhere.
+//!
+//! JSON keys are `ts level event msg` and those of the event; `ts` is RFC 3339 in UTC.
+
+use std::fmt;
+use std::io;
+
+use clap::ValueEnum;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::output;
+
+/// Shape of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// One sentence per line.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Format {
+    fn is_json(self) -> bool {
+        match self {
+            Self::Auto => !output::is_watched(),
+            Self::Text => false,
+            Self::Json => true,
+        }
+    }
+}
+
+/// Starts logging, once per process.
+///
+/// # Errors
+/// If `level` is not a filter such as `info` or `warn,resprout_wal=debug`.
+pub fn start(format: Format, level: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = builder.event_format(Shape { is_json: format.is_json() }).try_init();
+    started.map_err(|error| error.to_string())
+}
+
+struct Shape {
+    is_json: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Shape
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let level = event.metadata().level();
+        if self.is_json {
+            let mut ts = String::new();
+            SystemTime.format_time(&mut Writer::new(&mut ts))?;
+            return writeln!(out, "{}", fields.json(ts, level.as_str()));
+        }
+        writeln!(out, "{level:>5} {}", fields.text())
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Map<String, Value>,
+}
+
+impl Fields {
+    fn json(self, ts: String, level: &str) -> Value {
+        let mut all = Map::new();
+        all.insert("ts".into(), ts.into());
+        all.insert("level".into(), level.to_lowercase().into());
+        all.extend(self.others);
+        all.insert("msg".into(), self.message.into());
+        Value::Object(all)
+    }
+
+    /// The sentence, then what it does not already say.
+    fn text(self) -> String {
+        let mut text = self.message;
+        for (name, value) in self.others {
+            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            if name != "event" && !text.contains(&shown) {
+                text.push_str(&format!(" {name}={shown}"));
+            }
+        }
+        text
+    }
+
+    fn note(&mut self, field: &Field, value: Value) {
+        self.others.insert(field.name().to_owned(), value);
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        } else {
+            self.note(field, format!("{value:?}").into());
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else {
+            self.note(field, value.into());
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.note(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.note(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.note(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.note(field, value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise: JSON lines carry time, level, event and message under their documented keys.
+    #[test]
+    fn json_keys_are_those_of_the_contract() {
+        let mut fields = Fields { message: "recovery node done".into(), ..Fields::default() };
+        fields.others.insert("event".into(), "recovery.done".into());
+        let json = fields.json("2026-01-01T00:00:00Z".into(), "INFO");
+        assert_eq!(json["ts"], "2026-01-01T00:00:00Z");
+        assert_eq!(json["level"], "info");
+        assert_eq!(json["event"], "recovery.done");
+        assert_eq!(json["msg"], "recovery node done");
+    }
+
+    /// Promise: a text line does not repeat what its sentence says already.
+    #[test]
+    fn text_does_not_repeat_itself() {
+        let mut fields = Fields { message: "partition demo:3 ONLINE".into(), ..Fields::default() };
+        fields.others.insert("partition".into(), "demo:3".into());
+        fields.others.insert("errno".into(), 28.into());
+        assert_eq!(fields.text(), "partition demo:3 ONLINE errno=28");
+    }
+}

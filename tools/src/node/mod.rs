@@ -1,0 +1,21 @@
+//! What `resproutd node` is made of.
+//!
+//! ```text
+//!   config ──► run ──► engine (recovers in the background)
+//!                │          │ status, polled
+//!                │          ▼
+//!                ├──► narrator   log lines: progress, states, stalls
+//!                ├──► systemd    READY=1, STATUS=, EXTEND_TIMEOUT_USEC=
+//!                └──► http       /livez /startupz /readyz /metrics /api/status
+//! ```
+//!
+//! All three show one [`view::NodeView`], so they never disagree.
+
+pub mod config;
+pub mod http;
+pub mod logging;
+pub mod metrics;
+pub mod narrator;
+pub mod run;
+pub mod systemd;
+pub mod view;
