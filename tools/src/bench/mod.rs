@@ -1,0 +1,10 @@
+//! What the benches share: rows that follow from a seed, the device as the physical bound, the
+//! page cache, and the arithmetic of runs.
+//!
+//! A bench that does not verify its data does not count, so each checks every row it made.
+
+pub mod cache;
+pub mod dataset;
+pub mod device;
+pub mod folder;
+pub mod statistics;
