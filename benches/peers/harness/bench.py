@@ -51,6 +51,7 @@ def opening(name, options):
 def closing(found, options):
     """The device once more, at the end."""
     found["device"]["durable_write_p50_us_after"] = options.probe.p50_us(1.0)
+    options.probe.close()
     found["host"]["load_average_after"] = device.load_average()
     return found
 

@@ -190,6 +190,10 @@ class WriteProbe:
             os.close(fd)
             remove(self.append_path)
 
+    def close(self):
+        """Removes the probe's file."""
+        remove(self.path)
+
 
 def median_us(seconds, operation):
     """Median duration of an operation that is repeated for `seconds`, at least once."""

@@ -55,7 +55,7 @@ def kill(child):
         pass
     child.wait()
     wait_for_group(child.pid)
-    for pipe in (child.stdin, child.stdout):
+    for pipe in (child.stdin, child.stdout, child.stderr):
         if pipe:
             # What was buffered for a dead reader is lost with it, which is what a kill means.
             try:

@@ -33,7 +33,11 @@ class Connection:
     def __init__(self, path, seconds=600):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(seconds)
-        self.socket.connect(path)
+        try:
+            self.socket.connect(path)
+        except OSError:
+            self.socket.close()
+            raise
         self.replies = self.socket.makefile("rb")
 
     def call(self, *words):
