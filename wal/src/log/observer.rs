@@ -1,0 +1,24 @@
+//! Who is told how far a log has come.
+
+use crate::{LogError, Lsn};
+
+/// Told of a log's progress: each call in order of LSN, with no lock of the log held, on whichever
+/// thread drove the device. Must not wait for this or another log of the device.
+pub trait Observer: Send + Sync {
+    /// Group `generation` takes no more entries and will end at `end`.
+    fn sealed(&self, generation: u64, end: Lsn);
+    /// Group `generation` and all before it are on the medium.
+    fn durable(&self, generation: u64, end: Lsn);
+    /// The log ended; nothing follows.
+    fn failed(&self, error: &LogError);
+}
+
+/// Looks at nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    fn sealed(&self, _generation: u64, _end: Lsn) {}
+    fn durable(&self, _generation: u64, _end: Lsn) {}
+    fn failed(&self, _error: &LogError) {}
+}

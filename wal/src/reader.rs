@@ -1,0 +1,171 @@
+//! Reading a log while it is written: for shipping it, for inspection, before a cut.
+//!
+//! Frames are read from the file and checked again, so that damage stays where it is (catalogue
+//! row D26). A slot that is released meanwhile is noticed by its nonce and by the slot table.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::disk::AlignedBuf;
+use crate::error::Witness;
+use crate::frame::{Entries, Flaw, Header};
+use crate::lock::lock;
+use crate::log::{Hold, Shared};
+use crate::recovery::read_patiently;
+use crate::{CutError, Damage, Lsn, ReadError, SECTOR};
+
+/// Bytes read at once; a longer frame is read a second time, whole.
+const READ_BYTES: usize = 64 << 10;
+
+/// One frame, verbatim.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// What its header says.
+    pub header: Header,
+    /// Header, payload and padding, as on disk. The header's checksum is bound to the slot: a
+    /// receiver checks payload and chain and encodes the header anew.
+    pub bytes: Bytes,
+}
+
+impl Frame {
+    /// The payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        let start = crate::frame::HEADER_BYTES;
+        &self.bytes[start..start + self.header.payload_len as usize]
+    }
+
+    /// Its entries, if it holds a whole group.
+    #[must_use]
+    pub fn entries(&self) -> Option<Entries<'_>> {
+        let whole = !self.header.continues() && !self.header.continued();
+        whole.then(|| Entries::new(self.payload()))
+    }
+}
+
+/// Frames of a log from a position on. Holds the log from there, so that nothing is released
+/// under it.
+#[derive(Debug)]
+pub struct Reader {
+    log: Arc<Shared>,
+    lsn: Lsn,
+    hold: Hold,
+}
+
+impl Reader {
+    pub(crate) fn new(log: Arc<Shared>, lsn: Lsn) -> Result<Self, ReadError> {
+        let hold = crate::Log { shared: log.clone() }.hold(lsn)?;
+        Ok(Self { log, lsn, hold })
+    }
+
+    /// The position of the next frame.
+    #[must_use]
+    pub fn position(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// The next frame; `None` at the end of what is written now.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    #[expect(clippy::should_implement_trait, reason = "more may come after `None`")]
+    pub fn next(&mut self) -> Result<Option<Frame>, ReadError> {
+        let written = lock(&self.log.progress).positions.written;
+        if self.lsn >= written {
+            return Ok(None);
+        }
+        let frame = read_frame(&self.log, self.lsn, written)?;
+        assert!(frame.header.end() > self.lsn, "a frame has a length");
+        self.lsn = frame.header.end();
+        self.hold.advance(self.lsn);
+        Ok(Some(frame))
+    }
+}
+
+fn read_frame(log: &Shared, lsn: Lsn, written: Lsn) -> Result<Frame, ReadError> {
+    let (held, first) = {
+        let table = lock(&log.slots);
+        (table.holding(lsn), table.first())
+    };
+    let Some((slot, end)) = held else { return Err(ReadError::Released { lsn, first }) };
+    if !lsn.0.is_multiple_of(SECTOR as u64) {
+        return Err(ReadError::NotAFrame { lsn, written });
+    }
+    let core = &log.core;
+    let offset = core.geometry.frame_offset(slot.index, slot.base, lsn);
+    let slot_end = end.unwrap_or_else(|| slot.base.advanced(core.geometry.capacity()));
+    let failed = |error: std::io::Error| {
+        let (path, error) = (core.path.clone(), Arc::new(error));
+        ReadError::Damage(Damage::Read { path, offset, error })
+    };
+    let want = READ_BYTES.min(slot_end.since(lsn) as usize);
+    let mut buf = AlignedBuf::new(want).map_err(failed)?;
+    read_patiently(&*core.file, &mut buf, offset).map_err(failed)?;
+    let bad = |flaw: Flaw| {
+        let (path, witness) = (core.path.clone(), Witness::Frame { lsn });
+        ReadError::Damage(Damage::Frame { path, offset, lsn, flaw, durable: written, witness })
+    };
+    let header = match Header::decode(&buf, slot.nonce) {
+        Ok(header) => header,
+        Err(Flaw::Magic { .. } | Flaw::HeaderSum { .. }) => {
+            return Err(ReadError::NotAFrame { lsn, written });
+        }
+        Err(flaw) => return Err(bad(flaw)),
+    };
+    if header.lsn != lsn {
+        return Err(bad(Flaw::Position { found: header.lsn }));
+    }
+    let len = header.padded_bytes() as usize;
+    if len > buf.len() {
+        if header.end() > slot_end {
+            return Err(bad(Flaw::Short { missing: header.end().since(slot_end) }));
+        }
+        buf = AlignedBuf::new(len).map_err(failed)?;
+        read_patiently(&*core.file, &mut buf, offset).map_err(failed)?;
+    }
+    header.check_payload(&buf).map_err(bad)?;
+    Ok(Frame { header, bytes: Bytes::copy_from_slice(&buf[..len]) })
+}
+
+/// Checks that a group ends at `to`, by walking its slot, and gives the chain there.
+pub(crate) fn boundary_before(log: &Shared, to: Lsn) -> Result<u64, CutError> {
+    let written = lock(&log.progress).positions.written;
+    let held = lock(&log.slots).slots.iter().rev().find(|slot| slot.base <= to).copied();
+    let (Some(slot), true) = (held, to <= written) else {
+        return Err(CutError::NotABoundary { to });
+    };
+    let (header, inside) = slot_start(log, slot)?;
+    let (mut at, mut chain, mut inside) = (slot.base, header, inside);
+    while at < to {
+        let frame = read_frame(log, at, written)?;
+        chain = frame.header.next_chain();
+        inside = frame.header.continues();
+        at = frame.header.end();
+    }
+    if at != to || inside { Err(CutError::NotABoundary { to }) } else { Ok(chain) }
+}
+
+/// Chain at a slot's base, and whether a group runs across it.
+fn slot_start(log: &Shared, slot: crate::log::SlotRef) -> Result<(u64, bool), ReadError> {
+    let core = &log.core;
+    let offset = core.geometry.slot_offset(slot.index);
+    let failed = |error: std::io::Error| {
+        let (path, error) = (core.path.clone(), Arc::new(error));
+        ReadError::Damage(Damage::Read { path, offset, error })
+    };
+    let mut sector = AlignedBuf::new(SECTOR).map_err(failed)?;
+    read_patiently(&*core.file, &mut sector, offset).map_err(failed)?;
+    let head = sector.first_chunk().expect("a sector was read");
+    let header = crate::arena::SlotHeader::decode(head)
+        .ok()
+        .filter(|header| header.nonce == slot.nonce)
+        .ok_or_else(|| {
+            let (path, flaw) = (core.path.clone(), crate::arena::HeadFlaw::Content);
+            Damage::Slot { path, offset, slot: slot.index, lsn: slot.base, flaw }
+        })?;
+    let written = lock(&log.progress).positions.written;
+    let inside = slot.base < written
+        && read_frame(log, slot.base, written).is_ok_and(|frame| frame.header.continued());
+    Ok((header.chain, inside))
+}

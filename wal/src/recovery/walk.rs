@@ -1,0 +1,501 @@
+//! Walking the frames of a log, and deciding what its end means.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::batch::{Batch, Group};
+use super::stream::{READS_AHEAD, ReadFailed, Stream};
+use super::{Chain, Found, read_patiently};
+use crate::arena::{HEAD_BYTES, HeadFlaw, MarkKind};
+use crate::device::Core;
+use crate::disk::AlignedBuf;
+use crate::error::Witness;
+use crate::frame::{Entries, Flaw, HEADER_BYTES, Header};
+use crate::{Damage, History, Log, LogError, LogIdentity, Lsn, Observer, Range, SECTOR, Term};
+
+/// What the caller knows to have been durable: from a snapshot, a replica, the metadata.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Everything below was durable in this log.
+    pub durable: Lsn,
+}
+
+/// How a log ended that is not damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// Nothing lies behind the end.
+    Clean,
+    /// A crash left something unfinished behind the end; it is erased before the log goes on.
+    Torn {
+        /// Where the log is cut.
+        at: Lsn,
+        /// How far traces were found behind that.
+        bytes: u64,
+    },
+}
+
+/// Bytes of frames after which a batch is handed out.
+const BATCH_BYTES: u64 = 1 << 20;
+
+/// A log being read and verified from the front.
+pub struct Recovery {
+    core: Arc<Core>,
+    identity: LogIdentity,
+    chain: Chain,
+    /// Which slot of the chain is being read.
+    at: usize,
+    stream: Stream,
+    lsn: Lsn,
+    sum: u64,
+    history: History,
+    from: Lsn,
+    hint: Lsn,
+    sum_at_from: Option<u64>,
+    group: Option<Partial>,
+    ended: Option<Ended>,
+}
+
+/// A group whose last frame was not seen yet.
+struct Partial {
+    start: Lsn,
+    sum: u64,
+    term: Term,
+    committed: Lsn,
+    pieces: Vec<Bytes>,
+}
+
+/// Where and how a log ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) end: Lsn,
+    pub(crate) sum: u64,
+    pub(crate) tail: Tail,
+    pub(crate) clean: bool,
+    /// Traces lie up to here; what is erased.
+    pub(crate) traces: Lsn,
+}
+
+/// A log that was read to its end without damage. Only this can be opened for appending.
+pub struct Recovered {
+    pub(crate) core: Arc<Core>,
+    pub(crate) slots: Chain,
+    pub(crate) ended: Ended,
+    /// Whose it is.
+    pub identity: LogIdentity,
+    /// Where it ends.
+    pub end: Lsn,
+    /// Its newest term.
+    pub term: Term,
+    /// Its terms.
+    pub history: History,
+    /// Chain at its end.
+    pub chain: u64,
+    /// How it ended.
+    pub tail: Tail,
+    /// It was closed in order: its term may go on (rule 14).
+    pub clean: bool,
+}
+
+impl std::fmt::Debug for Recovery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Recovery({} at {})", self.identity, self.lsn)
+    }
+}
+
+impl std::fmt::Debug for Recovered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Recovered({}, {:?})", self.identity, self.ended)
+    }
+}
+
+impl Recovered {
+    /// Erases what is torn, notes that the log runs, and lets it take entries. Safe to be
+    /// interrupted and begun again.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn open(self, observer: Arc<dyn Observer>) -> Result<Log, LogError> {
+        let core = self.core.clone();
+        core.adopt(self, observer)
+    }
+}
+
+impl Recovery {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        identity: LogIdentity,
+        chain: Chain,
+        (from, hint): (Lsn, Evidence),
+    ) -> Result<Self, Damage> {
+        if let Some(damage) = chain.damage.clone() {
+            return Err(damage);
+        }
+        let first = chain.slots[0].header.base;
+        if from < first {
+            let present = vec![Range { start: first, end: None }];
+            let missing = vec![Range { start: from, end: Some(first) }];
+            return Err(Damage::Missing { path: core.path.clone(), identity, present, missing });
+        }
+        let at = chain.slots.partition_point(|slot| slot.header.base <= from) - 1;
+        let queue = core.world.disk.queue(READS_AHEAD).map_err(|error| Damage::Read {
+            path: core.path.clone(),
+            offset: 0,
+            error: Arc::new(error),
+        })?;
+        let stream = Stream::new(core.file.clone(), queue, core.geometry.slot_bytes());
+        let header = &chain.slots[at].header;
+        let mut recovery = Self {
+            identity,
+            at,
+            stream,
+            lsn: header.base,
+            sum: header.chain,
+            history: header.history.clone(),
+            from,
+            hint: hint.durable.max(from),
+            sum_at_from: None,
+            group: None,
+            ended: None,
+            core,
+            chain,
+        };
+        recovery.begin_slot()?;
+        Ok(recovery)
+    }
+
+    /// The first position that is still there.
+    #[must_use]
+    pub fn first_lsn(&self) -> Lsn {
+        self.chain.slots[0].header.base
+    }
+
+    /// How far it was read.
+    #[must_use]
+    pub fn position(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// About how many bytes there are to read in all, and how many were read: for progress.
+    #[must_use]
+    pub fn done_and_total(&self) -> (u64, u64) {
+        let last = self.chain.slots.last().expect("a log has at least one slot");
+        let end = last.header.base.max(last.durable()).max(self.lsn);
+        (self.lsn.since(self.from), end.since(self.from))
+    }
+
+    /// Chain at the position asked for, once it was passed: what a snapshot of that position must
+    /// carry, or it is of another history.
+    #[must_use]
+    pub fn chain_at_from(&self) -> Option<u64> {
+        self.sum_at_from
+    }
+
+    /// The next verified groups at or behind the position asked for; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Damage`] if what is there is not what was durable. What came before was good.
+    #[expect(clippy::should_implement_trait, reason = "an iterator could be read past damage")]
+    pub fn next(&mut self) -> Result<Option<Batch>, Damage> {
+        let mut batch = Batch::default();
+        let start = self.lsn;
+        while self.ended.is_none() {
+            self.note_from()?;
+            if let Some(group) = self.frame()? {
+                if group.lsn >= self.from {
+                    batch.push(group);
+                } else if group.end > self.from {
+                    return Err(self.not_a_boundary());
+                }
+            }
+            if self.lsn.since(start) >= BATCH_BYTES && !batch.is_empty() {
+                return Ok(Some(batch));
+            }
+        }
+        Ok((!batch.is_empty()).then_some(batch))
+    }
+
+    /// Reads to the end, whatever was not asked for included, and hands over what may be opened.
+    ///
+    /// # Errors
+    /// As [`Recovery::next`].
+    pub fn finish(mut self) -> Result<Recovered, Damage> {
+        while self.next()?.is_some() {}
+        self.note_from()?;
+        let ended = self.ended.take().expect("`next` says `None` only at the end");
+        if self.sum_at_from.is_none() {
+            return Err(self.not_a_boundary());
+        }
+        Ok(Recovered {
+            identity: self.identity,
+            end: ended.end,
+            term: self.history.term(),
+            chain: ended.sum,
+            tail: ended.tail,
+            clean: ended.clean,
+            history: self.history,
+            core: self.core,
+            slots: self.chain,
+            ended,
+        })
+    }
+
+    fn not_a_boundary(&self) -> Damage {
+        let (path, lsn) = (self.core.path.clone(), self.from);
+        Damage::NotABoundary { path, identity: self.identity, lsn }
+    }
+
+    fn note_from(&mut self) -> Result<(), Damage> {
+        if self.lsn == self.from && self.sum_at_from.is_none() {
+            if self.group.is_some() {
+                return Err(self.not_a_boundary());
+            }
+            self.sum_at_from = Some(self.sum);
+        }
+        Ok(())
+    }
+
+    fn slot(&self) -> &Found {
+        &self.chain.slots[self.at]
+    }
+
+    fn offset(&self) -> u64 {
+        let slot = self.slot();
+        self.core.geometry.frame_offset(slot.index, slot.header.base, self.lsn)
+    }
+
+    fn begin_slot(&mut self) -> Result<(), Damage> {
+        let (index, kind) = (self.slot().index, self.slot().kind());
+        let start = self.core.geometry.slot_offset(index) + HEAD_BYTES;
+        let end = match kind {
+            MarkKind::Linked(link) => start + link.end.since(self.lsn),
+            _ => self.core.geometry.slot_offset(index + 1),
+        };
+        let end = end.min(self.core.geometry.slot_offset(index + 1));
+        self.stream.begin(start, end).map_err(|failed| self.read_failed(failed))
+    }
+
+    fn read_failed(&self, failed: ReadFailed) -> Damage {
+        let ReadFailed { offset, error } = failed;
+        Damage::Read { path: self.core.path.clone(), offset, error: Arc::new(error) }
+    }
+
+    /// One step: a frame, the next slot, or the end. A group if the frame ended one.
+    fn frame(&mut self) -> Result<Option<Group>, Damage> {
+        match self.slot().kind() {
+            MarkKind::Linked(link) if link.end == self.lsn => {
+                self.next_slot()?;
+                return Ok(None);
+            }
+            MarkKind::Clean if self.ends_clean_here() => {
+                self.end(self.lsn, !self.slot().mark_flawed);
+                return Ok(None);
+            }
+            MarkKind::Cut if self.slot().durable() == self.lsn => {
+                let slot_end = self.slot().header.base.advanced(self.core.geometry.capacity());
+                self.end(slot_end, false);
+                return Ok(None);
+            }
+            _ => {}
+        }
+        match self.check_frame()? {
+            Ok((header, frame)) => self.accept(&header, &frame),
+            Err(flaw) => {
+                self.judge(flaw)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The clean mark speaks of this place, and nobody knows of more.
+    fn ends_clean_here(&self) -> bool {
+        self.slot().durable() == self.lsn && self.group.is_none() && self.hint <= self.lsn
+    }
+
+    /// Reads and checks the frame at the present position.
+    fn check_frame(&mut self) -> Result<Result<(Header, Bytes), Flaw>, Damage> {
+        let nonce = self.slot().header.nonce;
+        let head = match self.stream.peek() {
+            Ok(bytes) => Header::decode(bytes, nonce),
+            Err(failed) => return Err(self.read_failed(failed)),
+        };
+        let header = match head.and_then(|header| self.check_place(&header)) {
+            Ok(header) => header,
+            Err(flaw) => return Ok(Err(flaw)),
+        };
+        let len = header.padded_bytes() as usize;
+        let frame = match self.stream.take(len) {
+            Ok(frame) => frame,
+            Err(failed) => return Err(self.read_failed(failed)),
+        };
+        if frame.len() < len {
+            return Ok(Err(Flaw::Short { missing: (len - frame.len()) as u64 }));
+        }
+        Ok(header.check_payload(&frame).map(|_| (header, frame.clone())))
+    }
+
+    /// Checks that a good header is the one that belongs here.
+    fn check_place(&self, header: &Header) -> Result<Header, Flaw> {
+        if header.lsn != self.lsn {
+            return Err(Flaw::Position { found: header.lsn });
+        }
+        if header.chain != self.sum {
+            return Err(Flaw::Chain { expected: self.sum, found: header.chain });
+        }
+        let before = self.group.as_ref().map_or(self.history.term(), |group| group.term);
+        if header.term < before {
+            return Err(Flaw::Term { before, found: header.term });
+        }
+        let inside = self.group.is_some();
+        if header.continued() != inside || (inside && header.term != before) {
+            return Err(Flaw::Group { flags: header.flags, inside });
+        }
+        Ok(*header)
+    }
+
+    /// Takes a good frame.
+    fn accept(&mut self, header: &Header, frame: &Bytes) -> Result<Option<Group>, Damage> {
+        let payload = frame.slice(HEADER_BYTES..HEADER_BYTES + header.payload_len as usize);
+        let group = self.group.get_or_insert_with(|| Partial {
+            start: header.lsn,
+            sum: self.sum,
+            term: header.term,
+            committed: header.committed,
+            pieces: Vec::new(),
+        });
+        group.pieces.push(payload);
+        let (offset, lsn) = (self.offset(), self.lsn);
+        self.sum = header.next_chain();
+        self.lsn = header.end();
+        if header.continues() {
+            return Ok(None);
+        }
+        let group = self.group.take().expect("set above");
+        if group.term > self.history.term() {
+            self.history.begin(group.term, group.start);
+        }
+        let payload = joined(group.pieces);
+        if let Err(flaw) = Entries::check(&payload) {
+            let (path, witness) = (self.core.path.clone(), Witness::Frame { lsn });
+            return Err(Damage::Frame { path, offset, lsn, flaw, durable: self.lsn, witness });
+        }
+        Ok(Some(Group {
+            lsn: group.start,
+            end: self.lsn,
+            term: group.term,
+            committed: group.committed,
+            payload,
+        }))
+    }
+
+    fn next_slot(&mut self) -> Result<(), Damage> {
+        self.at += 1;
+        let (lsn, sum) = (self.lsn, self.sum);
+        let Found { index, header, .. } = self.slot();
+        assert!(header.base == lsn, "the survey links slots whose positions meet");
+        let term = self.group.as_ref().map_or(self.history.term(), |group| group.term);
+        if header.chain != sum || header.history.term() > term {
+            let (slot, flaw) = (*index, HeadFlaw::Content);
+            let offset = self.core.geometry.slot_offset(slot);
+            return Err(Damage::Slot { path: self.core.path.clone(), offset, slot, lsn, flaw });
+        }
+        self.begin_slot()
+    }
+
+    /// There is no good frame where the next should be: a crash or damage?
+    fn judge(&mut self, flaw: Flaw) -> Result<(), Damage> {
+        let (mut durable, mut witness) = (self.hint, Witness::Caller);
+        let mut consider = |lsn: Lsn, by: Witness| {
+            if lsn > durable {
+                (durable, witness) = (lsn, by);
+            }
+        };
+        for slot in self.chain.slots.iter().chain(&self.chain.leftovers) {
+            consider(slot.durable(), Witness::Mark { slot: slot.index });
+        }
+        let mut traces = self.lsn;
+        let rest = self.chain.slots[self.at..].iter().chain(&self.chain.leftovers);
+        let (mut here, slots): (bool, Vec<Found>) = (true, rest.cloned().collect());
+        for slot in &slots {
+            let from = if here { self.lsn } else { slot.header.base };
+            self.scan(slot, from, &mut |header: &Header, at: Lsn| {
+                consider(header.durable, Witness::Frame { lsn: header.lsn });
+                if here {
+                    traces = traces.max(at.advanced(header.padded_bytes()));
+                }
+            })?;
+            here = false;
+        }
+        if durable > self.lsn {
+            let (path, offset, lsn) = (self.core.path.clone(), self.offset(), self.lsn);
+            return Err(Damage::Frame { path, offset, lsn, flaw, durable, witness });
+        }
+        self.end(traces, false);
+        Ok(())
+    }
+
+    /// Looks at every sector of a slot from `from` on for headers of its present use. Those are
+    /// witnesses wherever they lie.
+    fn scan(
+        &self,
+        slot: &Found,
+        from: Lsn,
+        seen: &mut dyn FnMut(&Header, Lsn),
+    ) -> Result<(), Damage> {
+        let geometry = self.core.geometry;
+        let mut offset = geometry.frame_offset(slot.index, slot.header.base, from);
+        let end = geometry.slot_offset(slot.index + 1);
+        let failed = |offset, error: std::io::Error| Damage::Read {
+            path: self.core.path.clone(),
+            offset,
+            error: Arc::new(error),
+        };
+        let step = (end - offset).min(BATCH_BYTES) as usize;
+        if step == 0 {
+            return Ok(());
+        }
+        let mut buf = AlignedBuf::new(step).map_err(|error| failed(offset, error))?;
+        let mut lsn = from;
+        while offset < end {
+            let len = step.min((end - offset) as usize);
+            read_patiently(&*self.core.file, &mut buf[..len], offset)
+                .map_err(|error| failed(offset, error))?;
+            for sector in buf[..len].chunks_exact(SECTOR) {
+                if let Ok(header) = Header::decode(sector, slot.header.nonce) {
+                    seen(&header, lsn);
+                }
+                lsn = lsn.advanced(SECTOR as u64);
+            }
+            offset += len as u64;
+        }
+        Ok(())
+    }
+
+    /// Ends the walk here; an unfinished group does not count.
+    fn end(&mut self, traces: Lsn, clean: bool) {
+        let (end, sum) = self.group.as_ref().map_or((self.lsn, self.sum), |g| (g.start, g.sum));
+        let traces = traces.max(self.lsn);
+        let tail = if traces > end {
+            Tail::Torn { at: end, bytes: traces.since(end) }
+        } else {
+            Tail::Clean
+        };
+        assert!(!clean || tail == Tail::Clean, "a clean end with something behind it");
+        self.ended = Some(Ended { end, sum, tail, clean, traces });
+        self.lsn = end;
+        self.sum = sum;
+        self.group = None;
+    }
+}
+
+/// The pieces of a group as one.
+fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+    if pieces.len() == 1 {
+        return pieces.swap_remove(0);
+    }
+    let mut all = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    for piece in &pieces {
+        all.extend_from_slice(piece);
+    }
+    all.freeze()
+}
