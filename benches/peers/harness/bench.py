@@ -180,11 +180,16 @@ def commit_clients(system, clients, options):
     home = os.path.join(options.work, f"{system.name}-commit")
 
     def once():
+        before = device.flushes(options.work)
         try:
-            return system.commit(clients, options.seconds, options.row_bytes, (home, options.sockets))
+            run = system.commit(clients, options.seconds, options.row_bytes, (home, options.sockets))
         finally:
             process.kill_all()
             shutil.rmtree(home, ignore_errors=True)
+        if before is not None:
+            run["device_flushes"] = device.flushes(options.work) - before
+            demand_flushes(system.name, clients, run, options.seconds)
+        return run
 
     try:
         entry["version"] = system.version()
@@ -196,3 +201,14 @@ def commit_clients(system, clients, options):
     entry["median"] = {key: round(statistics.median(run[key] for run in entry["runs"]), 1) for key in keys}
     say(f"{system.name} {clients} clients: {entry['median']['commits_per_s']:.0f} commits/s")
     return entry
+
+
+def demand_flushes(name, clients, run, seconds):
+    """A peer that calls commits durable without flushing is not compared with.
+
+    With `clients` waiting, one flush can cover at most `clients` commits. The count is the whole
+    device's, so this finds who does not flush at all, not who saves one now and then.
+    """
+    least = run["commits_per_s"] * seconds / clients / 2
+    if run["device_flushes"] < least:
+        raise process.PeerError(f"{name}: {run['device_flushes']} flushes for {run['commits_per_s']:.0f} commits/s")

@@ -18,6 +18,7 @@ READ_BYTES = 2 << 30
 PROBE_BYTES = 16 << 20
 PROBE_SECONDS = 0.3
 MIXED_RATIO = 3.0
+FLUSH_FIELD = 15  # of /sys/block/*/stat, kernel document "block/stat"
 
 
 def host():
@@ -64,6 +65,16 @@ def read_into_page_cache(folder):
                 with open(full, "rb", buffering=0) as source:
                     while source.readinto(buffer):
                         pass
+
+
+def flushes(folder):
+    """Flushes that the device under `folder` has completed since boot, or None where it does not count."""
+    number = os.stat(folder).st_dev
+    try:
+        with open(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/stat", encoding="ascii") as stat:
+            return int(stat.read().split()[FLUSH_FIELD])
+    except (FileNotFoundError, IndexError):
+        return None
 
 
 def bytes_below(folder):

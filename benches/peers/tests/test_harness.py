@@ -123,6 +123,25 @@ class Device(unittest.TestCase):
             self.assertGreater(min(found.values()), 0)
             self.assertEqual(os.listdir(folder), [])
 
+    def test_flushes_are_counted(self):
+        """Promise: who does not flush is found out."""
+        with tempfile.TemporaryDirectory(dir=os.getcwd()) as folder:
+            before = device.flushes(folder)
+            if before is None:
+                self.skipTest("this device does not count its flushes")
+            with open(os.path.join(folder, "log"), "wb", buffering=0) as out:
+                for _ in range(20):
+                    out.write(b"x" * 100)
+                    os.fdatasync(out.fileno())
+            self.assertGreaterEqual(device.flushes(folder) - before, 20)
+
+    def test_commits_without_flushes_are_refused(self):
+        """Promise: rates of writes that are not durable are never reported as commits."""
+        run = {"commits_per_s": 8_000.0, "device_flushes": 2_000}
+        bench.demand_flushes("honest", 8, run, 2)
+        with self.assertRaisesRegex(process.PeerError, "999 flushes"):
+            bench.demand_flushes("liar", 8, dict(run, device_flushes=999), 2)
+
     def test_bytes_below_counts_data_and_not_holes(self):
         """Promise: a preallocated log is not counted as stored rows."""
         with tempfile.TemporaryDirectory(dir=os.getcwd()) as folder:
