@@ -6,7 +6,7 @@
 //! reads in flight.
 //!
 //! ```text
-//!   next_read ─► span: memory for it ─► read in flight (x depth) ─► verify ─► done
+//!   next_read ─► span: memory for it ─► read in flight (x depth) ─► arrived ─► verify ─► done
 //!                                              │ failed or short: again, 3 attempts (row D25)
 //! ```
 
@@ -18,8 +18,8 @@ use crate::PAGE;
 use crate::error::{Damage, SnapshotError};
 use crate::open::{READ_ATTEMPTS, Snapshot};
 
-/// Bytes of one read in [`load_all`], unless one leaf is longer.
-pub const READ_BYTES: usize = 1 << 20;
+/// Bytes of one read in [`load_all`], unless one leaf is longer: one huge page.
+pub const READ_BYTES: usize = 2 << 20;
 
 /// Reads in flight while a snapshot is verified.
 const VERIFY_DEPTH: usize = 4;
@@ -106,9 +106,9 @@ impl Loader {
     }
 }
 
-/// Reads and checks all pages of `snapshot` with up to `depth` reads in flight on `queue`.
-/// `span` gives the memory for each read, of exactly [`PageRead::bytes`]; `done` gets it back
-/// filled and checked, in the order in which the device finished.
+/// Reads and checks all pages of `snapshot` with up to `depth` reads in flight on `queue`, and as
+/// many that have arrived. `span` gives the memory for each read, of exactly [`PageRead::bytes`]; `done` gets it back
+/// filled and checked, in no particular order.
 ///
 /// # Errors
 /// Damage, or a read that failed in several attempts. Everything in flight has been waited for,
@@ -125,9 +125,10 @@ pub fn load_all(
 ) -> Result<(), SnapshotError> {
     assert_eq!(queue.in_flight(), 0, "the queue is for this load alone");
     let depth = depth.clamp(1, queue.depth());
+    let plan = Loader::new(snapshot, READ_BYTES);
     let slots = vec![None; depth];
-    let completions = Vec::with_capacity(depth);
-    let mut flight = Flight { snapshot, queue, slots, completions };
+    let (completions, arrived) = (Vec::with_capacity(depth), Vec::with_capacity(depth));
+    let mut flight = Flight { plan, queue, slots, completions, arrived };
     let result = flight.run(span, done);
     if result.is_err() {
         flight.land();
@@ -142,58 +143,71 @@ struct UnderWay {
     attempt: u32,
 }
 
-/// The reads in flight of one load. The token of a request is the number of its slot.
+/// The reads of one load. The token of a request is the number of its slot.
 struct Flight<'a> {
-    snapshot: &'a Snapshot,
+    plan: Loader,
     queue: &'a mut dyn Queue,
     slots: Vec<Option<UnderWay>>,
     completions: Vec<Completion>,
+    /// Read whole, not yet checked.
+    arrived: Vec<(PageRead, IoBuf)>,
 }
 
 impl Flight<'_> {
+    /// New reads are started before those that arrived are checked, so that the device works
+    /// meanwhile.
     fn run(
         &mut self,
         mut span: impl FnMut(PageRead) -> io::Result<IoBuf>,
         mut done: impl FnMut(PageRead, IoBuf),
     ) -> Result<(), SnapshotError> {
-        let mut plan = Loader::new(self.snapshot, READ_BYTES);
         loop {
-            while let Some(slot) = self.slots.iter().position(Option::is_none) {
-                let Some(read) = plan.next_read() else { break };
-                let buf = span(read).map_err(|e| self.failed("find memory to load", e))?;
-                assert_eq!(buf.len(), read.bytes(), "memory of the length of the read");
-                self.push(slot, UnderWay { read, attempt: 1 }, buf);
-            }
-            if self.slots.iter().all(Option::is_none) {
+            self.fill(&mut span)?;
+            if self.arrived.is_empty() && self.slots.iter().all(Option::is_none) {
                 return Ok(());
             }
-            let waited = self.queue.wait(1, &mut self.completions);
+            let at_least = usize::from(self.arrived.is_empty());
+            let waited = self.queue.wait(at_least, &mut self.completions);
             waited.map_err(|e| self.failed("read", e))?;
+            for (read, buf) in self.arrived.drain(..) {
+                self.plan.snapshot.verify(read.first_page, buf.as_slice())?;
+                done(read, buf);
+            }
             while let Some(completion) = self.completions.pop() {
-                self.complete(completion, &mut done)?;
+                self.complete(completion)?;
             }
         }
     }
 
+    /// Gives every free slot a read, as long as there are any.
+    fn fill(
+        &mut self,
+        span: &mut impl FnMut(PageRead) -> io::Result<IoBuf>,
+    ) -> Result<(), SnapshotError> {
+        while let Some(slot) = self.slots.iter().position(Option::is_none) {
+            let Some(read) = self.plan.next_read() else { break };
+            let buf = span(read).map_err(|e| self.failed("find memory to load", e))?;
+            assert_eq!(buf.len(), read.bytes(), "memory of the length of the read");
+            self.push(slot, UnderWay { read, attempt: 1 }, buf);
+        }
+        Ok(())
+    }
+
     fn push(&mut self, slot: usize, under_way: UnderWay, buf: IoBuf) {
-        let file = self.snapshot.file().clone();
+        let file = self.plan.snapshot.file().clone();
         let offset = under_way.read.offset;
         self.slots[slot] = Some(under_way);
         self.queue.push(slot as u64, Request::Read { file, offset, buf });
     }
 
-    fn complete(
-        &mut self,
-        completion: Completion,
-        done: &mut impl FnMut(PageRead, IoBuf),
-    ) -> Result<(), SnapshotError> {
+    fn complete(&mut self, completion: Completion) -> Result<(), SnapshotError> {
         let slot = completion.token as usize;
         let UnderWay { read, attempt } = self.slots[slot].take().expect("a slot that was filled");
         let buf = completion.buf.expect("a read gives its buffer back");
+        let path = self.plan.snapshot.path();
         match completion.result {
             Ok(taken) if taken == buf.len() => {
-                self.snapshot.verify(read.first_page, buf.as_slice())?;
-                done(read, buf);
+                self.arrived.push((read, buf));
                 Ok(())
             }
             _ if attempt < READ_ATTEMPTS => {
@@ -203,10 +217,10 @@ impl Flight<'_> {
             Ok(taken) => {
                 let found = read.offset + taken as u64;
                 let damage = Damage::Short { expected: read.offset + read.bytes() as u64, found };
-                Err(SnapshotError::damaged(self.snapshot.path(), found, damage))
+                Err(SnapshotError::damaged(path, found, damage))
             }
             Err(source) => {
-                let (path, offset) = (self.snapshot.path().to_owned(), read.offset);
+                let (path, offset) = (path.to_owned(), read.offset);
                 Err(SnapshotError::Read { path, offset, attempts: attempt, source })
             }
         }
@@ -223,7 +237,7 @@ impl Flight<'_> {
     }
 
     fn failed(&self, doing: &'static str, source: io::Error) -> SnapshotError {
-        SnapshotError::io(doing, self.snapshot.path(), source)
+        SnapshotError::io(doing, self.plan.snapshot.path(), source)
     }
 }
 

@@ -352,3 +352,75 @@ fn read_retrying(file: &FileRef, buf: &mut [u8], offset: u64) -> Result<usize, S
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use resprout_wal::{History, Term};
+
+    use super::*;
+
+    const BYTES: u64 = 10 * PAGE as u64;
+
+    /// A header and a footer that agree about a file of [`BYTES`].
+    fn agreeing() -> (HeaderSector, Footer) {
+        let identity = LogIdentity { cluster: 1, database: 2, partition: 3, instance: 4 };
+        let history = History::starting(Term(1));
+        let header = Header { identity, lsn: Lsn(4096), term: Term(1), chain: 5, history };
+        let header = HeaderSector { header, schema_len: 7, schema_crc: 8, crc: 9 };
+        let pages_offset = 2 * PAGE as u64;
+        let footer = Footer {
+            header_crc: 9,
+            instance: 4,
+            lsn: 4096,
+            pages_offset,
+            directory_offset: pages_offset + 5 * PAGE as u64,
+            directory_len: 2 * PAGE as u64,
+            leaves: 5,
+            pages: 5,
+            ..Footer::default()
+        };
+        (header, footer)
+    }
+
+    /// Guards D12, S21: a footer of another file, or one whose parts leave gaps, overlap, or end
+    /// outside the file, is refused before anything is allocated for it.
+    #[test]
+    fn s21_a_footer_that_does_not_fit_is_refused() {
+        let (header, good) = agreeing();
+        assert_eq!(check_layout(BYTES, &header, &good), Ok(()));
+        let page = PAGE as u64;
+        for wrong in [
+            Footer { header_crc: 1, ..good },
+            Footer { instance: 1, ..good },
+            Footer { lsn: 1, ..good },
+            Footer { pages_offset: page, ..good },
+            Footer { pages_offset: u64::MAX, ..good },
+            Footer { pages: 4, ..good },
+            Footer { pages: u64::MAX, ..good },
+            Footer { pages: u64::MAX / page, ..good },
+            Footer { directory_offset: good.directory_offset + page, ..good },
+            Footer { directory_offset: u64::MAX, ..good },
+            Footer { directory_len: page, ..good },
+            Footer { directory_len: good.directory_len - 1, ..good },
+            Footer { directory_len: u64::MAX - 1, ..good },
+        ] {
+            assert!(check_layout(BYTES, &header, &wrong).is_err(), "{wrong:?}");
+        }
+        assert!(check_layout(BYTES + page, &header, &good).is_err());
+    }
+
+    /// Guards S21: counts beyond what the format can hold are refused even if they add up.
+    #[test]
+    fn s21_counts_beyond_the_format_are_refused() {
+        let (header, good) = agreeing();
+        let page = PAGE as u64;
+        let pages = 1 << 32;
+        let directory_offset = good.pages_offset + pages * page;
+        let huge = Footer { pages, directory_offset, ..good };
+        let bytes = directory_offset + good.directory_len + page;
+        assert!(check_layout(bytes, &header, &huge).is_err());
+        let long = Footer { directory_len: 1 << 32, ..good };
+        let bytes = good.directory_offset + long.directory_len + page;
+        assert!(check_layout(bytes, &header, &long).is_err());
+    }
+}

@@ -130,7 +130,7 @@ fn an_error_leaves_the_queue_empty() {
 /// Guards: no memory for a read is an error, not a panic, and ends the load.
 #[test]
 fn no_memory_ends_the_load() {
-    let (disk, snapshot, _) = written(&[256; 4]);
+    let (disk, snapshot, _) = written(&[512; 4]);
     let mut queue = disk.queue(2).unwrap();
     let mut left = 2;
     let span = |read: resprout_snapshot::PageRead| {
