@@ -206,6 +206,33 @@ fn p03_a_kill_keeps_what_was_written() {
     assert!(is_crash(&handle.len().unwrap_err()));
 }
 
+/// Promise: what a killed process had in flight is covered by a flush of the next one.
+#[test]
+fn p03_a_flush_after_a_kill_covers_requests_in_flight() {
+    for seed in 0..20 {
+        let (disk, handle) = disk_with_file(seed);
+        let mut queue = disk.queue(1).unwrap();
+        queue.push(0, write(&handle, 0, sector(1).into_io(), false));
+        let disk = disk.restart();
+        disk.open(file(), Open::Write, Cache::Buffered).unwrap().flush().unwrap();
+        assert_eq!(sectors(&disk.crash(seed), file()), [Some(1)]);
+    }
+}
+
+/// Promise: a file closes with the last request that has it, whatever thread that happens in.
+#[test]
+fn a_request_may_hold_the_last_handle() {
+    for crashes in [false, true] {
+        let (disk, handle) = disk_with_file(1);
+        let mut queue = disk.queue(1).unwrap();
+        queue.push(0, write(&handle, 0, sector(1).into_io(), false));
+        drop(handle);
+        let disk = if crashes { disk.crash(1) } else { disk };
+        queue.wait(1, &mut Vec::new()).unwrap();
+        disk.remove(file()).unwrap();
+    }
+}
+
 /// Promise: a crash before, during or after a durable write leaves nothing, any part, everything.
 #[test]
 fn a_crash_strikes_before_during_or_after() {

@@ -13,12 +13,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::SECTOR;
+
 pub use aligned::{AlignedBuf, BufPool, HUGE_PAGE};
+pub use backend::{Backend, UnknownBackend, open_default};
 pub use buffer::IoBuf;
+pub use plain::PlainDisk;
+pub use probe::{DurableMode, Probe, probe_durable_write};
+pub use uring::UringDisk;
 
 mod aligned;
+mod backend;
 mod buffer;
+mod native;
+mod plain;
+mod probe;
 pub mod sim;
+mod uring;
 
 /// An open file, shared by whoever writes or reads it.
 pub type FileRef = Arc<dyn File>;
@@ -73,8 +84,13 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Takes the exclusive lock of a file for as long as the guard lives, creating the file if
     /// need be; `WouldBlock` if another process, or this one, has it (catalogue row D38).
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync + fmt::Debug>>;
-    /// A queue with room for `depth` requests in flight.
+    /// A queue with room for `depth` requests in flight, for whichever thread has it.
     fn queue(&self, depth: u32) -> io::Result<Box<dyn Queue>>;
+    /// A queue that stays with the thread that first waits on it, and is dropped there: cheaper
+    /// where the backend can make use of that.
+    fn local_queue(&self, depth: u32) -> io::Result<Box<dyn Queue>> {
+        self.queue(depth)
+    }
     /// Name of the backend, for people: `io_uring`, `pwritev2`, `simulated`.
     fn backend(&self) -> &'static str;
 }
@@ -166,3 +182,15 @@ pub trait Queue: Send {
 
 /// Ends a [`Queue::wait`] early. See [`Queue::waker`].
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// Refuses a direct transfer that is not in whole sectors, in the file and in memory. Devices may
+/// demand less; whoever relies on that fails on the next one.
+fn check_aligned(cache: Cache, memory: &[u8], offset: u64) -> io::Result<()> {
+    let aligned = offset.is_multiple_of(SECTOR as u64)
+        && memory.len().is_multiple_of(SECTOR)
+        && memory.as_ptr().addr().is_multiple_of(SECTOR);
+    if cache == Cache::Buffered || aligned {
+        return Ok(());
+    }
+    Err(io::Error::from_raw_os_error(libc::EINVAL))
+}

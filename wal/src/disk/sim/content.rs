@@ -152,6 +152,14 @@ impl Inode {
         }
     }
 
+    /// The process ends: what it wrote is in the cache of the kernel, which knows no requests.
+    pub(super) fn released(&mut self) {
+        self.handles = 0;
+        for write in &mut self.pending {
+            write.completed = true;
+        }
+    }
+
     /// The writes that a flush pushed now has to make durable.
     pub(super) fn completed_ids(&self) -> Vec<u64> {
         self.pending.iter().filter(|write| write.completed).map(|write| write.id).collect()
@@ -197,7 +205,6 @@ impl Inode {
             }
         }
         self.live = self.medium.clone();
-        self.handles = 0;
     }
 
     /// Changes both what is read and what is on the medium: damage done from outside.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use super::world::World;
 use super::{Place, Shared};
-use crate::SECTOR;
-use crate::disk::{Cache, File};
+use crate::disk::{File, check_aligned};
 
 #[derive(Debug)]
 pub(super) struct SimFile {
@@ -40,13 +39,7 @@ impl Place {
         if writes && !self.writable {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         }
-        let aligned = offset.is_multiple_of(SECTOR as u64)
-            && memory.len().is_multiple_of(SECTOR)
-            && memory.as_ptr().addr().is_multiple_of(SECTOR);
-        if self.cache == Cache::Direct && !aligned {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
-        }
-        Ok(())
+        check_aligned(self.cache, memory, offset)
     }
 }
 

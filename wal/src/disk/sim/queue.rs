@@ -31,7 +31,7 @@ struct InFlight {
     /// Waits that must pass first.
     delay: u32,
     /// Keeps the inode from being collected while the request runs.
-    _file: FileRef,
+    file: FileRef,
 }
 
 pub(super) struct SimQueue {
@@ -50,8 +50,9 @@ impl SimQueue {
         Self { shared, epoch, depth: depth as usize, rng, requests: Vec::new(), woken }
     }
 
-    /// Ends `count` of the requests that may end, in the order of the seed.
-    fn finish(&mut self, world: &mut World, count: usize, out: &mut Vec<Completion>) {
+    /// Takes out `count` of the requests that may end, in the order of the seed.
+    fn choose(&mut self, count: usize) -> Vec<InFlight> {
+        let mut chosen_requests = Vec::with_capacity(count);
         for _ in 0..count {
             let ready = self.requests.iter().filter(|request| request.delay == 0).count();
             let chosen = self.rng.below(ready as u64) as usize;
@@ -59,8 +60,9 @@ impl SimQueue {
                 .filter(|index| self.requests[*index].delay == 0)
                 .nth(chosen)
                 .expect("`chosen` is under the number of ready requests");
-            out.push(end(world, self.requests.remove(index)));
+            chosen_requests.push(self.requests.remove(index));
         }
+        chosen_requests
     }
 
     /// Ends everything with the error of a crash; an error of the queue if there was nothing.
@@ -77,8 +79,9 @@ impl SimQueue {
     }
 }
 
-/// Carries out what a request still has to do.
-fn end(world: &mut World, mut request: InFlight) -> Completion {
+/// Carries out what a request still has to do. The file comes back with the completion, because
+/// to close it takes the lock of the disk, which is held here.
+fn end(world: &mut World, mut request: InFlight) -> (Completion, FileRef) {
     let mut result = request.result;
     match request.finish {
         Finish::Nothing => {}
@@ -96,7 +99,7 @@ fn end(world: &mut World, mut request: InFlight) -> Completion {
         }
         Finish::Flush { place, ids } => world.inode(place.inode).persist(&ids),
     }
-    Completion { token: request.token, buf: request.buf, result }
+    (Completion { token: request.token, buf: request.buf, result }, request.file)
 }
 
 /// The file's place, if it is open on this disk.
@@ -125,17 +128,18 @@ impl Queue for SimQueue {
         };
         let (result, finish, delay) =
             started.unwrap_or_else(|error| (Err(error), Finish::Nothing, 0));
-        self.requests.push(InFlight { token, buf, result, finish, delay, _file: file });
+        self.requests.push(InFlight { token, buf, result, finish, delay, file });
     }
 
     fn wait(&mut self, at_least: usize, out: &mut Vec<Completion>) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
         let mut world = shared.world();
-        loop {
+        let chosen = loop {
             for request in &mut self.requests {
                 request.delay = request.delay.saturating_sub(1);
             }
             if world.alive(self.epoch).is_err() {
+                drop(world);
                 return self.give_up(out);
             }
             let ready = self.requests.iter().filter(|request| request.delay == 0).count();
@@ -143,14 +147,17 @@ impl Queue for SimQueue {
             if ready >= at_least || woken {
                 let least = at_least.min(ready);
                 let count = least + self.rng.below((ready - least + 1) as u64) as usize;
-                self.finish(&mut world, count, out);
-                return Ok(());
+                break self.choose(count);
             }
             if self.requests.len() < at_least {
                 let changed = Arc::clone(&world.changed);
                 world = changed.wait(world).unwrap_or_else(PoisonError::into_inner);
             }
-        }
+        };
+        let ended: Vec<_> = chosen.into_iter().map(|request| end(&mut world, request)).collect();
+        drop(world);
+        out.extend(ended.into_iter().map(|(completion, _file)| completion));
+        Ok(())
     }
 
     fn in_flight(&self) -> usize {

@@ -110,9 +110,7 @@ impl World {
 
     /// The process ends; what it wrote stays in the cache of the kernel.
     pub(super) fn end_process(&mut self) {
-        for inode in self.inodes.values_mut() {
-            inode.handles = 0;
-        }
+        self.inodes.values_mut().for_each(Inode::released);
         self.down = true;
         self.locks.clear();
         self.collect();
@@ -165,7 +163,7 @@ impl World {
         self.inodes.get_mut(&id).expect("an open or named file is kept by `collect`")
     }
 
-    /// How much of a read of `len` bytes may go on; counts it.
+    /// Counts a read of `len` bytes; how many waits it takes.
     pub(super) fn start_read(&mut self, place: &Place, offset: u64, len: u64) -> io::Result<u32> {
         let op = Op { kind: OpKind::Read, path: place.path.clone(), offset, len };
         match self.begin(op)? {

@@ -1,0 +1,135 @@
+//! The backend for kernels and containers that forbid io_uring: `pwritev2`, `pread`, `fdatasync`.
+//!
+//! Requests run in the thread that waits, one after another in the order of their push. So a
+//! queue gains no parallelism from its depth, and a flush covers more than it must.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use super::native::{self, NativeFile};
+use super::{Cache, Completion, Disk, Entry, FileRef, Open, Queue, Request, Waker};
+
+/// The kernel's file systems by blocking calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlainDisk;
+
+impl Disk for PlainDisk {
+    fn open(&self, path: &Path, open: Open, cache: Cache) -> io::Result<FileRef> {
+        Ok(Arc::new(native::open(path, open, cache)?))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        native::create_dir(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        native::list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        native::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        native::remove(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        native::remove_dir(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        native::sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync + fmt::Debug>> {
+        native::lock(path)
+    }
+
+    fn queue(&self, depth: u32) -> io::Result<Box<dyn Queue>> {
+        let depth = depth as usize;
+        Ok(Box::new(PlainQueue { depth, pushed: VecDeque::new(), signal: Arc::default() }))
+    }
+
+    fn backend(&self) -> &'static str {
+        "pwritev2"
+    }
+}
+
+/// Whether a wake was asked for since the last wait ended.
+#[derive(Default)]
+struct Signal {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+struct PlainQueue {
+    depth: usize,
+    pushed: VecDeque<(u64, Request)>,
+    signal: Arc<Signal>,
+}
+
+impl Queue for PlainQueue {
+    fn push(&mut self, token: u64, request: Request) {
+        assert!(self.pushed.len() < self.depth, "over {} requests in flight", self.depth);
+        self.pushed.push_back((token, request));
+    }
+
+    fn wait(&mut self, at_least: usize, out: &mut Vec<Completion>) -> io::Result<()> {
+        let count = self.pushed.len();
+        out.extend(self.pushed.drain(..).map(|(token, request)| run(token, request)));
+        let woken = self.signal.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut woken = self
+            .signal
+            .changed
+            .wait_while(woken, |woken| !*woken && count < at_least)
+            .unwrap_or_else(PoisonError::into_inner);
+        *woken = false;
+        Ok(())
+    }
+
+    fn in_flight(&self) -> usize {
+        self.pushed.len()
+    }
+
+    fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn waker(&self) -> Waker {
+        let signal = Arc::clone(&self.signal);
+        Arc::new(move || {
+            *signal.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            signal.changed.notify_all();
+        })
+    }
+}
+
+/// Carries one request out.
+fn run(token: u64, request: Request) -> Completion {
+    match request {
+        Request::Read { file, offset, mut buf } => {
+            let result = file.read_at(buf.as_mut_slice(), offset);
+            Completion { token, buf: Some(buf), result }
+        }
+        Request::Write { file, offset, buf, durable } => {
+            let result = native_of(&file)
+                .and_then(|file| file.write_all(buf.as_slice(), offset, durable))
+                .map(|()| buf.len());
+            Completion { token, buf: Some(buf), result }
+        }
+        Request::Flush { file } => {
+            Completion { token, buf: None, result: file.flush().map(|()| 0) }
+        }
+    }
+}
+
+/// The file as a file of the kernel.
+pub(super) fn native_of(file: &FileRef) -> io::Result<&NativeFile> {
+    let any: &dyn Any = file.as_ref();
+    any.downcast_ref().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
