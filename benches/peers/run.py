@@ -49,6 +49,7 @@ def parse(argv):
     parser.add_argument("--data", default="./target/peers", help="folder for the peers' files, removed afterwards")
     parser.add_argument("--json", metavar="FILE", help="write the whole report there")
     parser.add_argument("--patience", type=float, default=20, metavar="S", help="wait so long for a quiet machine")
+    parser.add_argument("--repeats", type=int, default=2, help="tries more for a run that is mixed or disturbed")
     parser.add_argument("--no-install", action="store_true", help="use only what is installed")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--cold", action="store_true", help="cold runs only (recovery)")

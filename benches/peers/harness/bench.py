@@ -4,7 +4,7 @@
         wait for quiet ─► probe the device ─► prepare caches ─► start or commit, timed ─► verify ─► probe again
 
 A run between two probes that disagree (mixed), or beside others' work (disturbed), is repeated, up
-to REPEATS times in a row; what is still so then is kept and marked. Only one server runs at a time.
+to --repeats times in a row; what is still so then is kept and marked. Only one server runs at a time.
 """
 
 import importlib
@@ -16,7 +16,6 @@ import sys
 from harness import device, packages, process, quiet
 from harness.dataset import Dataset
 
-REPEATS = 2
 # Server, index and page cache beside the bytes of a row, and the copies on disk: generous, since
 # running out in the middle costs more than a refusal.
 MEMORY_PER_ROW = 250
@@ -140,13 +139,13 @@ def recover_once(stored, cold):
     return run
 
 
-def settled(measure, options):
+def settled(measure, options, watch=quiet.Others):
     """One run on a quiet machine between two probes that agree, or the last of a few tries."""
-    for attempt in range(1 + REPEATS):
+    for attempt in range(1 + options.repeats):
         quiet.wait_for_quiet(options.patience)
         before = options.probe.p50_us()
         load = device.load_average()
-        others = quiet.Others()
+        others = watch()
         run = measure()
         cpus = others.cpus()
         after = options.probe.p50_us()

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 import unittest
+import unittest.mock
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.dont_write_bytecode = True
@@ -256,6 +257,7 @@ class Repeats(unittest.TestCase):
     class Options:
         """What settled() asks of the options."""
         patience = 0
+        repeats = 2
 
         def __init__(self, probes):
             self.probe = self
@@ -265,15 +267,25 @@ class Repeats(unittest.TestCase):
             """The next of the given answers."""
             return {"direct": self.left.pop(0), "append": 1}
 
+    def settled(self, probes, others):
+        """The run that is kept when probes and others' processors are these, in turn."""
+        watch = unittest.mock.Mock()
+        watch.return_value.cpus.side_effect = others
+        run = bench.settled(dict, self.Options(probes), watch)
+        return run["mixed"], run["disturbed"], run["repeats"]
+
     def test_mixed_runs_are_repeated_until_they_agree(self):
         """Promise: a flip of the device costs time, not truth."""
-        run = bench.settled(dict, self.Options([100, 4_000, 100, 110]))
-        self.assertEqual((run["mixed"], run["repeats"]), (False, 1))
+        self.assertEqual(self.settled([100, 4_000, 100, 110], [0, 0]), (False, False, 1))
 
-    def test_what_stays_mixed_is_marked(self):
+    def test_disturbed_runs_are_repeated_until_it_is_quiet(self):
+        """Promise: a compiler beside a run costs time, not truth."""
+        self.assertEqual(self.settled([100] * 4, [1.5, 0.1]), (False, False, 1))
+
+    def test_what_stays_suspect_is_marked(self):
         """Promise: bounded in time, and told."""
-        run = bench.settled(dict, self.Options([100, 4_000] * 3))
-        self.assertEqual((run["mixed"], run["repeats"]), (True, 2))
+        self.assertEqual(self.settled([100, 4_000] * 3, [0] * 3), (True, False, 2))
+        self.assertEqual(self.settled([100] * 6, [2] * 3), (False, True, 2))
 
 
 def alive(pid):
