@@ -478,3 +478,30 @@ fn the_probe_cleans_up() {
         assert!(bench.disk.list(&bench.dir).unwrap().is_empty());
     });
 }
+
+/// Promise: a local queue that ends up in another thread, with its own gone or not, ends without
+/// touching memory that it gave up.
+#[test]
+fn a_local_queue_may_die_elsewhere() {
+    on_all(|bench| {
+        let file = bench.create("file", Cache::Direct);
+        for waits in [false, true] {
+            let mut queue = bench.disk.local_queue(4).unwrap();
+            let wake = queue.waker();
+            let queue = std::thread::scope(|scope| {
+                let file = &file;
+                let work = move || {
+                    wake();
+                    queue.wait(1, &mut Vec::new()).unwrap();
+                    queue.push(0, write(file, 0, sectors(1, 1).into_io(), true));
+                    if waits {
+                        queue.wait(0, &mut Vec::new()).unwrap();
+                    }
+                    queue
+                };
+                scope.spawn(work).join().unwrap()
+            });
+            drop(queue);
+        }
+    });
+}

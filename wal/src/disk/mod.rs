@@ -29,6 +29,7 @@ mod native;
 mod plain;
 mod probe;
 pub mod sim;
+mod transfer;
 mod uring;
 
 /// An open file, shared by whoever writes or reads it.

@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::transfer::Transfer;
 use super::{Cache, Entry, File, Open, check_aligned};
 use crate::SECTOR;
 
@@ -15,9 +16,6 @@ use crate::SECTOR;
 const FILE_MODE: u32 = 0o600;
 /// Rights of new directories.
 const DIR_MODE: u32 = 0o700;
-
-/// How often a transfer that makes no progress (`EAGAIN`) is tried again before that is an error.
-pub(super) const ATTEMPTS_MAX: u32 = 100;
 
 /// An open file of the kernel.
 #[derive(Debug)]
@@ -62,34 +60,20 @@ impl NativeFile {
         }
     }
 
-    /// From where a transfer goes on of which the kernel did `done` bytes: a direct one only from
-    /// a whole sector, so the part of a sector before it is written again.
-    pub(super) fn resume_at(&self, done: usize) -> usize {
-        match self.cache {
-            Cache::Direct => done - done % SECTOR,
-            Cache::Buffered => done,
-        }
-    }
-
     /// Writes all of `buf`, as `write_at` does; `durable`: with `RWF_DSYNC`.
     pub(super) fn write_all(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<()> {
         self.check(buf, offset)?;
-        let (mut done, mut idle) = (0, 0);
-        while done < buf.len() {
-            let from = self.resume_at(done);
-            let step = match self.write_some(&buf[from..], offset + from as u64, durable) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(taken) => from + taken,
-                Err(error) if is_retried(&error) => done,
-                Err(error) => return Err(error),
+        let mut transfer = Transfer::new(self.cache, buf.len());
+        loop {
+            let from = transfer.resume_at();
+            let result = match buf.len() - from {
+                0 => Ok(0),
+                _ => self.write_some(&buf[from..], offset + from as u64, durable),
             };
-            idle = if step > done { 0 } else { idle + 1 };
-            if idle > ATTEMPTS_MAX {
-                return Err(io::ErrorKind::WriteZero.into());
+            if let Some(end) = transfer.wrote(result) {
+                return end.map(drop);
             }
-            done = step;
         }
-        Ok(())
     }
 
     fn write_some(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
@@ -107,25 +91,20 @@ impl NativeFile {
     /// Fills `buf` as far as there are bytes.
     pub(super) fn read_all(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.check(buf, offset)?;
-        let (mut done, mut idle) = (0, 0);
-        while done < buf.len() && self.resume_at(done) == done {
-            match self.file.read_at(&mut buf[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(read) => {
-                    done += read;
-                    idle = 0;
-                }
-                Err(error) if is_retried(&error) && idle < ATTEMPTS_MAX => idle += 1,
-                Err(error) => return Err(error),
+        let mut transfer = Transfer::new(self.cache, buf.len());
+        loop {
+            let from = transfer.resume_at();
+            let result = self.file.read_at(&mut buf[from..], offset + from as u64);
+            if let Some(end) = transfer.read(result) {
+                return end;
             }
         }
-        Ok(done)
     }
-}
 
-/// Whether an error says only that the call was not carried out this time.
-pub(super) fn is_retried(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+    /// The state of a transfer of `len` bytes that has not begun.
+    pub(super) fn transfer(&self, len: usize) -> Transfer {
+        Transfer::new(self.cache, len)
+    }
 }
 
 impl File for NativeFile {

@@ -14,9 +14,9 @@ use crate::SECTOR;
 
 /// Writes of one batch: what a busy log has in flight.
 const BATCH: usize = 8;
-/// Time for each of the measurements.
-const BUDGET: Duration = Duration::from_millis(8);
-/// Rounds of each measurement, if the time allows.
+/// Time after which no further round begins.
+const BUDGET: Duration = Duration::from_millis(30);
+/// Rounds, if the time allows.
 const ROUNDS_MAX: usize = 64;
 /// How much cheaper, in percent, a batch with a flush must be: it takes two steps where a durable
 /// write takes one, which is what a single client feels.
@@ -98,26 +98,30 @@ fn measure_all(disk: &dyn Disk, path: &Path) -> io::Result<Probe> {
     let buffered = disk.open(path, Open::Write, Cache::Buffered)?;
     let mut queue = disk.queue(BATCH as u32 + 1)?;
     let queue = queue.as_mut();
-    let durable_write = median(|| round(queue, &direct, 1, true))?;
-    let durable_writes = median(|| round(queue, &direct, BATCH, true))?;
-    let direct_flush = median(|| round(queue, &direct, BATCH, false))?;
-    let buffered_flush = median(|| round(queue, &buffered, BATCH, false))?;
+    let mut times: [Vec<Duration>; 4] = std::array::from_fn(|_| Vec::with_capacity(ROUNDS_MAX));
+    let start = Instant::now();
+    // All ways in each round, so that a device that changes its pace treats them alike.
+    while times[0].is_empty() || (times[0].len() < ROUNDS_MAX && start.elapsed() < BUDGET) {
+        times[0].push(timed(|| round(queue, &direct, 1, true))?);
+        times[1].push(timed(|| round(queue, &direct, BATCH, true))?);
+        times[2].push(timed(|| round(queue, &direct, BATCH, false))?);
+        times[3].push(timed(|| round(queue, &buffered, BATCH, false))?);
+    }
+    let [durable_write, durable_writes, direct_flush, buffered_flush] = times.map(median);
     let probe =
         Probe { durable_write, durable_writes, direct_flush, buffered_flush, ..Probe::DEFAULT };
     Ok(probe.decided())
 }
 
-/// Median time of `round` within the budget.
-fn median(mut round: impl FnMut() -> io::Result<()>) -> io::Result<Duration> {
-    let start = Instant::now();
-    let mut times = Vec::with_capacity(ROUNDS_MAX);
-    while times.is_empty() || (times.len() < ROUNDS_MAX && start.elapsed() < BUDGET) {
-        let before = Instant::now();
-        round()?;
-        times.push(before.elapsed());
-    }
+fn timed(work: impl FnOnce() -> io::Result<()>) -> io::Result<Duration> {
+    let before = Instant::now();
+    work()?;
+    Ok(before.elapsed())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
-    Ok(times[times.len() / 2])
+    times[times.len() / 2]
 }
 
 /// Writes `count` sectors at once and waits for them; a flush after them unless they are durable.

@@ -11,14 +11,15 @@
 //! it leaks them rather than free memory that the kernel may write to.
 
 use std::io;
+use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::files::FileTable;
-use super::ring::{self, Kind};
+use super::ring;
 use super::wake::Wake;
-use crate::disk::native::{ATTEMPTS_MAX, NativeFile};
 use crate::disk::plain::native_of;
+use crate::disk::transfer::{ATTEMPTS_MAX, End, Transfer};
 use crate::disk::{Completion, FileRef, IoBuf, Queue, Request, Waker};
 
 /// Marks the completion of the read of the wake event; slots count from 0.
@@ -28,8 +29,11 @@ const WAKE: u64 = u64::MAX;
 /// just under 2 GiB.
 const PART_MAX: usize = 1 << 30;
 
+/// Pause before the kernel is asked again for memory that it did not have.
+const STALL: Duration = Duration::from_millis(1);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kinds {
+enum Kind {
     Read,
     Write { durable: bool },
     Flush,
@@ -38,15 +42,12 @@ enum Kinds {
 /// One request that the kernel may have.
 struct Slot {
     token: u64,
-    kind: Kinds,
+    kind: Kind,
     file: FileRef,
     offset: u64,
     /// `None` for a flush.
     buf: Option<IoBuf>,
-    /// Bytes transferred so far.
-    done: usize,
-    /// Completions in a row without progress.
-    idle: u32,
+    progress: Transfer,
 }
 
 pub(super) struct UringQueue {
@@ -59,10 +60,12 @@ pub(super) struct UringQueue {
     free: Vec<usize>,
     /// Requests refused before the kernel saw them.
     refused: Vec<Completion>,
+    /// Entries in a row for which the kernel had no memory.
+    stalls: u32,
 }
 
 impl UringQueue {
-    pub(super) fn new(depth: u32, kind: Kind) -> io::Result<Self> {
+    pub(super) fn new(depth: u32, kind: ring::Kind) -> io::Result<Self> {
         let entries = depth.checked_add(1).and_then(u32::checked_next_power_of_two);
         let ring = ring::make(entries.ok_or(io::ErrorKind::InvalidInput)?, kind)?;
         let files = FileTable::new(&ring);
@@ -75,6 +78,7 @@ impl UringQueue {
             slots: std::iter::repeat_with(|| None).take(depth).collect(),
             free: (0..depth).rev().collect(),
             refused: Vec::new(),
+            stalls: 0,
         })
     }
 
@@ -130,12 +134,26 @@ impl UringQueue {
             ring::enable(&self.ring)?;
             self.enabled = true;
         }
-        match self.ring.submit_and_wait(want) {
-            Ok(_) => Ok(()),
+        let submission = self.ring.submission();
+        if want == 0 && submission.is_empty() && !submission.taskrun() {
+            return Ok(());
+        }
+        drop(submission);
+        let result = self.ring.submit_and_wait(want).map(drop);
+        match result.as_ref().map_err(io::Error::raw_os_error) {
             // A signal, or a kernel that wants its completions taken first: the caller does that
             // and comes again.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY)) => Ok(()),
-            Err(error) => Err(error),
+            Err(Some(libc::EINTR | libc::EBUSY)) => Ok(()),
+            // No memory for requests just now: give the machine time, but not forever.
+            Err(Some(libc::EAGAIN)) if self.stalls < ATTEMPTS_MAX => {
+                self.stalls += 1;
+                std::thread::sleep(STALL);
+                Ok(())
+            }
+            _ => {
+                self.stalls = 0;
+                result
+            }
         }
     }
 
@@ -146,117 +164,90 @@ impl UringQueue {
     /// Waits until the kernel has let go of every slot and of the wake event.
     fn drain(&mut self) -> io::Result<()> {
         let mut ended = Vec::new();
-        while self.used() > 0 || self.wake.is_armed() {
+        loop {
+            self.reap(&mut ended);
+            ended.clear();
+            if self.used() == 0 && !self.wake.is_armed() {
+                return Ok(());
+            }
             if self.wake.is_armed() {
                 self.wake.cancel();
             }
             self.enter(1)?;
-            self.reap(&mut ended);
-            ended.clear();
         }
-        Ok(())
     }
 }
 
 impl Slot {
-    fn new(token: u64, request: Request) -> Self {
+    /// The slot of a request, or its completion if the kernel need not see it.
+    fn new(token: u64, request: Request) -> Result<Self, Completion> {
         let (kind, file, offset, buf) = match request {
-            Request::Read { file, offset, buf } => (Kinds::Read, file, offset, Some(buf)),
+            Request::Read { file, offset, buf } => (Kind::Read, file, offset, Some(buf)),
             Request::Write { file, offset, buf, durable } => {
-                (Kinds::Write { durable }, file, offset, Some(buf))
+                (Kind::Write { durable }, file, offset, Some(buf))
             }
-            Request::Flush { file } => (Kinds::Flush, file, 0, None),
+            Request::Flush { file } => (Kind::Flush, file, 0, None),
         };
-        Self { token, kind, file, offset, buf, done: 0, idle: 0 }
-    }
-
-    fn native(&self) -> io::Result<&NativeFile> {
-        native_of(&self.file)
-    }
-
-    fn check(&self) -> io::Result<()> {
-        let file = self.native()?;
-        self.buf.as_ref().map_or(Ok(()), |buf| file.check(buf.as_slice(), self.offset))
-    }
-
-    fn len(&self) -> usize {
-        self.buf.as_ref().map_or(0, IoBuf::len)
-    }
-
-    /// From where the rest of the transfer goes on.
-    fn resume_at(&self) -> usize {
-        self.native().map_or(self.done, |file| file.resume_at(self.done))
+        let memory = buf.as_ref().map(IoBuf::as_slice);
+        let checked = native_of(&file).and_then(|native| {
+            memory.map_or(Ok(()), |memory| native.check(memory, offset))?;
+            Ok(native.transfer(memory.map_or(0, <[u8]>::len)))
+        });
+        match checked {
+            // Nothing to transfer, and the kernel would say 0 as at the end of the file.
+            Ok(_) if memory.is_some_and(<[u8]>::is_empty) => {
+                Err(Completion { token, buf, result: Ok(0) })
+            }
+            Ok(progress) => Ok(Self { token, kind, file, offset, buf, progress }),
+            Err(error) => Err(Completion { token, buf, result: Err(error) }),
+        }
     }
 
     /// The submission of what is left, to a file by descriptor or by number in the table.
     fn entry(&self, file: i32) -> squeue::Entry {
         let file = types::Fd(file);
-        let from = self.resume_at();
+        let from = self.progress.resume_at();
         let memory = self.buf.as_ref().map(|buf| &buf.as_slice()[from..]).unwrap_or_default();
         let len = u32::try_from(memory.len().min(PART_MAX)).expect("`PART_MAX` fits");
         let offset = self.offset + from as u64;
         match self.kind {
-            Kinds::Read => {
+            Kind::Read => {
                 opcode::Read::new(file, memory.as_ptr().cast_mut(), len).offset(offset).build()
             }
-            Kinds::Write { durable } => {
+            Kind::Write { durable } => {
                 let flags = if durable { libc::RWF_DSYNC } else { 0 };
                 let write = opcode::Write::new(file, memory.as_ptr(), len);
                 write.offset(offset).rw_flags(flags).build()
             }
-            Kinds::Flush => opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build(),
+            Kind::Flush => opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build(),
         }
     }
 
-    /// Takes a result of the kernel; `None` if the request has to go on.
-    fn ended(&mut self, result: i32) -> Option<io::Result<usize>> {
-        let Ok(moved) = usize::try_from(result) else { return self.failed(-result) };
-        if self.kind == Kinds::Flush {
-            return Some(Ok(0));
-        }
-        let before = self.done;
-        self.done = self.resume_at() + moved;
-        let len = self.len();
-        if self.done >= len {
-            return Some(Ok(len));
-        }
+    /// Takes a result of the kernel.
+    fn ended(&mut self, result: i32) -> End {
+        let result = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
         match self.kind {
-            // The end of the file, or inside the last sector of it.
-            Kinds::Read if moved == 0 || self.resume_at() != self.done => Some(Ok(self.done)),
-            Kinds::Write { .. } if moved == 0 => Some(Err(io::ErrorKind::WriteZero.into())),
-            _ if self.done > before => {
-                self.idle = 0;
-                None
-            }
-            _ => self.failed(libc::EAGAIN),
+            Kind::Read => self.progress.read(result),
+            Kind::Write { .. } => self.progress.wrote(result),
+            Kind::Flush => self.flushed(result),
         }
     }
 
-    /// The request was not carried out this time, or failed.
-    fn failed(&mut self, errno: i32) -> Option<io::Result<usize>> {
-        // ECANCELED: the thread that submitted it ended before the kernel began.
-        let again = matches!(errno, libc::EINTR | libc::EAGAIN | libc::ECANCELED);
-        self.idle += 1;
-        if again && self.idle <= ATTEMPTS_MAX {
-            return None;
+    /// A flush that was never begun is repeated; one that failed never is (catalogue rule 17).
+    fn flushed(&self, result: io::Result<usize>) -> End {
+        match result {
+            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => None,
+            result => Some(result.map(|_| 0)),
         }
-        Some(Err(io::Error::from_raw_os_error(errno)))
     }
 }
 
 impl Queue for UringQueue {
     fn push(&mut self, token: u64, request: Request) {
         assert!(self.in_flight() < self.depth(), "over {} requests in flight", self.depth());
-        let slot = Slot::new(token, request);
-        match slot.check() {
-            Err(error) => {
-                self.refused.push(Completion { token, buf: slot.buf, result: Err(error) });
-            }
-            // Nothing to transfer, and the kernel would say 0 as at the end of the file.
-            Ok(()) if slot.kind != Kinds::Flush && slot.len() == 0 => {
-                self.refused.push(Completion { token, buf: slot.buf, result: Ok(0) });
-            }
-            Ok(()) => {
+        match Slot::new(token, request) {
+            Err(completion) => self.refused.push(completion),
+            Ok(slot) => {
                 let index = self.free.pop().expect("fewer requests in flight than slots");
                 self.slots[index] = Some(slot);
                 self.submit_slot(index);
@@ -302,7 +293,7 @@ impl Drop for UringQueue {
     fn drop(&mut self) {
         if let Err(error) = self.drain() {
             let lost = self.used();
-            tracing::error!(%error, lost, "cannot wait for requests in flight, leaking their memory");
+            tracing::warn!(%error, lost, "cannot wait for requests in flight, leaking their memory");
             self.wake.leak();
             std::mem::forget(std::mem::take(&mut self.slots));
         }
