@@ -374,3 +374,45 @@ fn create_file(disk: &dyn Disk, path: &Path) -> io::Result<FileRef> {
         opened => opened,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use resprout_wal::disk::sim::SimDisk;
+    use resprout_wal::{History, LogIdentity, Term};
+
+    use super::*;
+
+    fn header(chain: u64) -> Header {
+        let identity = LogIdentity { cluster: 1, database: 2, partition: 3, instance: 4 };
+        let history = History::starting(Term(1));
+        Header { identity, lsn: Lsn(4096), term: Term(1), chain, history }
+    }
+
+    fn sealed(disk: &Arc<dyn Disk>, chain: u64) -> (Place, Sealed) {
+        let mut writer = Writer::create(disk, Path::new("/d"), &header(chain), b"").unwrap();
+        let bytes = [chain as u8; PAGE];
+        writer
+            .push(LeafPage { bytes: &bytes, rows: 1, digest: Digest(chain), separator: b"" })
+            .unwrap();
+        let (place, _, sealed) = writer.seal().unwrap();
+        (place, sealed)
+    }
+
+    /// Guards rule 18: a whole snapshot that is not the one just written (the device kept what an
+    /// earlier attempt left under that name) does not pass for it.
+    #[test]
+    fn a_whole_file_of_another_attempt_is_not_published() {
+        let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
+        disk.create_dir(Path::new("/d")).unwrap();
+        let (place, first) = sealed(&disk, 1);
+        let open = |place: &Place| {
+            Snapshot::open_from(disk.as_ref(), &place.unfinished, None, Source::Device).unwrap()
+        };
+        assert!(first.check(&open(&place)).is_ok());
+        drop(place);
+        let (place, second) = sealed(&disk, 2);
+        assert!(second.check(&open(&place)).is_ok());
+        let error = first.check(&open(&place)).unwrap_err();
+        assert!(matches!(error, SnapshotError::Damaged { .. }), "{error}");
+    }
+}

@@ -7,6 +7,7 @@ mod damage;
 mod fixture;
 mod folder;
 mod load;
+mod real_disk;
 mod round_trip;
 mod sample;
 mod write_faults;
