@@ -1,0 +1,10 @@
+//! What the log promises, checked through its public face on the simulated disk.
+
+mod append;
+mod crash;
+mod cut;
+mod damage;
+mod failure;
+mod flips;
+mod harness;
+mod retention;
