@@ -25,8 +25,9 @@ class Rows(unittest.TestCase):
 
     def test_values_in_bulk_equal_values_one_by_one(self):
         """Promise: what is loaded is what samples are compared with."""
-        for first, end in ((0, 500), (19_000, 20_000), (7, 8)):
-            self.assertEqual(list(self.data.values(first, end)), [(key, self.data.value(key)) for key in range(first, end)])
+        dense = Dataset(rows=3_000, row_bytes=7, pool_bytes=1_000)  # every offset is reached
+        for data, first, end in ((self.data, 0, 500), (self.data, 19_000, 20_000), (self.data, 7, 8), (dense, 0, 3_000)):
+            self.assertEqual(list(data.values(first, end)), [(key, data.value(key)) for key in range(first, end)])
 
     def test_equal_seeds_give_equal_rows_and_other_seeds_other_rows(self):
         """Promise: two runs measure the same bytes."""
