@@ -505,3 +505,31 @@ fn a_local_queue_may_die_elsewhere() {
         }
     });
 }
+
+/// Promise: a file that nobody has any more is closed, also by the kernel's table of a ring, at
+/// the next wait.
+#[test]
+fn closed_files_are_let_go() {
+    use std::os::fd::AsRawFd;
+    on_all(|bench| {
+        if bench.disk.backend() == "simulated" {
+            return;
+        }
+        let file = bench.create("file", Cache::Buffered);
+        let mut queue = bench.queue(2);
+        queue.push(0, write(&file, 0, sectors(1, 1).into_io(), false));
+        finish(queue.as_mut());
+        drop(file);
+        queue.waker()();
+        queue.wait(1, &mut Vec::new()).unwrap();
+        let own = std::fs::File::options().write(true).open(bench.dir.join("file")).unwrap();
+        // A write lease is granted only if the file is open nowhere else. The kernel closes
+        // behind the call, so this asks more than once.
+        let granted = (0..1_000_000).any(|_| {
+            std::thread::yield_now();
+            // SAFETY: no memory is involved.
+            unsafe { libc::fcntl(own.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0 }
+        });
+        assert!(granted, "still open: {}", io::Error::last_os_error());
+    });
+}

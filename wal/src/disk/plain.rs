@@ -1,7 +1,8 @@
 //! The backend for kernels and containers that forbid io_uring: `pwritev2`, `pread`, `fdatasync`.
 //!
 //! Requests run in the thread that waits, one after another in the order of their push. So a
-//! queue gains no parallelism from its depth, and a flush covers more than it must.
+//! queue gains no parallelism from its depth, and a flush covers more than it must. What it gains
+//! is that durable writes of one file that wait together share one flush.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -81,7 +82,21 @@ impl Queue for PlainQueue {
 
     fn wait(&mut self, at_least: usize, out: &mut Vec<Completion>) -> io::Result<()> {
         let count = self.pushed.len();
-        out.extend(self.pushed.drain(..).map(|(token, request)| run(token, request)));
+        let shared = flushes_shared(&self.pushed);
+        let from = out.len();
+        let mut covered = Vec::new();
+        for (token, request) in self.pushed.drain(..) {
+            let flush = request.durable_file().and_then(|file| position(&shared, file));
+            covered.push(flush);
+            out.push(run(token, request, flush.is_none()));
+        }
+        for (index, file) in shared.iter().enumerate() {
+            let Err(error) = file.flush() else { continue };
+            let all = out[from..].iter_mut().zip(&covered);
+            for (end, _) in all.filter(|(end, by)| **by == Some(index) && end.result.is_ok()) {
+                end.result = Err(copied(&error));
+            }
+        }
         let woken = self.signal.woken.lock().unwrap_or_else(PoisonError::into_inner);
         let mut woken = self
             .signal
@@ -109,8 +124,40 @@ impl Queue for PlainQueue {
     }
 }
 
-/// Carries one request out.
-fn run(token: u64, request: Request) -> Completion {
+impl Request {
+    /// The file, if this is a durable write.
+    fn durable_file(&self) -> Option<&FileRef> {
+        match self {
+            Self::Write { file, durable: true, .. } => Some(file),
+            Self::Write { .. } | Self::Read { .. } | Self::Flush { .. } => None,
+        }
+    }
+}
+
+fn position(files: &[FileRef], file: &FileRef) -> Option<usize> {
+    files.iter().position(|known| Arc::ptr_eq(known, file))
+}
+
+/// The files that have several durable writes waiting: one flush costs as much as one of those.
+fn flushes_shared(pushed: &VecDeque<(u64, Request)>) -> Vec<FileRef> {
+    let (mut once, mut shared) = (Vec::new(), Vec::new());
+    for file in pushed.iter().filter_map(|(_, request)| request.durable_file()) {
+        if position(&once, file).is_none() {
+            once.push(Arc::clone(file));
+        } else if position(&shared, file).is_none() {
+            shared.push(Arc::clone(file));
+        }
+    }
+    shared
+}
+
+/// The same error for another request.
+fn copied(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+/// Carries one request out; a durable write durably only if it `flushes` itself.
+fn run(token: u64, request: Request, flushes: bool) -> Completion {
     match request {
         Request::Read { file, offset, mut buf } => {
             let result = file.read_at(buf.as_mut_slice(), offset);
@@ -118,7 +165,7 @@ fn run(token: u64, request: Request) -> Completion {
         }
         Request::Write { file, offset, buf, durable } => {
             let result = native_of(&file)
-                .and_then(|file| file.write_all(buf.as_slice(), offset, durable))
+                .and_then(|file| file.write_all(buf.as_slice(), offset, durable && flushes))
                 .map(|()| buf.len());
             Completion { token, buf: Some(buf), result }
         }

@@ -1,7 +1,7 @@
 //! Files that a ring knows by number, which spares the kernel a look-up per request.
 //!
 //! A slot keeps the kernel's file open after the last [`FileRef`] is gone, so slots of files that
-//! nobody has any more are given back before the queue goes to sleep.
+//! nobody has any more are given back at the next wait.
 
 use std::io;
 use std::sync::{Arc, Weak};
@@ -16,14 +16,16 @@ const SLOTS: u32 = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct FileTable {
-    /// Empty if the kernel gave no table.
+    /// Those used so far; at most `room`.
     slots: Vec<Option<Weak<dyn File>>>,
+    /// Zero if the kernel gave no table.
+    room: usize,
 }
 
 impl FileTable {
     pub(super) fn new(ring: &IoUring) -> Self {
         match ring.submitter().register_files_sparse(SLOTS) {
-            Ok(()) => Self { slots: vec![None; SLOTS as usize] },
+            Ok(()) => Self { slots: Vec::new(), room: SLOTS as usize },
             Err(error) => {
                 tracing::debug!(%error, "no registered files");
                 Self::default()
@@ -39,9 +41,16 @@ impl FileTable {
         if let Some(index) = self.slots.iter().position(known) {
             return u32::try_from(index).ok();
         }
-        let index = self.slots.iter().position(Option::is_none)?;
+        let free = self.slots.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.slots.len());
+        if index == self.room {
+            return None;
+        }
         let slot = u32::try_from(index).ok()?;
         submitter.register_files_update(slot, &[file.descriptor()?]).ok()?;
+        if index == self.slots.len() {
+            self.slots.push(None);
+        }
         self.slots[index] = Some(Arc::downgrade(file));
         Some(slot)
     }

@@ -256,17 +256,15 @@ impl Queue for UringQueue {
     }
 
     fn wait(&mut self, at_least: usize, out: &mut Vec<Completion>) -> io::Result<()> {
+        self.files.release_closed(&self.ring.submitter())?;
         let enough = out.len() + at_least;
         out.append(&mut self.refused);
         let mut woken = self.reap(out);
         loop {
             let sleeps = out.len() < enough && !woken;
-            if sleeps {
-                self.files.release_closed(&self.ring.submitter())?;
-                if !self.wake.is_armed() {
-                    let entry = self.wake.arm(WAKE);
-                    self.submit(&entry);
-                }
+            if sleeps && !self.wake.is_armed() {
+                let entry = self.wake.arm(WAKE);
+                self.submit(&entry);
             }
             self.enter(usize::from(sleeps))?;
             woken |= self.reap(out);
