@@ -222,6 +222,18 @@ impl<'b> RecordWriter<'b> {
         writes.into_iter().for_each(|write| self.op(write.as_op()));
     }
 
+    /// Bytes of the record so far, its header included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.out.len() - self.start
+    }
+
+    /// Whether it has no ops so far.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.ops == 0
+    }
+
     /// Ends the record and says how many bytes it has.
     pub fn finish(self) -> usize {
         let record = &mut self.out[self.start..];

@@ -225,11 +225,13 @@ impl ColumnType {
         match value {
             ValueRef::Int(number) => Ok(*number as f64),
             ValueRef::UInt(number) => Ok(*number as f64),
-            ValueRef::Float(number) if !number.is_nan() => {
+            ValueRef::Float(number) if number.is_nan() => Err(self.incorrect(value)),
+            ValueRef::Double(number) if number.is_nan() => Err(self.incorrect(value)),
+            ValueRef::Float(number) => {
                 // By its shortest text, so that a float of 0.1 becomes the double 0.1.
                 number.to_string().parse().map_err(|_| self.incorrect(value))
             }
-            ValueRef::Double(number) if !number.is_nan() => Ok(*number),
+            ValueRef::Double(number) => Ok(*number),
             ValueRef::Decimal(number) => Ok(number.to_f64()),
             ValueRef::Text(_) | ValueRef::Bytes(_) => {
                 let text = self.plain_text(value)?;
@@ -241,7 +243,9 @@ impl ColumnType {
                 let number = number.parse().ok().filter(|_| !words);
                 number.ok_or_else(|| self.incorrect(value))
             }
-            _ => self.exact(value).map(Decimal::to_f64),
+            ValueRef::Date(_) | ValueRef::Time(_) | ValueRef::DateTime(_) | ValueRef::Null => {
+                self.exact(value).map(Decimal::to_f64)
+            }
         }
     }
 

@@ -184,9 +184,14 @@ impl<'a> RowView<'a> {
     /// The first damage found.
     pub fn check(&self) -> Result<(), RowDamage> {
         self.check_key()?;
+        self.check_offsets()?;
         for stored in self.layout.fixed.iter().chain(&self.layout.var) {
             let value = self.get(stored.column)?;
-            if value.is_null() && self.raw(stored).iter().any(|byte| *byte != 0) {
+            let blank = match stored.ty.fixed_width() {
+                Some(_) => self.raw(stored).iter().all(|byte| *byte == 0),
+                None => self.raw(stored).is_empty(),
+            };
+            if value.is_null() && !blank {
                 return Err(self.form("bytes in a column that is NULL"));
             }
             if !stored.ty.fits(&value) {
@@ -206,6 +211,19 @@ impl<'a> RowView<'a> {
         Ok(())
     }
 
+    /// Each variable column ends where the next one starts, also if it is NULL.
+    fn check_offsets(&self) -> Result<(), RowDamage> {
+        let all = self.value.len() - self.var_start();
+        for (number, stored) in self.layout.var.iter().enumerate() {
+            let (start, end) = (self.end_of_var(number), self.end_of_var(number + 1));
+            if end < start || end > all {
+                let (table, column) = (self.table.name().to_owned(), stored.column);
+                return Err(RowDamage::Offset { table, column, end, bounds: start..=all });
+            }
+        }
+        Ok(())
+    }
+
     fn check_key(&self) -> Result<(), RowDamage> {
         self.hidden()?;
         let PrimaryKey::Columns(columns) = &self.table.schema().primary else { return Ok(()) };
@@ -220,7 +238,7 @@ impl<'a> RowView<'a> {
         reader.finish().map_err(|source| self.key_damage(source))
     }
 
-    /// Bytes of a stored column; its bounds have been checked by reading it.
+    /// Bytes of a stored column; its bounds have been checked.
     fn raw(&self, stored: &Stored) -> &'a [u8] {
         let range = match self.layout.place(stored.column) {
             Place::Fixed { offset, .. } => {
