@@ -22,7 +22,7 @@ impl Tree {
     /// That memory for the copies at the ends is short; nothing changed.
     pub fn remove_range(&mut self, from: &[u8], to: Option<&[u8]>) -> Result<u64, TreeError> {
         // Both ends of the range take a copy per level.
-        self.promise(&[])?;
+        self.promise(&[], 0)?;
         if self.root == NONE || to.is_some_and(|to| to <= from) {
             return Ok(0);
         }

@@ -34,6 +34,10 @@ pub(super) const INNER_BYTES: usize = 1024;
 /// A leaf page.
 pub type Page = [u8; PAGE_BYTES];
 
+/// Bytes of a cache line, and how many of them a search in a page of rows of 100 bytes reads.
+const LINE_BYTES: usize = 64;
+const SEARCH_LINES: usize = 4;
+
 /// Memory becomes usable in multiples of this: the size of a huge page.
 const BLOCK_BYTES: u64 = 2 << 20;
 
@@ -345,6 +349,40 @@ impl PageMemory {
         let start = unsafe { self.base.add(id as usize * PAGE_BYTES) };
         // SAFETY: usable memory is initialised; nobody writes it (caller).
         unsafe { start.cast::<Page>().as_ref() }
+    }
+
+    /// Asks for the first lines of a leaf: header, heads and slots. A search needs them one after the
+    /// other, and each comes from far when the tree is large.
+    #[inline]
+    pub(super) fn prefetch_search(&self, id: u32) {
+        self.prefetch_lines(id as usize * PAGE_BYTES, SEARCH_LINES);
+    }
+
+    /// Asks for all lines of a page that will be copied.
+    #[inline]
+    pub(super) fn prefetch_page(&self, id: u32) {
+        self.prefetch_lines(id as usize * PAGE_BYTES, PAGE_BYTES / LINE_BYTES);
+    }
+
+    /// Asks for all lines of an inner node, for the same reason.
+    #[inline]
+    pub(super) fn prefetch_inner(&self, id: u32) {
+        self.prefetch_lines(
+            self.inner_offset + id as usize * INNER_BYTES,
+            INNER_BYTES / LINE_BYTES,
+        );
+    }
+
+    #[inline]
+    fn prefetch_lines(&self, offset: usize, lines: usize) {
+        #[cfg(target_arch = "x86_64")]
+        for line in 0..lines {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let at = self.base.as_ptr().wrapping_add(offset + line * LINE_BYTES);
+            // SAFETY: a prefetch is a hint: it does not fault and changes no memory, whatever the
+            // address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+        }
     }
 
     /// The bytes of a run of leaf pages, to be changed.

@@ -143,6 +143,20 @@ impl Nodes {
         self.leaf_versions[id as usize] == self.version
     }
 
+    /// Asks early for what a change of this leaf will read.
+    #[inline]
+    pub(super) fn prefetch(&self, id: u32) {
+        self.memory.prefetch_search(id);
+        if !self.owns_leaf(id) {
+            self.memory.prefetch_page(id);
+        }
+    }
+
+    #[inline]
+    pub(super) fn prefetch_inner(&self, id: u32) {
+        self.memory.prefetch_inner(id);
+    }
+
     pub(super) fn leaf_version(&self, id: u32) -> u64 {
         self.leaf_versions[id as usize]
     }

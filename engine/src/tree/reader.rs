@@ -101,9 +101,11 @@ impl<'a> Reader<'a> {
         }
         let mut node = self.root;
         for _ in 0..self.height {
+            self.memory.prefetch_inner(node);
             let inner = self.inner(node);
             node = inner.child(inner.child_for(key));
         }
+        self.memory.prefetch_search(node);
         match self.leaf(node) {
             Leaf::Shared(shared) => match shared.search(key) {
                 Place::Row(row) => Some(shared.record(row).1),

@@ -6,7 +6,8 @@
 //! ```text
 //!   rebuild   [old ∪ row]                 page had dead bytes, or too long a prefix
 //!   split     [left half] [right half]
-//!   append    [old] [row]                 rows come in key order: full pages stay behind
+//!   sequence  [old] [row]                 rows come in key order: full pages stay behind
+//!             [old until row] [row, old]
 //!   jumbo     [before] [large row] [after]
 //! ```
 //!
@@ -17,7 +18,7 @@ use std::cmp::Ordering;
 
 use super::TreeError;
 use super::inner::{Inner, units_for};
-use super::leaf::{self, Entry, Page, Place, Shared};
+use super::leaf::{self, Entry, Page, Place, Sequence, Shared};
 use super::memory::{INNER_BYTES, PAGE_BYTES};
 use super::nodes::Nodes;
 use super::reader::{Leaf, MAX_HEIGHT};
@@ -31,8 +32,10 @@ const MERGED_PAGE_BYTES: usize = PAGE_BYTES / 4 * 3;
 const SMALL_INNER_BYTES: usize = INNER_BYTES / 4;
 const MERGED_INNER_BYTES: usize = INNER_BYTES / 4 * 3;
 
-/// So many inserts at the end of a page, or as many as it has rows, make a sequence.
+/// So many inserts right after each other, or as many as the page has rows, are a sequence.
 const SEQUENCE: usize = 8;
+const NO_INSERT: Sequence = Sequence { length: 0, last: 0 };
+const ONE_INSERT: Sequence = Sequence { length: 1, last: 0 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Piece {
@@ -103,7 +106,7 @@ impl Tree {
         };
         leaf::write_jumbo(self.nodes.run_mut(run, pages), key, value);
         // The run may have taken what was promised for the rest.
-        if let Err(error) = self.promise(key) {
+        if let Err(error) = self.promise(key, 0) {
             self.nodes.retire_leaf(run, pages);
             return Err(error);
         }
@@ -116,7 +119,7 @@ impl Tree {
         self.root = run;
         if run == NONE {
             self.root = self.nodes.new_leaf();
-            leaf::rebuild(self.nodes.leaf_mut(self.root), &[Entry::new(key, value)], 0, 1);
+            leaf::rebuild(self.nodes.leaf_mut(self.root), &[Entry::new(key, value)], 0, ONE_INSERT);
         }
         self.rows = 1;
         self.invalidate_path();
@@ -417,21 +420,21 @@ fn merge_pages(nodes: &Nodes, left: u32, right: u32, scratch: &mut Page) -> bool
     if leaf::used_by(&all) > MERGED_PAGE_BYTES {
         return false;
     }
-    build(scratch, &all, 0);
+    build(scratch, &all, NO_INSERT);
     true
 }
 
-fn build(scratch: &mut Page, entries: &[Entry<'_>], appends: u8) {
+fn build(scratch: &mut Page, entries: &[Entry<'_>], sequence: Sequence) {
     let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
         unreachable!("a page is built of at least one row")
     };
-    leaf::rebuild(scratch, entries, leaf::shared_prefix(first, last), appends);
+    leaf::rebuild(scratch, entries, leaf::shared_prefix(first, last), sequence);
 }
 
 /// A row and a leaf of one large row, which it replaces or stands beside.
 fn beside_jumbo(old: Entry<'_>, new: Entry<'_>, run: u32, scratch: &mut [Box<Page>; 2]) -> Plan {
     let piece = if run == NONE {
-        leaf::rebuild(&mut scratch[0], &[new], 0, 0);
+        leaf::rebuild(&mut scratch[0], &[new], 0, ONE_INSERT);
         Piece::Built(0)
     } else {
         Piece::Run
@@ -476,7 +479,7 @@ fn page_of(
     if untouched {
         return Piece::Old;
     }
-    build(&mut scratch[index], entries, 0);
+    build(&mut scratch[index], entries, NO_INSERT);
     Piece::Built(index)
 }
 
@@ -484,42 +487,59 @@ fn page_of(
 fn into_page(shared: Shared<'_>, new: Entry<'_>, scratch: &mut [Box<Page>; 2]) -> Plan {
     let mut all: Vec<Entry<'_>> = Vec::with_capacity(shared.rows() + 1);
     all.extend(leaf::entries(shared));
-    let appends = leaf::append_count(shared.page());
-    let place = shared.search(new.key.0);
-    let (at, replaced) = match place {
+    let mut sequence = Sequence::of(shared.page());
+    let (at, replaced) = match shared.search(new.key.0) {
         Place::Row(row) => (row, true),
         _ => (shared.lower_bound(new.key.0), false),
     };
-    let at_end = !replaced && at == all.len();
-    let sequence = at_end && usize::from(appends) >= SEQUENCE.min(all.len());
     if replaced {
         all[at] = new;
     } else {
+        sequence = sequence.then(at);
         all.insert(at, new);
     }
     let plan = |pieces| Plan { pieces, replaced };
     if leaf::fits(&all) {
-        let appends = if at_end { appends.saturating_add(1) } else { 0 };
-        build(&mut scratch[0], &all, appends);
+        build(&mut scratch[0], &all, sequence);
         return plan(vec![(Vec::new(), Piece::Built(0))]);
     }
-    if !sequence && let Some(cut) = balanced_cut(&all) {
-        let (left, right) = all.split_at(cut);
-        build(&mut scratch[0], left, 0);
-        build(&mut scratch[1], right, 0);
-        let separator = leaf::separator(&all[cut - 1], &all[cut]);
-        return plan(vec![(Vec::new(), Piece::Built(0)), (separator, Piece::Built(1))]);
+    let in_sequence = !replaced && usize::from(sequence.length) > SEQUENCE.min(shared.rows());
+    let at_end = !replaced && at + 1 == all.len();
+    if !(in_sequence && at_end) {
+        let here = if in_sequence && at > 0 { cut_in_sequence(&all, at) } else { None };
+        if let Some(cut) = here.or_else(|| balanced_cut(&all)) {
+            let (left, right) = all.split_at(cut);
+            let (before, after) = match here {
+                Some(_) if cut > at => (sequence, NO_INSERT),
+                Some(_) => (NO_INSERT, ONE_INSERT),
+                None => (NO_INSERT, NO_INSERT),
+            };
+            build(&mut scratch[0], left, before);
+            build(&mut scratch[1], right, after);
+            let separator = leaf::separator(&all[cut - 1], &all[cut]);
+            return plan(vec![(Vec::new(), Piece::Built(0)), (separator, Piece::Built(1))]);
+        }
     }
     // In a sequence, or without the prefix that keeps the others small: alone.
     if at_end {
         let last = &all[at - 1];
-        leaf::rebuild(&mut scratch[0], &[new], leaf::shared_prefix(last, &new), 1);
+        leaf::rebuild(&mut scratch[0], &[new], leaf::shared_prefix(last, &new), ONE_INSERT);
         let separator = leaf::separator(last, &new);
         return plan(vec![(Vec::new(), Piece::Old), (separator, Piece::Built(0))]);
     }
     assert!(at == 0 && !replaced, "rows with the prefix of a page can be cut into two pages");
-    leaf::rebuild(&mut scratch[0], &[new], 0, 0);
+    leaf::rebuild(&mut scratch[0], &[new], 0, ONE_INSERT);
     plan(vec![(Vec::new(), Piece::Built(0)), (leaf::separator(&new, &all[1]), Piece::Old)])
+}
+
+/// After the new row if possible: then the rows that follow do not drag the rest along.
+fn cut_in_sequence(entries: &[Entry<'_>], at: usize) -> Option<usize> {
+    [at + 1, at].into_iter().find(|&cut| cut < entries.len() && cut_fits(entries, cut))
+}
+
+fn cut_fits(entries: &[Entry<'_>], cut: usize) -> bool {
+    let (left, right) = entries.split_at(cut);
+    leaf::fits(left) && leaf::fits(right)
 }
 
 /// Where to cut rows so that two pages get about the same bytes; `None` if they would not fit.
@@ -534,6 +554,5 @@ fn balanced_cut(entries: &[Entry<'_>]) -> Option<usize> {
         sum += bytes(entry);
         best = best.min((sum.max(total - sum), row + 1));
     }
-    let (left, right) = entries.split_at(best.1);
-    (leaf::fits(left) && leaf::fits(right)).then_some(best.1)
+    cut_fits(entries, best.1).then_some(best.1)
 }

@@ -58,6 +58,9 @@ const SHORT_SEPARATOR_BYTES: usize = 100;
 /// Pages that one change of a row may take, beside the run of a large row.
 const PAGES_PER_ROW: u64 = 4;
 
+/// What puts leave untouched, so that rows can be removed when memory is full.
+const PAGES_FOR_REMOVING: u64 = 16;
+
 /// Units of inner nodes that a change may take per level: copies, and the pieces of a node whose
 /// common prefix was lost.
 const INNERS_PER_LEVEL: u64 = 8;
@@ -169,7 +172,7 @@ impl Tree {
         // Every page touched is copied once; what is put splits pages, each half being at least a
         // third full; a large row takes whole pages.
         let new = (bytes + rows * leaf::ROW_OVERHEAD as u64).div_ceil(PAGE_BYTES as u64 / 3);
-        let leaves = touched * 2 + new.min(rows * 2) + new + PAGES_PER_ROW;
+        let leaves = touched * 2 + new.min(rows * 2) + new + PAGES_PER_ROW + PAGES_FOR_REMOVING;
         let levels = self.height as u64 + 2;
         let inners = (touched * levels).min(pages / 4 + levels) * 2 + new + self.inners_at_hand();
         let promised = self.nodes.promise(leaves, inners);
@@ -181,7 +184,7 @@ impl Tree {
     }
 
     fn inners_at_hand(&self) -> u64 {
-        INNERS_PER_LEVEL * (self.height as u64 + 2)
+        INNERS_PER_LEVEL * (self.height as u64 + 2) * 2
     }
 
     /// A separator may become as long as this.
@@ -190,22 +193,23 @@ impl Tree {
         self.long_separators |= key.len() > SHORT_SEPARATOR_BYTES;
     }
 
-    /// Makes sure that a change of one row cannot fail for memory once it has begun.
+    /// Makes sure that a change of one row cannot fail for memory once it has begun. `spare` pages
+    /// stay beyond that.
     #[inline]
-    pub(super) fn promise(&mut self, key: &[u8]) -> Result<(), TreeError> {
+    pub(super) fn promise(&mut self, key: &[u8], spare: u64) -> Result<(), TreeError> {
         self.note_separator(key);
-        if self.try_promise().is_ok() {
+        if self.try_promise(spare).is_ok() {
             return Ok(());
         }
         self.nodes.reclaim(&self.versions);
-        self.try_promise()
+        self.try_promise(spare)
     }
 
     #[inline]
-    fn try_promise(&mut self) -> Result<(), TreeError> {
-        self.nodes.promise(PAGES_PER_ROW, self.inners_at_hand())?;
+    fn try_promise(&mut self, spare: u64) -> Result<(), TreeError> {
+        let levels = (self.height as u64 + 2) * (1 + spare.min(1));
+        self.nodes.promise(PAGES_PER_ROW + spare, INNERS_PER_LEVEL * levels)?;
         if self.long_separators {
-            let levels = self.height as u64 + 2;
             self.nodes.promise_runs(LONG_INNERS_PER_LEVEL * levels)?;
         }
         Ok(())
@@ -217,7 +221,7 @@ impl Tree {
     /// [`TreeError::KeyTooLong`], [`TreeError::ValueTooLong`], or that memory is short; nothing changed.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<Put, TreeError> {
         check_lengths(key, value)?;
-        self.promise(key)?;
+        self.promise(key, PAGES_FOR_REMOVING)?;
         if !self.continues_at_the_end(key) {
             self.descend(key);
         }
@@ -229,7 +233,7 @@ impl Tree {
     /// # Errors
     /// That memory for the copies is short; nothing changed.
     pub fn remove(&mut self, key: &[u8]) -> Result<bool, TreeError> {
-        self.promise(&[])?;
+        self.promise(&[], 0)?;
         self.descend(key);
         Ok(self.remove_here(key))
     }
@@ -253,7 +257,7 @@ impl Tree {
             }
             before = Some(key);
             check_lengths(key, value.unwrap_or_default())?;
-            self.promise(key)?;
+            self.promise(key, if value.is_some() { PAGES_FOR_REMOVING } else { 0 })?;
             if !self.path.valid || fence.as_deref().is_some_and(|fence| key >= fence) {
                 self.descend(key);
                 self.upper_fence(&mut fence);
@@ -276,12 +280,16 @@ impl Tree {
         let mut node = self.root;
         let mut rightmost = true;
         for level in 0..self.height {
+            self.nodes.prefetch_inner(node);
             let inner = self.nodes.inner(node);
             let index = inner.child_for(key);
             rightmost &= index + 1 == inner.children();
             let child = inner.child(index);
             self.path.steps[level] = (node, index as u16);
             node = child;
+        }
+        if node != NONE {
+            self.nodes.prefetch(node);
         }
         self.path.leaf = node;
         self.path.rightmost = rightmost;

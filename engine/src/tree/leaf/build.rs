@@ -1,9 +1,9 @@
 //! Writing whole pages: rebuilding, splitting, merging, bulk load.
 
-use super::edit::write_record;
+use super::edit::{Sequence, write_record};
 use super::{
-    AT_APPENDS, AT_HEAP_START, AT_PREFIX_LENGTH, AT_ROWS, AT_RUN, HEADER_BYTES, KIND_SHARED,
-    PAGE_BYTES, Page, RECORD_HEADER_BYTES, ROW_OVERHEAD, Shared, head, pad4, put_u16, put_u32,
+    AT_HEAP_START, AT_PREFIX_LENGTH, AT_ROWS, AT_RUN, HEADER_BYTES, KIND_SHARED, PAGE_BYTES, Page,
+    RECORD_HEADER_BYTES, ROW_OVERHEAD, Shared, head, pad4, put_u16, put_u32,
 };
 
 /// A row whose key is in two parts: the prefix of the page it comes from, and its suffix.
@@ -74,11 +74,16 @@ pub(crate) fn fits(entries: &[Entry<'_>]) -> bool {
 }
 
 /// Writes a page with these sorted rows, which must fit. `prefix_length` is that of a prefix all keys
-/// have; `appends` is what [`super::append_count`] shall say.
-pub(crate) fn rebuild(page: &mut Page, entries: &[Entry<'_>], prefix_length: usize, appends: u8) {
+/// have.
+pub(crate) fn rebuild(
+    page: &mut Page,
+    entries: &[Entry<'_>],
+    prefix_length: usize,
+    sequence: Sequence,
+) {
     page[..HEADER_BYTES].fill(0);
     page[0] = KIND_SHARED;
-    page[AT_APPENDS] = appends;
+    sequence.write(page);
     put_u16(page, AT_ROWS, entries.len());
     put_u16(page, AT_PREFIX_LENGTH, prefix_length);
     put_u32(page, AT_RUN, 1);

@@ -1,9 +1,9 @@
 //! Checking the bytes of a leaf that came from outside.
 
 use super::{
-    AT_DEAD, AT_HEAP_START, AT_PREFIX_LENGTH, AT_ROWS, AT_RUN, HEADER_BYTES, Jumbo, KIND_JUMBO,
-    KIND_SHARED, PAGE_BYTES, Page, RECORD_HEADER_BYTES, Shared, head, jumbo, pad4, run_for, u16_at,
-    u32_at,
+    AT_DEAD, AT_HEAP_START, AT_LAST_INSERT, AT_PREFIX_LENGTH, AT_ROWS, AT_RUN, HEADER_BYTES, Jumbo,
+    KIND_JUMBO, KIND_SHARED, PAGE_BYTES, Page, RECORD_HEADER_BYTES, Shared, head, jumbo, pad4,
+    run_for, u16_at, u32_at,
 };
 use crate::tree::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
@@ -154,12 +154,14 @@ fn check_jumbo(bytes: &[u8]) -> Result<Jumbo<'_>, PageDamage> {
 }
 
 fn check_shared(page: &Page) -> Result<Shared<'_>, PageDamage> {
-    all_zero(page, 10, 12)?;
     let rows = u16_at(page, AT_ROWS);
     let prefix_length = u16_at(page, AT_PREFIX_LENGTH);
     let heap_start = u16_at(page, AT_HEAP_START);
     if prefix_length > MAX_KEY_BYTES {
         return Err(header(page, AT_PREFIX_LENGTH));
+    }
+    if u16_at(page, AT_LAST_INSERT) >= PAGE_BYTES {
+        return Err(header(page, AT_LAST_INSERT));
     }
     let heads_at = HEADER_BYTES + pad4(prefix_length);
     if rows == 0 || heads_at + 6 * rows > PAGE_BYTES {

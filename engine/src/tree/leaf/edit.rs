@@ -2,13 +2,34 @@
 //! change does not fit; the page then has to be rebuilt.
 
 use super::{
-    AT_APPENDS, AT_DEAD, AT_HEAP_START, AT_ROWS, Page, RECORD_HEADER_BYTES, Shared, head, put_u16,
-    u16_at,
+    AT_DEAD, AT_HEAP_START, AT_LAST_INSERT, AT_ROWS, AT_SEQUENCE, Page, RECORD_HEADER_BYTES,
+    Shared, head, put_u16, u16_at,
 };
 
-/// How many of the last inserts came in key order at the end (at most 255).
-pub(crate) fn append_count(page: &Page) -> u8 {
-    page[AT_APPENDS]
+/// How the last inserts into a page followed each other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sequence {
+    /// How many came right after the one before (at most 255).
+    pub(crate) length: u8,
+    /// Where the last one went.
+    pub(crate) last: usize,
+}
+
+impl Sequence {
+    pub(crate) fn of(page: &Page) -> Self {
+        Self { length: page[AT_SEQUENCE], last: u16_at(page, AT_LAST_INSERT) }
+    }
+
+    /// The sequence after an insert at `row`.
+    pub(crate) fn then(self, row: usize) -> Self {
+        let follows = self.length > 0 && row == self.last + 1;
+        Self { length: if follows { self.length.saturating_add(1) } else { 1 }, last: row }
+    }
+
+    pub(super) fn write(self, page: &mut Page) {
+        page[AT_SEQUENCE] = self.length;
+        put_u16(page, AT_LAST_INSERT, self.last);
+    }
 }
 
 /// Writes a value of the same length over that of a row.
@@ -78,7 +99,7 @@ pub(crate) fn insert(page: &mut Page, row: usize, suffix: &[u8], value: &[u8]) -
     put_u16(page, AT_ROWS, rows + 1);
     put_u16(page, AT_HEAP_START, record_at);
     write_record(page, record_at, (suffix, &[]), value);
-    page[AT_APPENDS] = if row == rows { page[AT_APPENDS].saturating_add(1) } else { 0 };
+    Sequence::of(page).then(row).write(page);
     true
 }
 
@@ -122,5 +143,5 @@ pub(crate) fn remove(page: &mut Page, from: usize, to: usize) {
     put_u16(page, AT_ROWS, rows - gone);
     put_u16(page, AT_HEAP_START, heap_start);
     put_u16(page, AT_DEAD, dead);
-    page[AT_APPENDS] = 0;
+    Sequence::default().write(page);
 }

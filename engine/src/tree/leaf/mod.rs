@@ -3,12 +3,12 @@
 //! ```text
 //!   shared page (4096 bytes, many rows)            jumbo leaf (a run of pages, one row)
 //!   0   u8   kind = b'L'                           0   u8   kind = b'J'
-//!   1   u8   appends: last inserts in key order    1   u8   0
+//!   1   u8   inserts in sequence                    1   u8   0
 //!   2   u16  rows                                  2   u16  1
 //!   4   u16  prefix length                         4   u16  key length
 //!   6   u16  heap start                            6   u16  0
 //!   8   u16  dead bytes in the heap                8   u32  value length
-//!   10  u16  0
+//!   10  u16  row of the last insert
 //!   12  u32  1                                     12  u32  pages in the run
 //!   16  prefix, padded to 4 with zeros             16  key, value, zeros
 //!       heads  u32 × rows
@@ -23,6 +23,10 @@
 //! comparison of keys without touching the records. A slot is the offset of a record. Removed and
 //! outgrown records stay in the heap as dead bytes until the page is rebuilt. The bytes of a page are
 //! a function of the operations on it: the free part of a new page is zero.
+//!
+//! Inserts are in sequence when each comes right after the one before. A page that is split during a
+//! sequence is cut there, so that rows that come in key order leave full pages behind, also in the
+//! middle of a page.
 //!
 //! A row of more than [`MAX_SHARED_RECORD`] bytes gets a jumbo leaf. So two halves of a full page with one
 //! more row always fit in two pages.
@@ -39,7 +43,7 @@ use std::cmp::Ordering;
 
 pub(super) use self::build::{Entry, entries, fits, rebuild, separator, shared_prefix, used_by};
 pub use self::check::{LeafView, PageDamage, check};
-pub(super) use self::edit::{append_count, insert, overwrite, remove, replace};
+pub(super) use self::edit::{Sequence, insert, overwrite, remove, replace};
 pub(super) use self::jumbo::{Jumbo, run_for, write_jumbo};
 pub use super::memory::{PAGE_BYTES, Page};
 
@@ -61,11 +65,12 @@ pub(super) const ROW_OVERHEAD: usize = 4 + 2 + RECORD_HEADER_BYTES;
 /// its prefix: at most 4040 of 4080 bytes.
 pub const MAX_SHARED_RECORD: usize = 2000;
 
-pub(super) const AT_APPENDS: usize = 1;
+pub(super) const AT_SEQUENCE: usize = 1;
 pub(super) const AT_ROWS: usize = 2;
 pub(super) const AT_PREFIX_LENGTH: usize = 4;
 pub(super) const AT_HEAP_START: usize = 6;
 pub(super) const AT_DEAD: usize = 8;
+pub(super) const AT_LAST_INSERT: usize = 10;
 pub(super) const AT_RUN: usize = 12;
 
 /// Whether a row lies on a page with others.
