@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// The values of a row before and after a step; none where there is no row.
+type Change = (Option<Vec<Value>>, Option<Vec<Value>>);
+
 /// A table whose numbers were given, as a catalog would.
 fn table(primary: bool) -> Table {
     let mut builder = TableSchema::builder("t")
@@ -135,7 +138,7 @@ fn run(primary: bool, steps: &[Step]) {
     for step in steps {
         let stored = table_rows(&table, &rows);
         let pick = |row: usize| stored.get(row % stored.len().max(1));
-        let (plan, change): (_, (Option<Vec<Value>>, Option<Vec<Value>>)) = match step {
+        let (plan, change): (_, Change) = match step {
             Step::Insert(values) => {
                 next += 1;
                 let hidden = (!primary).then_some(next);
@@ -235,7 +238,7 @@ fn plans_are_as_documented() {
     assert_eq!(keys[1], key(17, &[1, b'x', 0, 0, 0, 0x80, 0, 0, 7]));
     assert_eq!(keys[2], key(18, &[0, 0x80, 0, 0, 7]));
     assert_eq!(keys[3], key(19, &[0, 0, 1, b'x', 0, 0, 0x80, 0, 0, 7]));
-    assert_eq!(plan.locks, [primary.clone()]);
+    assert_eq!(plan.locks, std::slice::from_ref(&primary));
     assert_eq!(plan.must_be_absent, [MustBeAbsent { key: primary, index: IndexId(16) }]);
 
     let plan = plan_insert(&table, &row(7, "x", Some(1)), None).unwrap();

@@ -73,7 +73,7 @@ proptest! {
         let mut inference = Inference::new(&["a", "b", "c"]);
         rows.iter().for_each(|row| inference.observe(row));
         let columns = inference.columns();
-        prop_assert_eq!(&columns, &inference.clone().columns());
+        prop_assert_eq!(&columns, &inference.columns());
         let builder = columns.iter().cloned().fold(TableSchema::builder("t"), |b, c| b.new_column(c));
         let table = Table::new(builder.build().unwrap()).unwrap();
         for (column, fields) in columns.iter().zip((0..3).map(|n| rows.iter().map(move |row| &row[n]))) {
