@@ -325,6 +325,7 @@ fn d21_a_full_disk_refuses_growth_only() {
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert_eq!(disk.contents(file()).unwrap(), [1; 10]);
     handle.write_at(&[3; 10], 0).unwrap();
+    handle.write_at(&[3; 5], 0).unwrap();
     disk.set_capacity(None);
     handle.write_at(&[2; 10], 10).unwrap();
 }
@@ -358,6 +359,27 @@ fn d27_a_delayed_completion_comes_later() {
     assert!(done.is_empty());
     queue.wait(1, &mut done).unwrap();
     assert_eq!(done.len(), 1);
+}
+
+/// Promise: completions come in orders and groups that callers cannot rely on.
+#[test]
+fn completions_come_in_any_order_and_number() {
+    let (mut orders, mut counts) = (BTreeSet::new(), BTreeSet::new());
+    for seed in 0..100 {
+        let (disk, handle) = disk_with_file(seed);
+        let mut queue = disk.queue(3).unwrap();
+        for token in 0..3 {
+            let buf = sector(1).into_io();
+            queue.push(token, write(&handle, token * SECTOR as u64, buf, false));
+        }
+        let mut done = Vec::new();
+        queue.wait(1, &mut done).unwrap();
+        counts.insert(done.len());
+        queue.wait(queue.in_flight(), &mut done).unwrap();
+        orders.insert(done.iter().map(|end| end.token).collect::<Vec<_>>());
+    }
+    assert_eq!(counts, BTreeSet::from([1, 2, 3]));
+    assert!(orders.len() == 6, "{orders:?}");
 }
 
 /// What a small workload with a fault did, as one value.

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Whoever has the value in hand, in either form, is the only one who may touch the memory.
-//! Buffers of 2 MiB and more lie on 2 MiB boundaries and ask for huge pages, because reads into
-//! 4 KiB pages reached half the speed (`docs/decisions/`). [`BufPool`] bounds how many there are.
+//! Buffers of 2 MiB and more lie on 2 MiB boundaries and ask for huge pages, because direct
+//! reads into 4 KiB pages reached half the speed (1.2–2.2 GB/s against 3.3–3.9 on two cores). [`BufPool`] bounds how many there are.
 
 use std::any::Any;
 use std::fmt;

@@ -169,8 +169,9 @@ pub trait Queue: Send {
     /// If more than the queue's depth are in flight.
     fn push(&mut self, token: u64, request: Request);
     /// Starts what was pushed and waits until at least `at_least` completions are there (0: does
-    /// not wait) or the [`Waker`] was used; appends all there are to `out`. An error here means
-    /// that the queue is unusable.
+    /// not wait) or the [`Waker`] was used; appends all there are to `out`. With fewer than
+    /// `at_least` in flight only the waker ends it. An error here means that the queue is
+    /// unusable; requests in flight are waited for when it is dropped.
     fn wait(&mut self, at_least: usize, out: &mut Vec<Completion>) -> io::Result<()>;
     /// Requests pushed and not yet returned.
     fn in_flight(&self) -> usize;

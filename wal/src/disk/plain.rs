@@ -180,3 +180,28 @@ pub(super) fn native_of(file: &FileRef) -> io::Result<&NativeFile> {
     let any: &dyn Any = file.as_ref();
     any.downcast_ref().ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::AlignedBuf;
+
+    /// Promise (row D18): a shared flush that fails, fails every write it stands for.
+    #[test]
+    fn d18_a_failed_shared_flush_fails_all_its_writes() {
+        // The null device takes writes and cannot be flushed.
+        let file = PlainDisk.open(Path::new("/dev/null"), Open::Write, Cache::Buffered).unwrap();
+        let mut queue = PlainDisk.queue(3).unwrap();
+        for token in 0..3 {
+            let buf = AlignedBuf::new(1).unwrap().into_io();
+            let (file, durable) = (Arc::clone(&file), token > 0);
+            queue.push(token, Request::Write { file, offset: 0, buf, durable });
+        }
+        let mut done = Vec::new();
+        queue.wait(3, &mut done).unwrap();
+        assert_eq!(*done[0].result.as_ref().unwrap(), 1);
+        for end in &done[1..] {
+            assert_eq!(end.result.as_ref().unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        }
+    }
+}

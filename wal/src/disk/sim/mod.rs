@@ -360,7 +360,7 @@ impl Disk for SimDisk {
     fn queue(&self, depth: u32) -> io::Result<Box<dyn Queue>> {
         let mut world = self.shared.world();
         world.alive(self.epoch)?;
-        let seed = world.number();
+        let seed = world.queue_seed();
         Ok(Box::new(SimQueue::new(Arc::clone(&self.shared), self.epoch, depth, seed)))
     }
 

@@ -70,6 +70,11 @@ impl World {
         self.next_number
     }
 
+    /// A seed for one queue, so that threads with their own queues do not disturb each other.
+    pub(super) fn queue_seed(&mut self) -> u64 {
+        self.rng.next()
+    }
+
     /// Whether run `epoch` of the process still goes on.
     pub(super) fn alive(&self, epoch: u64) -> io::Result<()> {
         if epoch == self.epoch && !self.down { Ok(()) } else { Err(Crashed.into()) }

@@ -7,8 +7,9 @@
 //! | [`Disk::local_queue`] | until its first wait | only inside a wait of its thread (`DEFER_TASKRUN`) |
 //! | [`Disk::queue`] | always | by interrupting the thread that submitted |
 //!
-//! Not used, because measured slower or wrong (`docs/decisions/`): `SQPOLL`, links from a write to
-//! its flush (a short write breaks the order), polling for completions.
+//! Not used: `SQPOLL` (up to 40 times slower on two cores), links from a write to its flush (a
+//! short write breaks the order), polling for completions, registered buffers (nothing gained
+//! yet that was measured).
 
 mod files;
 mod queue;
