@@ -8,8 +8,8 @@
 //! | [`Disk::queue`] | always | by interrupting the thread that submitted |
 //!
 //! Not used: `SQPOLL` (up to 40 times slower on two cores), links from a write to its flush (a
-//! short write breaks the order), polling for completions, registered buffers (nothing gained
-//! yet that was measured).
+//! short write breaks the order), polling for completions. Not tried yet: registered
+//! buffers, a registered ring descriptor.
 
 mod files;
 mod queue;
