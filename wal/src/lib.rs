@@ -18,8 +18,10 @@
 
 pub use arena::SuperblockFlaw;
 pub use arena::{ARENA_FILE, Geometry, HeadFlaw, Link, Mark, MarkKind, SlotHeader, Superblock};
-pub use device::{Counters, Device, DriverMode, DurableMode, FoundLog, LogStart, Options, World};
+pub use device::{Counters, Device, DriverMode, FoundLog, LogStart, Options, World};
+pub use disk::DurableMode;
 pub use error::{CutError, Damage, Full, LogError, OpenError, Range, ReadError, Witness};
+pub use lineage::Lineage;
 pub use log::{
     Appender, Durable, Hold, Log, NoObserver, Observer, Position, Positions, Reservation,
 };
@@ -35,6 +37,7 @@ pub mod disk;
 mod driver;
 mod error;
 pub mod frame;
+mod lineage;
 mod lock;
 mod log;
 mod position;

@@ -155,7 +155,8 @@ impl Core {
             room: self.geometry.capacity() - used,
         };
         let shared = Arc::new(Shared::new(self.clone(), start, observer));
-        lock(&self.driver).add(Lane::new(shared.clone(), lane));
+        lock(&self.running).insert(shared.number, Arc::downgrade(&shared));
+        self.driver().add(Lane::new(shared.clone(), lane));
         Log { shared }
     }
 
@@ -219,7 +220,7 @@ impl Core {
         loop {
             self.turn_until_idle();
             let mut open = log.lock_open()?;
-            let mut driver = lock(&self.driver);
+            let mut driver = self.driver();
             let lane = driver.lane(log.number).ok_or(LogError::Closed)?;
             if !open.is_empty() || !lane.is_quiet() {
                 // Somebody appended, or a mark is on its way: once more around.
@@ -276,7 +277,7 @@ impl Core {
             log.check_running()?;
             self.turn_until_idle();
             let mut open = log.lock_open()?;
-            let mut driver = lock(&self.driver);
+            let mut driver = self.driver();
             let lane = driver.lane(log.number).ok_or(LogError::Closed)?;
             if !open.is_empty() || !lane.is_quiet() {
                 continue;
@@ -288,6 +289,7 @@ impl Core {
             let marked = marked.and_then(|()| self.write_mark(&mut active, end, MarkKind::Clean));
             lane.fail(marked.clone().err().unwrap_or(LogError::Closed));
             driver.remove(log.number);
+            lock(&self.running).remove(&log.number);
             drop((driver, open));
             self.give_back_claimed(log);
             log.deliver();
@@ -321,10 +323,11 @@ impl Core {
         if let Some(chain) = lock(&self.found).get(&identity) {
             slots.extend(chain.slots.iter().chain(&chain.leftovers).map(|slot| slot.index));
         }
-        let running = lock(&self.driver).running(identity);
+        let running = self.driver().running(identity);
         if let Some(log) = running {
             self.turn_until_idle();
-            let mut driver = lock(&self.driver);
+            let mut driver = self.driver();
+            lock(&self.running).remove(&log.number);
             if let Some(mut lane) = driver.remove(log.number) {
                 lane.fail(LogError::Closed);
                 slots.extend(lane.prepared());

@@ -22,7 +22,7 @@ use crate::{
     Damage, Evidence, History, Log, LogError, LogIdentity, Lsn, OpenError, Recovery, SECTOR, Term,
 };
 
-pub use options::{Counters, DriverMode, DurableMode, Options, World};
+pub use options::{Counters, DriverMode, Options, World};
 
 pub(crate) use core::Core;
 pub(crate) use options::count;
@@ -121,6 +121,7 @@ impl Device {
             geometry,
             signal,
             found: Mutex::new(logs),
+            running: Mutex::default(),
             numbers: AtomicU32::new(0),
         });
         let threads = start_threads(&core)?;
@@ -208,13 +209,12 @@ impl Device {
     /// The log of that identity, if it runs.
     #[must_use]
     pub fn running(&self, identity: LogIdentity) -> Option<Log> {
-        lock(&self.core.driver).running(identity).map(|shared| Log { shared })
+        self.core.driver().running(identity).map(|shared| Log { shared })
     }
 
     /// Writes what is there and waits for one completion. False if nothing was to be done.
     pub fn turn(&self) -> bool {
-        let driver = lock(&self.core.driver);
-        self.core.turn(driver) == crate::driver::Turn::Progress
+        self.core.turn_once()
     }
 
     /// Turns until everything appended is durable.
@@ -265,7 +265,7 @@ impl Drop for Device {
             // A panic there was reported when it happened.
             drop(thread.join());
         }
-        self.core.fail_all(&LogError::Closed);
+        self.core.close();
     }
 }
 

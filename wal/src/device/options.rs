@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, DurableMode};
 use crate::world::{Clock, Entropy};
 
 /// Everything outside the log's rules.
@@ -16,15 +16,6 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Randomness, for nonces.
     pub entropy: Arc<dyn Entropy>,
-}
-
-/// How writes are made durable. Which is better depends on the device and is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DurableMode {
-    /// Each write by itself (`RWF_DSYNC`), several in flight.
-    EachWrite,
-    /// A batch of writes of all logs, then one flush.
-    BatchFlush,
 }
 
 /// Who drives the device. The code that does is the same.

@@ -163,9 +163,14 @@ impl Driver {
         std::mem::take(&mut self.told)
     }
 
-    /// Logs with something to write or in flight.
-    pub(crate) fn logs_with_work(&self) -> Vec<Arc<Shared>> {
-        self.lanes.values().filter(|lane| lane.has_work()).map(|lane| lane.log().clone()).collect()
+    /// Whether any log has something to write or in flight.
+    pub(crate) fn has_work(&self) -> bool {
+        self.io.queue.in_flight() > 0 || self.lanes.values().any(Lane::has_work)
+    }
+
+    /// Lets all logs go: the device is closed.
+    pub(crate) fn clear(&mut self) {
+        self.lanes.clear();
     }
 
     /// Writes what is there, waits for one completion, and writes again.
@@ -263,7 +268,9 @@ impl Driver {
     /// Ends all logs: the file or the queue is not to be trusted.
     pub(crate) fn fail_all(&mut self, core: &Core, error: &LogError) {
         core.signal.fail_device();
-        tracing::error!(path = %core.path.display(), %error, "all logs of the device end");
+        if !matches!(error, LogError::Closed) {
+            tracing::error!(path = %core.path.display(), %error, "all logs of the device end");
+        }
         for lane in self.lanes.values_mut() {
             lane.fail(at_lane(error, lane.durable()));
             self.told.push(lane.log().clone());
