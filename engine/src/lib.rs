@@ -1,1 +1,45 @@
 //! A partition of Resprout: page tree, tables, transactions, recovery.
+
+mod blocking;
+pub mod commit_rule;
+mod core;
+mod database;
+mod engine;
+mod error;
+mod identity;
+mod keeper;
+pub mod lock;
+mod manifest;
+mod memory;
+mod options;
+mod overlay;
+mod partition;
+mod prepared;
+pub mod progress;
+mod publish;
+pub mod record;
+mod recovery;
+mod rewind;
+mod schema_change;
+mod snapshotting;
+pub mod state;
+pub mod table;
+mod transaction;
+pub mod tree;
+mod write_set;
+
+pub use commit_rule::Durability;
+pub use database::Database;
+pub use engine::{DatabaseOptions, Engine, MAX_PARTITIONS, NodeStatus};
+pub use error::Error;
+pub use identity::{FORMAT_VERSION, Identity};
+pub use manifest::{MAX_DATABASE_NAME, Manifest, partition_dir};
+pub use options::Options;
+pub use partition::{Partition, PartitionStatus};
+pub use prepared::InDoubt;
+pub use progress::{Phase, Progress};
+pub use recovery::{Recovery, RecoveryReport};
+pub use rewind::RewindReport;
+pub use snapshotting::SnapshotReport;
+pub use state::State;
+pub use transaction::{Committed, Transaction};

@@ -151,6 +151,17 @@ impl<'a> Inner<'a> {
         index
     }
 
+    /// How far a key lies between the separators around child `index`, as a part of 1: where in the
+    /// child it would be if keys were spread evenly. `None` at the ends of the node.
+    #[inline]
+    pub(super) fn share_of(&self, key: &[u8], index: usize) -> Option<f32> {
+        let heads = self.heads();
+        let low = u64::from_le_bytes(*heads.get(index.wrapping_sub(1))?);
+        let high = u64::from_le_bytes(*heads.get(index)?);
+        let wanted = head(key.get(u16_at(self.bytes, AT_PREFIX_LENGTH)..)?);
+        Some(wanted.saturating_sub(low) as f32 / (high - low) as f32)
+    }
+
     /// Of a separator whose head is that of `rest`: whether it is less or equal.
     fn tail_is_not_greater(&self, index: usize, rest: &[u8]) -> bool {
         let slot = self.slot(index - 1);

@@ -38,6 +38,10 @@ pub type Page = [u8; PAGE_BYTES];
 const LINE_BYTES: usize = 64;
 const SEARCH_LINES: usize = 4;
 
+/// Lines that a guess of a record's place covers, and bytes of records in a full page.
+const RECORD_LINES: usize = 4;
+const HEAP_GUESS_BYTES: f32 = 3840.0;
+
 /// Memory becomes usable in multiples of this: the size of a huge page.
 const BLOCK_BYTES: u64 = 2 << 20;
 
@@ -356,6 +360,16 @@ impl PageMemory {
     #[inline]
     pub(super) fn prefetch_search(&self, id: u32) {
         self.prefetch_lines(id as usize * PAGE_BYTES, SEARCH_LINES);
+    }
+
+    /// Asks for the lines where a record may be, `share` being how many rows come before it as a part
+    /// of 1: records of a full page lie from its end in key order.
+    #[inline]
+    pub(super) fn prefetch_record(&self, id: u32, share: f32) {
+        let before = (share.clamp(0.0, 1.0) * HEAP_GUESS_BYTES) as usize;
+        let at = (PAGE_BYTES - before).saturating_sub((RECORD_LINES - 1) * LINE_BYTES);
+        let at = (at & !(LINE_BYTES - 1)).min(PAGE_BYTES - RECORD_LINES * LINE_BYTES);
+        self.prefetch_lines(id as usize * PAGE_BYTES + at, RECORD_LINES);
     }
 
     /// Asks for all lines of a page that will be copied.

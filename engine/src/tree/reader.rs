@@ -100,12 +100,18 @@ impl<'a> Reader<'a> {
             return None;
         }
         let mut node = self.root;
+        let mut share = None;
         for _ in 0..self.height {
             self.memory.prefetch_inner(node);
             let inner = self.inner(node);
-            node = inner.child(inner.child_for(key));
+            let index = inner.child_for(key);
+            node = inner.child(index);
+            share = inner.share_of(key, index);
         }
         self.memory.prefetch_search(node);
+        if let Some(share) = share {
+            self.memory.prefetch_record(node, share);
+        }
         match self.leaf(node) {
             Leaf::Shared(shared) => match shared.search(key) {
                 Place::Row(row) => Some(shared.record(row).1),

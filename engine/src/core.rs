@@ -1,0 +1,318 @@
+//! A partition while it serves: the tree, its log, and the one way from a write set to a commit.
+//!
+//! ```text
+//!  reserve log space ─► writer lock ─► reserve pages ─► log lock ─┬► apply to latest
+//!                                                                 ├► note root and generation
+//!                                                                 └► append ─► release ─► wait
+//! ```
+//!
+//! Everything that can be refused is refused before anything is changed; what follows the append
+//! cannot be taken back (rule 13). The log's lock is held from apply to append, so a frame is
+//! never sealed between the two: the root noted for a generation is exactly what its frame says.
+//!
+//! Lock order: writer, log, publisher's marks. Row locks are taken before all of them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use resprout_wal::world::Clock;
+use resprout_wal::{Log, LogError, Position, Reservation};
+
+use crate::commit_rule::Durability;
+use crate::error::Error;
+use crate::lock::{RowLocks, TxnId};
+use crate::memory::MemoryBound;
+use crate::prepared::Prepared;
+use crate::publish::Publisher;
+use crate::record::{Op, OpKind, RecordHeader, RecordKind, RecordWriter};
+use crate::table::{Catalog, Table, system};
+use crate::tree::{PageMemory, Tree, Versions, View};
+use crate::write_set::{Wanted, WriteSet};
+
+/// Numbers of a sequence promised at once. After a restart, counting goes on behind the promise:
+/// numbers are skipped, never repeated (catalogue T05).
+const SEQUENCE_STEP: u64 = 1000;
+
+/// Running numbers by the key of their bound (see [`system::sequence_key`]).
+pub(crate) type Sequences = BTreeMap<Vec<u8>, u64>;
+
+/// What only the holder of the writer's lock may see: the newest state, committed or not.
+pub(crate) struct Writer {
+    pub(crate) tree: Tree,
+    pub(crate) catalog: Catalog,
+    /// By sequence: the first value that the log does not cover.
+    pub(crate) bounds: Sequences,
+    /// The newest append.
+    pub(crate) last: Option<Position>,
+}
+
+/// One partition, recovered.
+pub(crate) struct Core {
+    pub(crate) name: Arc<str>,
+    pub(crate) log: Log,
+    pub(crate) durability: Durability,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) versions: Arc<Versions>,
+    pub(crate) memory: Arc<PageMemory>,
+    pub(crate) locks: RowLocks,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) prepared: Mutex<BTreeMap<Vec<u8>, Prepared>>,
+    pub(crate) bound: MemoryBound,
+    writer: Mutex<Writer>,
+    /// Tables as readers know them: moved once a change is committed.
+    catalog: RwLock<Catalog>,
+    next_numbers: Mutex<Sequences>,
+    txns: AtomicU64,
+    stopped: OnceLock<Arc<str>>,
+}
+
+/// One transaction's changes, ready to be appended.
+pub(crate) struct Change<'a> {
+    pub(crate) kind: RecordKind,
+    pub(crate) txn: TxnId,
+    pub(crate) writes: &'a WriteSet,
+    /// Tables that the writes were made for.
+    pub(crate) tables: &'a [Arc<Table>],
+    /// By sequence: the largest number used.
+    pub(crate) numbers: &'a Sequences,
+}
+
+/// The parts of a recovered partition.
+pub(crate) struct Parts {
+    pub(crate) name: Arc<str>,
+    pub(crate) log: Log,
+    pub(crate) durability: Durability,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) writer: Writer,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) bound: MemoryBound,
+    /// Transactions get numbers from here on.
+    pub(crate) first_txn: u64,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { name, log, durability, publisher, writer, clock, bound, first_txn } = parts;
+        Self {
+            name,
+            log,
+            durability,
+            publisher,
+            versions: Arc::clone(writer.tree.versions()),
+            memory: Arc::clone(writer.tree.memory()),
+            locks: RowLocks::default(),
+            clock,
+            prepared: Mutex::default(),
+            bound,
+            catalog: RwLock::new(writer.catalog.clone()),
+            next_numbers: Mutex::new(writer.bounds.clone()),
+            writer: Mutex::new(writer),
+            txns: AtomicU64::new(first_txn),
+            stopped: OnceLock::new(),
+        }
+    }
+
+    /// Number for a new transaction.
+    pub(crate) fn next_txn(&self) -> TxnId {
+        TxnId(self.txns.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Tables as readers know them.
+    pub(crate) fn catalog(&self) -> Catalog {
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Readers know these tables from now on.
+    pub(crate) fn set_catalog(&self, catalog: Catalog) {
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+    }
+
+    /// The committed state.
+    pub(crate) fn view(&self) -> View {
+        self.versions.acquire()
+    }
+
+    /// The newest state, exclusively.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] once the log has failed or a writer has panicked: what is in memory
+    /// then may not be what the log says (catalogue P16).
+    pub(crate) fn writer(&self) -> Result<MutexGuard<'_, Writer>, Error> {
+        if let Some(error) = self.publisher.failure() {
+            return Err(self.stop(&error.to_string()));
+        }
+        self.writer.lock().map_err(|_| self.stop("a panic interrupted a write"))
+    }
+
+    /// Notes why this copy takes no more writes; the first reason stays.
+    pub(crate) fn stop(&self, reason: &str) -> Error {
+        let reason = Arc::clone(self.stopped.get_or_init(|| Arc::from(reason)));
+        Error::Stopped { partition: self.name.to_string(), reason }
+    }
+
+    /// Why this copy takes no more writes, if so.
+    pub(crate) fn stopped(&self) -> Option<Arc<str>> {
+        let failed = self.publisher.failure().map(|error| Arc::from(error.to_string()));
+        self.stopped.get().cloned().or(failed)
+    }
+
+    /// A fresh number of a sequence, from 1 on.
+    pub(crate) fn next_number(&self, sequence: &[u8]) -> u64 {
+        let mut next = self.next_numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = next.entry(sequence.to_vec()).or_insert(1);
+        let value = (*slot).max(1);
+        *slot = value.saturating_add(1);
+        value
+    }
+
+    /// A number was given by hand: the sequence goes on behind it.
+    pub(crate) fn skip_number(&self, sequence: &[u8], used: u64) {
+        let mut next = self.next_numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = next.entry(sequence.to_vec()).or_insert(1);
+        *slot = (*slot).max(used.saturating_add(1));
+    }
+
+    /// Applies and appends one transaction. After `Ok` there is no way back.
+    ///
+    /// # Errors
+    /// Answers ([`Error::LogFull`], [`Error::MemoryLimit`], [`Error::SchemaChanged`]) leave
+    /// everything as it was; [`Error::Stopped`] means that nothing was appended.
+    pub(crate) fn append(&self, change: &Change<'_>) -> Result<Position, Error> {
+        let mut bytes = Vec::with_capacity(change.writes.bytes() + 64 * change.writes.rows().len());
+        let mut record = self.record(change, &mut bytes);
+        write_ops(&mut record, change.writes);
+        // The bounds of sequences are known only under the writer's lock; space for them is
+        // taken before, like all space.
+        let bounds = change.numbers.keys().map(|key| OP_OVERHEAD + key.len() + 8).sum::<usize>();
+        let space = self.log.reserve(record.len() + bounds).map_err(Error::LogFull)?;
+
+        let mut writer = self.writer()?;
+        for table in change.tables {
+            writer.check_table(table)?;
+        }
+        self.bound.admit(&mut writer.tree, change.writes)?;
+        let bounds = writer.passed_bounds(change.numbers);
+        write_ops(&mut record, &bounds);
+        record.finish();
+        self.commit(&mut writer, (change.writes, &bounds), &bytes, space)
+    }
+
+    /// The point of no return: apply, note, append, with writer and log locked.
+    pub(crate) fn commit(
+        &self,
+        writer: &mut Writer,
+        (writes, bounds): (&WriteSet, &WriteSet),
+        record: &[u8],
+        space: Reservation,
+    ) -> Result<Position, Error> {
+        let mut appender = self.log.lock().map_err(|error| self.ended(&error))?;
+        for writes in [writes, bounds] {
+            writer.apply(writes).map_err(|error| self.stop(&error.to_string()))?;
+        }
+        let root = writer.tree.freeze();
+        self.publisher.note(appender.generation(), root);
+        let position = appender.append(record, space).map_err(|error| self.ended(&error))?;
+        self.publisher.appended(root);
+        writer.last = Some(position);
+        appender.leave_to_waiter();
+        Ok(position)
+    }
+
+    fn record<'b>(&self, change: &Change<'_>, bytes: &'b mut Vec<u8>) -> RecordWriter<'b> {
+        let (kind, txn_id) = (change.kind, change.txn.0);
+        RecordWriter::new(RecordHeader { kind, txn_id, wall_ms: self.clock.wall_ms() }, bytes)
+    }
+
+    /// Position of the newest append, to wait for before telling anybody what was read from the
+    /// newest state.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub(crate) fn last_position(&self) -> Result<Option<Position>, Error> {
+        Ok(self.writer()?.last)
+    }
+
+    fn ended(&self, error: &LogError) -> Error {
+        self.stop(&error.to_string())
+    }
+
+    /// Waits until a position is committed, as the durability mode demands.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] if the log failed meanwhile.
+    pub(crate) fn wait_committed(&self, position: Position) -> Result<(), Error> {
+        if self.durability == Durability::Async {
+            return Ok(());
+        }
+        let durable = self.log.wait_durable(position).map_err(unknown)?;
+        assert!(self.publisher.committed() >= durable, "durable, yet not committed");
+        Ok(())
+    }
+
+    /// As [`Core::wait_committed`], for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn committed(&self, position: Position) -> Result<(), Error> {
+        if self.durability == Durability::Async {
+            return Ok(());
+        }
+        let durable = self.log.durable(position).await.map_err(unknown)?;
+        assert!(self.publisher.committed() >= durable, "durable, yet not committed");
+        Ok(())
+    }
+}
+
+/// After the append only the log knows.
+fn unknown(error: LogError) -> Error {
+    Error::OutcomeUnknown(Arc::new(error))
+}
+
+/// Bytes of an operation in a record beside key and value.
+const OP_OVERHEAD: usize = 8;
+
+fn write_ops(record: &mut RecordWriter<'_>, writes: &WriteSet) {
+    for (from, to) in writes.ranges() {
+        record.op(Op { kind: OpKind::DeleteRange, key: from, value: to });
+    }
+    for (key, wanted) in writes.rows() {
+        let value = wanted.value.as_deref().unwrap_or_default();
+        record.op(Op { kind: wanted.kind, key, value });
+    }
+}
+
+impl Writer {
+    /// Whether writes planned for `table` still fit what the table is now.
+    fn check_table(&self, table: &Table) -> Result<(), Error> {
+        let schema = table.schema();
+        let same = self.catalog.table_by_id(schema.id).is_some_and(|now| {
+            now.schema().indexes == schema.indexes && now.schema().primary == schema.primary
+        });
+        if same { Ok(()) } else { Err(Error::SchemaChanged { table: schema.name.clone() }) }
+    }
+
+    /// New bounds for the sequences that passed theirs.
+    fn passed_bounds(&mut self, used: &Sequences) -> WriteSet {
+        let mut writes = WriteSet::default();
+        for (sequence, used) in used {
+            let bound = self.bounds.get(sequence).copied().unwrap_or(0);
+            if *used >= bound {
+                let next = used.saturating_add(SEQUENCE_STEP);
+                let kind = if bound == 0 { OpKind::Insert } else { OpKind::Update };
+                let value = Some(system::number_to_bytes(next).to_vec());
+                writes.set(sequence.as_slice().into(), Wanted { kind, value });
+                self.bounds.insert(sequence.clone(), next);
+            }
+        }
+        writes
+    }
+
+    fn apply(&mut self, writes: &WriteSet) -> Result<(), Error> {
+        for (from, to) in writes.ranges() {
+            self.tree.remove_range(from, Some(to)).map_err(Error::Tree)?;
+        }
+        let ops = writes.rows().map(|(key, write)| (&**key, write.value.as_deref()));
+        self.tree.apply_sorted(ops).map_err(Error::Tree)
+    }
+}

@@ -1,0 +1,97 @@
+//! A database: partitions that share tables, and the rule which row lives where.
+
+use std::fmt;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::commit_rule::Durability;
+use crate::error::Error;
+use crate::manifest::Manifest;
+use crate::partition::Partition;
+use crate::table::{Table, TableSchema, Value, key};
+
+struct Inner {
+    manifest: Manifest,
+    partitions: Vec<Partition>,
+}
+
+/// A database. Cheap to clone.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Database({}, {} partitions)", self.name(), self.partitions().len())
+    }
+}
+
+impl Database {
+    pub(crate) fn new(manifest: Manifest, partitions: Vec<Partition>) -> Self {
+        Self { inner: Arc::new(Inner { manifest, partitions }) }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.manifest.name
+    }
+
+    /// Its number in the cluster.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.inner.manifest.database
+    }
+
+    /// When its commits are acknowledged.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.inner.manifest.durability()
+    }
+
+    /// Its partitions by ordinal.
+    #[must_use]
+    pub fn partitions(&self) -> &[Partition] {
+        &self.inner.partitions
+    }
+
+    /// The partition of the row with these values of the shard key, in its order: a hash of their
+    /// key encoding, so that equal values meet in every table with such a shard key.
+    ///
+    /// # Errors
+    /// If a value does not fit its column.
+    pub fn partition_of(&self, table: &Table, shard_values: &[Value]) -> Result<&Partition, Error> {
+        let schema = table.schema();
+        let mut bytes = Vec::with_capacity(32);
+        for (id, value) in schema.shard_key.iter().zip(shard_values) {
+            let column = schema.column(*id);
+            let value = table.coerce(*id, value.clone())?;
+            key::append(&column.ty, true, &value.as_ref(), &mut bytes)
+                .map_err(|source| table.key_error(*id, source))?;
+        }
+        let partitions = self.partitions();
+        let index = xxh3_64(&bytes) % partitions.len() as u64;
+        Ok(&partitions[usize::try_from(index).unwrap_or(0)])
+    }
+
+    /// Creates a table in every partition. Each partition has it or not on its own; a partition
+    /// that has an equal table already is left as it is, so a repeat after a failure completes.
+    ///
+    /// # Errors
+    /// Of the first partition that refuses.
+    pub fn create_table(&self, schema: &TableSchema) -> Result<(), Error> {
+        for partition in self.partitions() {
+            let there = partition.catalog()?.table(&schema.name).cloned();
+            let same = there.is_some_and(|table| {
+                let now = table.schema();
+                now.columns == schema.columns && now.primary == schema.primary
+            });
+            if !same {
+                partition.create_table(schema.clone())?;
+            }
+        }
+        Ok(())
+    }
+}

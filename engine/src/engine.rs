@@ -1,0 +1,386 @@
+//! One node's storage: a directory with the databases in it.
+//!
+//! ```text
+//!  Engine::recover ─► Recovery (progress, states) ─► wait ─► Engine ─► close
+//! ```
+//!
+//! No global state: several engines in one process are fine, each on a directory of its own.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use resprout_wal::{Device, DriverMode, LogIdentity, Term};
+
+use crate::commit_rule::Durability;
+use crate::database::Database;
+use crate::error::{Error, at};
+use crate::identity::Identity;
+use crate::keeper::Keeper;
+use crate::manifest::{MAX_DATABASE_NAME, Manifest, partition_dir};
+use crate::memory::MemoryBound;
+use crate::options::Options;
+use crate::partition::{Context, NewPartition, Partition, PartitionStatus};
+use crate::progress::Progress;
+use crate::recovery::{self, Recovery};
+use crate::state::State;
+use crate::tree::MemoryLimit;
+
+/// Most partitions of one database.
+pub const MAX_PARTITIONS: u32 = 4096;
+
+/// How a database is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseOptions {
+    /// Partitions, 1 to [`MAX_PARTITIONS`]; fixed for its life.
+    pub partitions: u32,
+    /// When commits are acknowledged; fixed for its life.
+    pub durability: Durability,
+}
+
+impl Default for DatabaseOptions {
+    fn default() -> Self {
+        Self { partitions: 8, durability: Durability::Sync }
+    }
+}
+
+pub(crate) struct Shared {
+    pub(crate) context: Arc<Context>,
+    pub(crate) databases: RwLock<BTreeMap<String, Database>>,
+    pub(crate) keeper: Mutex<Option<Keeper>>,
+    /// Logs that no database claims: kept, listed, never deleted by themselves (catalogue M16).
+    pub(crate) orphans: Vec<LogIdentity>,
+    pub(crate) identity: Identity,
+    /// Held for life; a second process is refused (catalogue D38).
+    _lock: Box<dyn Send + Sync + fmt::Debug>,
+}
+
+/// An open data directory whose partitions are recovered. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Engine({})", self.shared.context.dir.display())
+    }
+}
+
+/// Where a node stands.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// Its data directory.
+    pub dir: PathBuf,
+    /// The cluster the directory belongs to.
+    pub cluster: u128,
+    /// The directory itself.
+    pub directory: u64,
+    /// Name of the disk backend.
+    pub backend: &'static str,
+    /// Of all partitions together.
+    pub progress: Progress,
+    /// Page memory taken, over all partitions.
+    pub memory_bytes: u64,
+    /// The limit.
+    pub maximum_memory: u64,
+    /// Every partition, by database and ordinal.
+    pub partitions: Vec<PartitionStatus>,
+    /// Logs that no database claims.
+    pub orphans: Vec<LogIdentity>,
+}
+
+impl Engine {
+    /// Opens a directory, making it if it is new, and waits until everything is recovered.
+    /// Partitions that cannot be are UNRECOVERABLE; the others are online.
+    ///
+    /// # Errors
+    /// If the directory cannot be used at all.
+    pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
+        Self::recover(dir, options)?.wait()
+    }
+
+    /// Opens a directory and recovers its partitions in the background.
+    ///
+    /// # Errors
+    /// [`Error::BadOption`], [`Error::InUse`], [`Error::ForeignDirectory`] and others that concern
+    /// the directory as a whole. Nothing was changed then.
+    pub fn recover(dir: impl AsRef<Path>, options: Options) -> Result<Recovery, Error> {
+        options.validate()?;
+        let dir = dir.as_ref();
+        let shared = Self::prepare(dir, options)?;
+        Ok(recovery::start(Self { shared: Arc::new(shared) }))
+    }
+
+    fn prepare(dir: &Path, options: Options) -> Result<Shared, Error> {
+        let disk = Arc::clone(&options.world.disk);
+        disk.create_dir(dir).map_err(at("create", dir))?;
+        let lock_path = dir.join("lock");
+        let lock = disk.lock(&lock_path).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::WouldBlock {
+                Error::InUse { dir: dir.into() }
+            } else {
+                at("lock", &lock_path)(error)
+            }
+        })?;
+        let identity =
+            Identity::open_or_create(disk.as_ref(), dir, options.world.entropy.as_ref())?;
+        let device = Device::open(options.world.clone(), dir, wal_options(identity, &options))?;
+        let manifests = Manifest::load_all(disk.as_ref(), dir)?;
+        let bound =
+            MemoryBound { taken: MemoryLimit::physical_memory(), maximum: options.maximum_memory };
+        let context = Arc::new(Context {
+            dir: dir.into(),
+            cluster: identity.cluster,
+            options,
+            device,
+            bound,
+            snapshot_rate: 0.into(),
+            log_rate: 0.into(),
+        });
+        let mut databases = BTreeMap::new();
+        for manifest in manifests {
+            databases.insert(manifest.name.clone(), Database::known(&context, manifest));
+        }
+        let orphans = unclaimed(&context, &databases);
+        Ok(Shared {
+            context,
+            databases: RwLock::new(databases),
+            keeper: Mutex::default(),
+            orphans,
+            identity,
+            _lock: lock,
+        })
+    }
+
+    /// All databases, by name.
+    #[must_use]
+    pub fn databases(&self) -> Vec<Database> {
+        let databases = self.shared.databases.read().unwrap_or_else(PoisonError::into_inner);
+        databases.values().cloned().collect()
+    }
+
+    /// A database by name.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDatabase`].
+    pub fn database(&self, name: &str) -> Result<Database, Error> {
+        let databases = self.shared.databases.read().unwrap_or_else(PoisonError::into_inner);
+        databases
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Error::NoSuchDatabase { database: name.to_owned() })
+    }
+
+    /// Makes a database, online at once. After a crash in the middle there is none.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseExists`], [`Error::BadOption`], [`Error::LogFull`] and disk errors.
+    pub fn create_database(&self, name: &str, options: DatabaseOptions) -> Result<Database, Error> {
+        let bad = |option, why: String| Err(Error::BadOption { option, why });
+        if name.is_empty() || name.len() > MAX_DATABASE_NAME {
+            return bad("database", format!("a name has 1 to {MAX_DATABASE_NAME} bytes"));
+        }
+        if !(1..=MAX_PARTITIONS).contains(&options.partitions) {
+            return bad("partitions", format!("from 1 to {MAX_PARTITIONS}"));
+        }
+        // Held throughout: one database is made or dropped at a time.
+        let mut databases = self.shared.databases.write().unwrap_or_else(PoisonError::into_inner);
+        if databases.contains_key(name) {
+            return Err(Error::DatabaseExists { database: name.to_owned() });
+        }
+        let context = &self.shared.context;
+        let world = context.world();
+        let number = databases.values().map(Database::number).max().map_or(1, |max| max + 1);
+        let manifest = Manifest {
+            name: name.to_owned(),
+            database: number,
+            sync_durability: options.durability == Durability::Sync,
+            instances: (0..options.partitions).map(|_| world.entropy.next()).collect(),
+        };
+        let made = self.make(&manifest);
+        if made.is_err() {
+            for ordinal in 0..options.partitions {
+                if let Some(identity) = manifest.log_identity(context.cluster, ordinal) {
+                    // What is left of it is an empty log without a manifest: the next start
+                    // removes it.
+                    let _left_for_restart = context.device.remove(identity);
+                }
+            }
+        }
+        let database = made?;
+        databases.insert(name.to_owned(), database.clone());
+        Ok(database)
+    }
+
+    fn make(&self, manifest: &Manifest) -> Result<Database, Error> {
+        let context = &self.shared.context;
+        let disk = context.world().disk.as_ref();
+        let database = Database::known(context, manifest.clone());
+        for partition in database.partitions() {
+            let dir = partition.dir();
+            disk.create_dir(dir).map_err(at("create", dir))?;
+            recovery::start_empty(partition, Term(1))?;
+        }
+        let root = partition_dir(&context.dir, &manifest.name, 0);
+        for folder in root.ancestors().skip(1).take_while(|path| path.starts_with(&context.dir)) {
+            disk.sync_dir(folder).map_err(at("flush directory", folder))?;
+        }
+        manifest.store(disk, &context.dir)?;
+        for partition in database.partitions() {
+            partition.attach()?;
+        }
+        Ok(database)
+    }
+
+    /// Drops a database with everything in it. After a crash in the middle it is gone; what is
+    /// left of its files goes at the next start.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDatabase`] and disk errors.
+    pub fn drop_database(&self, name: &str) -> Result<(), Error> {
+        let mut databases = self.shared.databases.write().unwrap_or_else(PoisonError::into_inner);
+        let database = databases
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Error::NoSuchDatabase { database: name.to_owned() })?;
+        let context = &self.shared.context;
+        let disk = context.world().disk.as_ref();
+        Manifest::remove(disk, &context.dir, name)?;
+        databases.remove(name);
+        for partition in database.partitions() {
+            partition.inner.closing.store(true, std::sync::atomic::Ordering::Relaxed);
+            partition.give_up("the database was dropped");
+            let identity = partition.inner.identity;
+            context.device.remove(identity).map_err(|error| Error::Stopped {
+                partition: partition.name().to_owned(),
+                reason: Arc::from(error.to_string()),
+            })?;
+            recovery::remove_files(partition)?;
+        }
+        Ok(())
+    }
+
+    /// Where the node stands.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        let databases = self.databases();
+        let partitions: Vec<PartitionStatus> =
+            databases.iter().flat_map(Database::partitions).map(Partition::status).collect();
+        let progress: Vec<Progress> = partitions.iter().map(|p| p.progress).collect();
+        let context = &self.shared.context;
+        NodeStatus {
+            dir: context.dir.clone(),
+            cluster: self.shared.identity.cluster,
+            directory: self.shared.identity.directory,
+            backend: context.world().disk.backend(),
+            progress: Progress::combined(&progress),
+            memory_bytes: context.bound.taken.charged_bytes(),
+            maximum_memory: context.bound.maximum,
+            partitions,
+            orphans: self.shared.orphans.clone(),
+        }
+    }
+
+    /// Flushes and group commits of the log device so far.
+    #[must_use]
+    pub fn log_counters(&self) -> resprout_wal::Counters {
+        self.shared.context.device.counters()
+    }
+
+    /// Does what a background thread would do once: ends late lock waits, takes due snapshots.
+    /// For engines without threads.
+    pub fn tick(&self) {
+        crate::keeper::tick(&self.shared, true);
+    }
+
+    /// One turn of the log device, for engines without threads.
+    ///
+    /// # Errors
+    /// [`Error::Disk`] if the queue is broken.
+    pub fn turn(&self) -> bool {
+        self.shared.context.device.turn()
+    }
+
+    /// Ends cleanly: what was committed is flushed and the end is noted, so that the next start
+    /// resumes in the same term. Transactions that are not committed are gone.
+    ///
+    /// # Errors
+    /// The first log that could not be closed; the others are closed all the same.
+    pub fn close(&self) -> Result<(), Error> {
+        let partitions: Vec<Partition> =
+            self.databases().iter().flat_map(|d| d.partitions().to_vec()).collect();
+        for partition in &partitions {
+            partition.inner.closing.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        let keeper = self.shared.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(keeper);
+        let mut first_error = Ok(());
+        for partition in &partitions {
+            let Some(core) = partition.core() else { continue };
+            let _alone = partition.inner.exclusive.lock().unwrap_or_else(PoisonError::into_inner);
+            if partition.state() == State::Unrecoverable {
+                continue;
+            }
+            // The writer's lock keeps half a transaction out of the end.
+            let closed = core
+                .writer()
+                .and_then(|_writer| core.log.close_clean().map_err(|e| core.stop(&e.to_string())));
+            match closed {
+                Ok(end) => tracing::info!(partition = partition.name(), %end, "closed"),
+                Err(error) => {
+                    tracing::error!(partition = partition.name(), %error, "not closed cleanly");
+                    first_error = first_error.and(Err(error));
+                }
+            }
+        }
+        first_error
+    }
+}
+
+fn wal_options(identity: Identity, options: &Options) -> resprout_wal::Options {
+    let mut wal = resprout_wal::Options::new(identity.cluster, identity.directory);
+    wal.slot_bytes = options.slot_bytes;
+    wal.durable = options.durable;
+    if !options.threads {
+        wal.driver = DriverMode::Inline;
+        wal.slots_ahead = 0;
+    }
+    wal
+}
+
+/// Logs in the arena that no manifest names. Empty ones are what a crash left of a database in
+/// the making, and go; others are kept.
+fn unclaimed(context: &Arc<Context>, databases: &BTreeMap<String, Database>) -> Vec<LogIdentity> {
+    let claimed = |identity: &LogIdentity| {
+        databases
+            .values()
+            .flat_map(Database::partitions)
+            .any(|partition| partition.inner.identity == *identity)
+    };
+    let mut orphans = Vec::new();
+    for found in context.device.found() {
+        if claimed(&found.identity) {
+            continue;
+        }
+        tracing::warn!(log = %found.identity, "no database claims this log; it is kept");
+        orphans.push(found.identity);
+    }
+    orphans
+}
+
+impl Database {
+    pub(crate) fn known(context: &Arc<Context>, manifest: Manifest) -> Self {
+        let durability = manifest.durability();
+        let mut partitions = Vec::with_capacity(manifest.instances.len());
+        for ordinal in 0.. {
+            let Some(identity) = manifest.log_identity(context.cluster, ordinal) else { break };
+            let dir = partition_dir(&context.dir, &manifest.name, ordinal);
+            let database = manifest.name.as_str();
+            let new = NewPartition { database, ordinal, identity, dir, durability };
+            partitions.push(Partition::new(context, new));
+        }
+        Self::new(manifest, partitions)
+    }
+}

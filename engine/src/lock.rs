@@ -1,0 +1,472 @@
+//! Row locks: who may write which row, who waits for whom.
+//!
+//! Locks are exclusive and held from the first write of a row until its transaction ends; readers
+//! take none. A transaction waits for at most one row at a time, so the graph of waiting is a set
+//! of chains and a deadlock is a chain that comes back to its start: whoever would close the ring
+//! is refused, nobody else is disturbed.
+//!
+//! ```text
+//!   acquire ──► Granted                       (free, or already ours)
+//!          ├──► Wait      the row's queue ──► granted by release, in order of arrival
+//!          └──► Deadlock  the chain owner → row → owner … ends at us
+//! ```
+//!
+//! [`LockTable`] is plain rules without threads or clocks; [`RowLocks`] adds the waiting.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+
+/// Number of a transaction, unique in one run of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TxnId(pub u64);
+
+/// The key of a lockable row, shared by the lock, the write set and whoever waits.
+pub type RowKey = Arc<[u8]>;
+
+/// Answer of [`LockTable::acquire`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acquired {
+    /// The caller holds the lock.
+    Granted,
+    /// Another transaction holds it; the caller is in its queue.
+    Wait,
+    /// Waiting would close a ring; the caller is not in the queue.
+    Deadlock,
+}
+
+#[derive(Debug)]
+struct Row {
+    owner: TxnId,
+    queue: VecDeque<TxnId>,
+}
+
+/// The rules. See the module.
+#[derive(Debug, Default)]
+pub struct LockTable {
+    rows: HashMap<RowKey, Row, Xxh3DefaultBuilder>,
+    owned: HashMap<TxnId, Vec<RowKey>, Xxh3DefaultBuilder>,
+    waiting: HashMap<TxnId, RowKey, Xxh3DefaultBuilder>,
+}
+
+impl LockTable {
+    /// Asks for a row's lock on behalf of `txn`.
+    ///
+    /// # Panics
+    /// If `txn` already waits: a transaction does one thing at a time.
+    pub fn acquire(&mut self, txn: TxnId, key: &RowKey) -> Acquired {
+        assert!(!self.waiting.contains_key(&txn), "{txn:?} asks while it waits");
+        let Some(row) = self.rows.get(key) else {
+            self.rows.insert(Arc::clone(key), Row { owner: txn, queue: VecDeque::new() });
+            self.owned.entry(txn).or_default().push(Arc::clone(key));
+            return Acquired::Granted;
+        };
+        if row.owner == txn {
+            return Acquired::Granted;
+        }
+        if self.would_close_ring(txn, row.owner) {
+            return Acquired::Deadlock;
+        }
+        if let Some(row) = self.rows.get_mut(key) {
+            row.queue.push_back(txn);
+        }
+        self.waiting.insert(txn, Arc::clone(key));
+        Acquired::Wait
+    }
+
+    /// Follows owner → awaited row → its owner … from `start`.
+    fn would_close_ring(&self, txn: TxnId, start: TxnId) -> bool {
+        let mut at = start;
+        // A chain is never longer than the number of waiting transactions; the bound guards
+        // against a ring that must not exist.
+        for _ in 0..=self.waiting.len() {
+            if at == txn {
+                return true;
+            }
+            let Some(row) = self.waiting.get(&at).and_then(|key| self.rows.get(key)) else {
+                return false;
+            };
+            at = row.owner;
+        }
+        unreachable!("a ring of waiting transactions that does not contain {txn:?}")
+    }
+
+    /// Ends `txn`: gives up its place in a queue and all its locks. Returns those that now hold
+    /// what they waited for.
+    pub fn release_all(&mut self, txn: TxnId) -> Vec<TxnId> {
+        self.stop_waiting(txn);
+        let mut granted = Vec::new();
+        for key in self.owned.remove(&txn).unwrap_or_default() {
+            let next = self.rows.get_mut(&key).and_then(|row| {
+                assert_eq!(row.owner, txn, "a released row belongs to somebody else");
+                row.queue.pop_front()
+            });
+            let Some(next) = next else {
+                self.rows.remove(&key);
+                continue;
+            };
+            if let Some(row) = self.rows.get_mut(&key) {
+                row.owner = next;
+            }
+            self.waiting.remove(&next);
+            self.owned.entry(next).or_default().push(key);
+            granted.push(next);
+        }
+        granted
+    }
+
+    /// Takes `txn` out of the queue it stands in; whether it stood in one.
+    pub fn stop_waiting(&mut self, txn: TxnId) -> bool {
+        let Some(key) = self.waiting.remove(&txn) else { return false };
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.queue.retain(|waiter| *waiter != txn);
+        }
+        true
+    }
+
+    /// Who holds a row.
+    #[must_use]
+    pub fn owner(&self, key: &[u8]) -> Option<TxnId> {
+        self.rows.get(key).map(|row| row.owner)
+    }
+
+    /// Locked rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether no row is locked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+/// Why a wait for a lock ended without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockRefused {
+    /// The limit passed (MySQL 1205).
+    Timeout,
+    /// It could never have been granted (MySQL 1213).
+    Deadlock,
+}
+
+#[derive(Debug, Default)]
+struct WaitState {
+    granted: bool,
+    expired: bool,
+    waker: Option<Waker>,
+}
+
+/// One transaction's place in a queue, to be waited for by a thread or a task.
+#[derive(Debug, Default)]
+struct Place {
+    state: Mutex<WaitState>,
+    changed: Condvar,
+}
+
+impl Place {
+    fn lock(&self) -> MutexGuard<'_, WaitState> {
+        // Holders only assign plain fields; a panic in between leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settle(&self, change: impl FnOnce(&mut WaitState)) {
+        let waker = {
+            let mut state = self.lock();
+            change(&mut state);
+            state.waker.take()
+        };
+        self.changed.notify_one();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    table: LockTable,
+    places: HashMap<TxnId, (Arc<Place>, Duration), Xxh3DefaultBuilder>,
+}
+
+/// The row locks of one partition.
+#[derive(Debug, Default)]
+pub struct RowLocks {
+    shared: Mutex<Shared>,
+}
+
+/// What [`RowLocks::acquire`] says at once.
+#[derive(Debug)]
+pub enum Request<'a> {
+    /// The lock is held.
+    Granted,
+    /// Wait for it, by thread or as a future.
+    Wait(LockWait<'a>),
+}
+
+impl RowLocks {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // The table asserts its own invariants; whoever panicked inside took its partition down.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for a row. `deadline` is on the partition's clock.
+    ///
+    /// # Errors
+    /// [`LockRefused::Deadlock`].
+    pub fn acquire(
+        &self,
+        txn: TxnId,
+        key: &RowKey,
+        deadline: Duration,
+    ) -> Result<Request<'_>, LockRefused> {
+        let mut shared = self.lock();
+        match shared.table.acquire(txn, key) {
+            Acquired::Granted => Ok(Request::Granted),
+            Acquired::Deadlock => Err(LockRefused::Deadlock),
+            Acquired::Wait => {
+                let place = Arc::new(Place::default());
+                shared.places.insert(txn, (Arc::clone(&place), deadline));
+                Ok(Request::Wait(LockWait { locks: self, txn, place }))
+            }
+        }
+    }
+
+    /// Ends a transaction's locks and lets in who waited for them.
+    pub fn release_all(&self, txn: TxnId) {
+        let granted: Vec<Arc<Place>> = {
+            let mut shared = self.lock();
+            let next = shared.table.release_all(txn);
+            next.iter()
+                .filter_map(|txn| shared.places.remove(txn))
+                .map(|(place, _)| place)
+                .collect()
+        };
+        for place in granted {
+            place.settle(|state| state.granted = true);
+        }
+    }
+
+    /// Ends the waits whose deadline is at or before `now`. Called by the engine's keeper, so
+    /// that tasks need no timers of their own; a few milliseconds late is fine.
+    pub fn expire(&self, now: Duration) {
+        let expired: Vec<Arc<Place>> = {
+            let mut shared = self.lock();
+            let mut late: Vec<TxnId> = shared
+                .places
+                .iter()
+                .filter(|(_, (_, deadline))| *deadline <= now)
+                .map(|(txn, _)| *txn)
+                .collect();
+            late.sort_unstable();
+            late.into_iter()
+                .filter_map(|txn| {
+                    shared.table.stop_waiting(txn);
+                    shared.places.remove(&txn).map(|(place, _)| place)
+                })
+                .collect()
+        };
+        for place in expired {
+            place.settle(|state| state.expired = true);
+        }
+    }
+
+    /// The keys that a transaction holds, sorted.
+    #[must_use]
+    pub fn owned_by(&self, txn: TxnId) -> Vec<Vec<u8>> {
+        let shared = self.lock();
+        let owned = shared.table.owned.get(&txn);
+        let mut keys: Vec<_> = owned.into_iter().flatten().map(|key| key.to_vec()).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Locked rows, for assertions and status.
+    #[must_use]
+    pub fn locked_rows(&self) -> usize {
+        self.lock().table.len()
+    }
+
+    fn give_up(&self, txn: TxnId) -> bool {
+        let mut shared = self.lock();
+        shared.places.remove(&txn);
+        shared.table.stop_waiting(txn)
+    }
+}
+
+/// A wait for a row's lock. Dropping it gives the place in the queue back; a lock that was
+/// granted in that moment stays with the transaction until it ends.
+#[derive(Debug)]
+pub struct LockWait<'a> {
+    locks: &'a RowLocks,
+    txn: TxnId,
+    place: Arc<Place>,
+}
+
+impl LockWait<'_> {
+    /// Waits in this thread for at most `limit`.
+    ///
+    /// # Errors
+    /// [`LockRefused::Timeout`].
+    pub fn block(self, limit: Duration) -> Result<(), LockRefused> {
+        let state = self.place.lock();
+        let (state, _) = self
+            .place
+            .changed
+            .wait_timeout_while(state, limit, |state| !state.granted && !state.expired)
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.granted {
+            return Ok(());
+        }
+        drop(state);
+        self.resolve_late()
+    }
+
+    /// After a timeout: the lock may have been granted between the clock and the table.
+    fn resolve_late(&self) -> Result<(), LockRefused> {
+        self.locks.give_up(self.txn);
+        if self.place.lock().granted { Ok(()) } else { Err(LockRefused::Timeout) }
+    }
+}
+
+impl Future for LockWait<'_> {
+    type Output = Result<(), LockRefused>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.place.lock();
+        if state.granted {
+            return Poll::Ready(Ok(()));
+        }
+        if state.expired {
+            return Poll::Ready(Err(LockRefused::Timeout));
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for LockWait<'_> {
+    fn drop(&mut self) {
+        self.locks.give_up(self.txn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> RowKey {
+        Arc::from(name.as_bytes())
+    }
+
+    const A: TxnId = TxnId(1);
+    const B: TxnId = TxnId(2);
+    const C: TxnId = TxnId(3);
+
+    /// A row has one owner, and its queue is served in order of arrival.
+    #[test]
+    fn queue_is_first_come_first_served() {
+        let mut table = LockTable::default();
+        assert_eq!(table.acquire(A, &key("r")), Acquired::Granted);
+        assert_eq!(table.acquire(A, &key("r")), Acquired::Granted);
+        assert_eq!(table.acquire(B, &key("r")), Acquired::Wait);
+        assert_eq!(table.acquire(C, &key("r")), Acquired::Wait);
+        assert_eq!(table.release_all(A), vec![B]);
+        assert_eq!(table.owner(b"r"), Some(B));
+        assert_eq!(table.release_all(B), vec![C]);
+        assert_eq!(table.release_all(C), vec![]);
+        assert!(table.is_empty());
+    }
+
+    /// The one who closes a ring is refused; the others go on once it has let go.
+    #[test]
+    fn ring_of_three_is_refused_to_the_last() {
+        let mut table = LockTable::default();
+        for (txn, row) in [(A, "a"), (B, "b"), (C, "c")] {
+            assert_eq!(table.acquire(txn, &key(row)), Acquired::Granted);
+        }
+        assert_eq!(table.acquire(A, &key("b")), Acquired::Wait);
+        assert_eq!(table.acquire(B, &key("c")), Acquired::Wait);
+        assert_eq!(table.acquire(C, &key("a")), Acquired::Deadlock);
+        assert_eq!(table.release_all(C), vec![B]);
+        assert_eq!(table.release_all(B), vec![A]);
+    }
+
+    /// A waiter that gives up leaves the queue to the others.
+    #[test]
+    fn giving_up_leaves_the_queue() {
+        let mut table = LockTable::default();
+        table.acquire(A, &key("r"));
+        table.acquire(B, &key("r"));
+        table.acquire(C, &key("r"));
+        assert!(table.stop_waiting(B));
+        assert!(!table.stop_waiting(B));
+        assert_eq!(table.release_all(A), vec![C]);
+    }
+
+    /// No lock, transaction or wait survives its session (assertion 12 of the catalogue): random
+    /// histories against a slow model that recomputes reachability.
+    #[test]
+    fn random_histories_agree_with_a_naive_model() {
+        let mut seed = 7_u64;
+        let mut random = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        let mut table = LockTable::default();
+        let mut waiting = [false; 6];
+        for _ in 0..50_000 {
+            let txn = random(6);
+            if waiting[txn as usize] || random(4) == 0 {
+                for granted in table.release_all(TxnId(txn)) {
+                    waiting[granted.0 as usize] = false;
+                }
+                waiting[txn as usize] = false;
+            } else {
+                let row = key(&random(5).to_string());
+                waiting[txn as usize] = table.acquire(TxnId(txn), &row) == Acquired::Wait;
+            }
+            assert!(waiting.iter().any(|w| !w), "everybody waits: a deadlock went unseen");
+        }
+        for txn in 0..6 {
+            table.release_all(TxnId(txn));
+        }
+        assert!(table.is_empty() && table.owned.is_empty() && table.waiting.is_empty());
+    }
+
+    /// A wait ends with a clear refusal when its limit passes, and its place is free again.
+    #[test]
+    fn wait_expires() {
+        let locks = RowLocks::default();
+        let row = key("r");
+        let limit = Duration::from_millis(5);
+        assert!(matches!(locks.acquire(A, &row, limit), Ok(Request::Granted)));
+        let Ok(Request::Wait(wait)) = locks.acquire(B, &row, limit) else { panic!("not queued") };
+        assert_eq!(wait.block(limit), Err(LockRefused::Timeout));
+        locks.release_all(A);
+        assert_eq!(locks.locked_rows(), 0);
+    }
+
+    /// A granted lock wakes a waiting thread.
+    #[test]
+    fn release_wakes_a_thread() {
+        let locks = RowLocks::default();
+        let row = key("r");
+        let long = Duration::from_secs(30);
+        assert!(matches!(locks.acquire(A, &row, long), Ok(Request::Granted)));
+        let Ok(Request::Wait(wait)) = locks.acquire(B, &row, long) else { panic!("not queued") };
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(move || wait.block(long));
+            locks.release_all(A);
+            assert_eq!(waiter.join().expect("the waiter does not panic"), Ok(()));
+        });
+        assert_eq!(locks.lock().table.owner(b"r"), Some(B));
+    }
+}

@@ -1,0 +1,241 @@
+//! Two-phase commit, one partition's part.
+//!
+//! ```text
+//!  begin … prepare(id, home) ─► in doubt: writes and locks are kept, through any restart
+//!                                   │
+//!       home's record: decide(id, Commit | Abort), durable first
+//!                                   │
+//!               commit_prepared(id) │ abort_prepared(id)
+//! ```
+//!
+//! A participant that prepared never ends on its own (rule 13): it asks the home partition, whose
+//! decision is a row in its tree and a record in its log.
+
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
+
+use resprout_wal::Position;
+
+use crate::core::{Change, Core, Sequences};
+use crate::error::Error;
+use crate::lock::{Request, RowKey, TxnId};
+use crate::partition::Partition;
+use crate::record::{Decision, GLOBAL_ID_MAX, OpKind, PreparedSet, RecordKind};
+use crate::table::{IndexId, KeyRange, system};
+use crate::transaction::Transaction;
+use crate::write_set::{Wanted, WriteSet};
+
+/// A transaction in doubt.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// Holds its locks.
+    pub(crate) txn: TxnId,
+    pub(crate) set: PreparedSet,
+}
+
+/// A transaction in doubt, as operators and coordinators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InDoubt {
+    /// Its name over all partitions.
+    pub global_id: Vec<u8>,
+    /// The partition that decides.
+    pub home: u32,
+    /// Keys it will change.
+    pub changes: usize,
+}
+
+impl Core {
+    pub(crate) fn prepared(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Prepared>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes back what the tree says is in doubt, with its locks, after a restart.
+    ///
+    /// # Errors
+    /// [`Error::DataDamaged`].
+    pub(crate) fn restore_prepared(&self) -> Result<(), Error> {
+        let writer = self.writer()?;
+        let tree = &writer.tree;
+        let range = KeyRange::of_index(IndexId::PREPARED);
+        let mut rows = tree.range(&range.from, range.to.as_deref());
+        while rows.next() {
+            let set = PreparedSet::decode(rows.value()).map_err(|damage| Error::DataDamaged {
+                place: "prepared transactions".to_owned(),
+                lsn: resprout_wal::Lsn::ZERO,
+                what: damage.to_string(),
+            })?;
+            let txn = self.next_txn();
+            for lock in &set.locks {
+                let key: RowKey = lock.as_slice().into();
+                let granted = self.locks.acquire(txn, &key, self.clock.now());
+                assert!(
+                    matches!(granted, Ok(Request::Granted)),
+                    "two prepared transactions hold one key"
+                );
+            }
+            self.prepared().insert(set.global_id.clone(), Prepared { txn, set });
+        }
+        Ok(())
+    }
+}
+
+impl Transaction {
+    /// Promises to be able to commit, durably. From now on only the decision of partition `home`
+    /// ends it.
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`]; [`Error::AlreadyPrepared`], [`Error::BadOption`] for an id
+    /// that is empty or longer than 255 bytes.
+    pub fn prepare(mut self, global_id: &[u8], home: u32) -> Result<(), Error> {
+        if global_id.is_empty() || global_id.len() > GLOBAL_ID_MAX {
+            let why = format!("1 to {GLOBAL_ID_MAX} bytes");
+            return Err(Error::BadOption { option: "global transaction id", why });
+        }
+        let partition = self.partition.clone();
+        let core = partition.online()?;
+        let set = PreparedSet {
+            global_id: global_id.to_vec(),
+            home,
+            ops: self.writes.to_writes(),
+            locks: core.locks.owned_by(self.id),
+        };
+        let value = set.encode()?;
+        let mut writes = WriteSet::default();
+        let key = system::prepared_key(global_id);
+        writes.set(key.into(), Wanted { kind: OpKind::Insert, value: Some(value) });
+        let position = {
+            let mut prepared = core.prepared();
+            if prepared.contains_key(global_id) {
+                return Err(Error::AlreadyPrepared);
+            }
+            let position = core.append(&Change {
+                kind: RecordKind::Prepare,
+                txn: self.id,
+                writes: &writes,
+                tables: &self.tables,
+                numbers: self.numbers(),
+            })?;
+            prepared.insert(set.global_id.clone(), Prepared { txn: self.id, set });
+            position
+        };
+        self.keeps_locks = true;
+        flushed(core, position)
+    }
+}
+
+/// Promises and decisions are durable whatever the database's mode: others act on them.
+fn flushed(core: &Core, position: Position) -> Result<(), Error> {
+    let unknown = |error| Error::OutcomeUnknown(std::sync::Arc::new(error));
+    core.log.wait_durable(position).map(drop).map_err(unknown)
+}
+
+impl Partition {
+    /// Transactions in doubt.
+    ///
+    /// # Errors
+    /// [`Error::NotOnline`].
+    pub fn in_doubt(&self) -> Result<Vec<InDoubt>, Error> {
+        let core = self.online()?;
+        let prepared = core.prepared();
+        let shown = prepared.values().map(|prepared| InDoubt {
+            global_id: prepared.set.global_id.clone(),
+            home: prepared.set.home,
+            changes: prepared.set.ops.len(),
+        });
+        Ok(shown.collect())
+    }
+
+    /// Makes a prepared transaction take effect.
+    ///
+    /// # Errors
+    /// [`Error::NotPrepared`] if there is none (it may have ended already), and as a commit.
+    pub fn commit_prepared(&self, global_id: &[u8]) -> Result<(), Error> {
+        self.end_prepared(global_id, RecordKind::CommitPrepared)
+    }
+
+    /// Drops a prepared transaction.
+    ///
+    /// # Errors
+    /// As [`Partition::commit_prepared`].
+    pub fn abort_prepared(&self, global_id: &[u8]) -> Result<(), Error> {
+        self.end_prepared(global_id, RecordKind::AbortPrepared)
+    }
+
+    fn end_prepared(&self, global_id: &[u8], kind: RecordKind) -> Result<(), Error> {
+        let core = self.online()?;
+        let (txn, position) = {
+            let mut prepared = core.prepared();
+            let entry = prepared.get(global_id).ok_or(Error::NotPrepared)?;
+            let txn = entry.txn;
+            let mut writes = WriteSet::default();
+            if kind == RecordKind::CommitPrepared {
+                writes.extend(entry.set.ops.iter().cloned());
+            }
+            let key = system::prepared_key(global_id);
+            writes.set(key.into(), Wanted { kind: OpKind::Delete, value: None });
+            let numbers = &Sequences::new();
+            let change = Change { kind, txn, writes: &writes, tables: &[], numbers };
+            let position = core.append(&change)?;
+            prepared.remove(global_id);
+            (txn, position)
+        };
+        core.locks.release_all(txn);
+        core.wait_committed(position)
+    }
+
+    /// Records, durably, what happens to a transaction whose home this partition is. Repeating a
+    /// decision is fine.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyDecided`] for the opposite one, and as a commit.
+    pub fn decide(&self, global_id: &[u8], decision: Decision) -> Result<(), Error> {
+        let core = self.online()?;
+        // Two coordinators cannot decide at once: held from the look to the append.
+        let prepared = core.prepared();
+        match newest_decision(core, global_id)? {
+            Some(known) if known == decision => {}
+            Some(_) => return Err(Error::AlreadyDecided),
+            None => {
+                let mut writes = WriteSet::default();
+                let key = system::decision_key(global_id);
+                let value = Some(decision.to_bytes().to_vec());
+                writes.set(key.into(), Wanted { kind: OpKind::Insert, value });
+                core.append(&Change {
+                    kind: RecordKind::Decision,
+                    txn: core.next_txn(),
+                    writes: &writes,
+                    tables: &[],
+                    numbers: &Sequences::new(),
+                })?;
+            }
+        }
+        drop(prepared);
+        match core.last_position()? {
+            Some(position) => flushed(core, position),
+            None => Ok(()),
+        }
+    }
+
+    /// What was decided, if anything was; durable by the time of the answer.
+    ///
+    /// # Errors
+    /// [`Error::NotOnline`], [`Error::DataDamaged`].
+    pub fn decision(&self, global_id: &[u8]) -> Result<Option<Decision>, Error> {
+        let core = self.online()?;
+        let decision = newest_decision(core, global_id)?;
+        if let (Some(_), Some(position)) = (decision, core.last_position()?) {
+            flushed(core, position)?;
+        }
+        Ok(decision)
+    }
+}
+
+fn newest_decision(core: &Core, global_id: &[u8]) -> Result<Option<Decision>, Error> {
+    let writer = core.writer()?;
+    let Some(value) = writer.tree.get(&system::decision_key(global_id)) else { return Ok(None) };
+    Decision::from_bytes(value).map(Some).ok_or_else(|| Error::DataDamaged {
+        place: "decisions".to_owned(),
+        lsn: resprout_wal::Lsn::ZERO,
+        what: format!("a decision of {} bytes", value.len()),
+    })
+}

@@ -1,0 +1,193 @@
+//! From log records to the tree: batches of operations, sorted by key, the last one of each key.
+//!
+//! ```text
+//!  groups of the log ─► Collector ─► Batch { steps } ─► apply
+//!       in LSN order      sort by (key, order), keep the last of each key
+//! ```
+//!
+//! Records are redo only and carry the whole state of a key, so within a batch only the last
+//! operation of each key matters, and keys can be taken in order: the tree descends once per
+//! page instead of once per row. A range removal is a step of its own, between what came before
+//! it and what came after.
+
+use resprout_wal::{Group, Lsn};
+
+use crate::error::Error;
+use crate::record::{OpKind, Record};
+use crate::tree::Tree;
+
+/// One operation, as a place in the groups of its batch. The first bytes of the key decide most
+/// comparisons without touching the record.
+#[derive(Clone, Copy, Debug)]
+struct OpAt {
+    head: u128,
+    group: u32,
+    key_at: u32,
+    value_len: u32,
+    key_len: u16,
+    removes: bool,
+}
+
+#[derive(Debug)]
+enum Step {
+    Sorted(Vec<OpAt>),
+    RemoveRange { from: Vec<u8>, to: Vec<u8> },
+}
+
+/// Operations ready to be applied.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    groups: Vec<Group>,
+    steps: Vec<Step>,
+    /// Where the log stands after it.
+    pub(crate) end: Lsn,
+    /// Bytes of log it covers.
+    pub(crate) bytes: u64,
+    /// Operations in it before duplicates fell out.
+    pub(crate) ops: u64,
+}
+
+/// Gathers groups until there is enough for a batch.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    batch: Batch,
+    open: Vec<OpAt>,
+    limit: u64,
+    place: String,
+}
+
+impl Collector {
+    /// Batches of about `limit` bytes of log; `place` names the log in errors.
+    pub(crate) fn new(limit: u64, place: String) -> Self {
+        Self { batch: Batch::default(), open: Vec::new(), limit, place }
+    }
+
+    /// Adds a group; gives a batch back when there is enough.
+    ///
+    /// # Errors
+    /// [`Error::DataDamaged`] if an entry is not a record: checksums were good, so it was written
+    /// so.
+    pub(crate) fn add(&mut self, group: Group) -> Result<Option<Batch>, Error> {
+        let index = u32::try_from(self.batch.groups.len())
+            .map_err(|_| self.damaged(group.lsn, "too many groups"))?;
+        let base = group.payload.as_ptr() as usize;
+        for entry in group.entries() {
+            let record = Record::decode(entry.bytes)
+                .map_err(|error| self.damaged(entry.lsn, &error.to_string()))?;
+            for op in record.ops() {
+                self.batch.ops += 1;
+                if op.kind == OpKind::DeleteRange {
+                    self.close_step();
+                    let step = Step::RemoveRange { from: op.key.to_vec(), to: op.value.to_vec() };
+                    self.batch.steps.push(step);
+                    continue;
+                }
+                // A key lies in its group's payload, so its place there is a difference of
+                // addresses; lengths were bounded by the record's decoder.
+                let key_at = op.key.as_ptr() as usize - base;
+                let (Ok(key_at), Ok(key_len), Ok(value_len)) = (
+                    u32::try_from(key_at),
+                    u16::try_from(op.key.len()),
+                    u32::try_from(op.value.len()),
+                ) else {
+                    return Err(self.damaged(entry.lsn, "an operation larger than a record can be"));
+                };
+                let removes = op.kind == OpKind::Delete;
+                let head = head_of(op.key);
+                self.open.push(OpAt { head, group: index, key_at, value_len, key_len, removes });
+            }
+        }
+        self.batch.bytes += group.end.since(group.lsn);
+        self.batch.end = group.end;
+        self.batch.groups.push(group);
+        Ok((self.batch.bytes >= self.limit).then(|| self.take()))
+    }
+
+    /// What is left.
+    pub(crate) fn take(&mut self) -> Batch {
+        self.close_step();
+        std::mem::take(&mut self.batch)
+    }
+
+    fn close_step(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let mut ops = std::mem::take(&mut self.open);
+        let groups = &self.batch.groups;
+        let less = |a: &OpAt, b: &OpAt| {
+            a.head < b.head || (a.head == b.head && key(groups, a) < key(groups, b))
+        };
+        // Rows loaded in key order need no sort; the check stops at the first disorder.
+        if !ops.is_sorted_by(less) {
+            // Stable: operations of one key stay in log order, so the last one is the newest.
+            ops.sort_by(|a, b| {
+                a.head.cmp(&b.head).then_with(|| key(groups, a).cmp(key(groups, b)))
+            });
+            keep_last(&mut ops, |a, b| a.head == b.head && key(groups, a) == key(groups, b));
+        }
+        self.batch.steps.push(Step::Sorted(ops));
+    }
+
+    fn damaged(&self, lsn: Lsn, what: &str) -> Error {
+        Error::DataDamaged { place: self.place.clone(), lsn, what: what.to_owned() }
+    }
+}
+
+/// The first 16 bytes of a key, in order.
+fn head_of(key: &[u8]) -> u128 {
+    let mut head = [0; 16];
+    let len = key.len().min(16);
+    head[..len].copy_from_slice(&key[..len]);
+    u128::from_be_bytes(head)
+}
+
+fn key<'a>(groups: &'a [Group], op: &OpAt) -> &'a [u8] {
+    let at = op.key_at as usize;
+    &groups[op.group as usize].payload[at..at + usize::from(op.key_len)]
+}
+
+/// Of neighbours that are the same, keeps the last.
+fn keep_last(ops: &mut Vec<OpAt>, same: impl Fn(&OpAt, &OpAt) -> bool) {
+    let mut kept = 0;
+    for at in 0..ops.len() {
+        let replaced = ops.get(at + 1).is_some_and(|next| same(&ops[at], next));
+        if !replaced {
+            ops[kept] = ops[at];
+            kept += 1;
+        }
+    }
+    ops.truncate(kept);
+}
+
+impl Batch {
+    /// Brings the tree to where the log stands after this batch.
+    ///
+    /// # Errors
+    /// [`Error::Tree`] if memory itself runs out.
+    pub(crate) fn apply(&self, tree: &mut Tree) -> Result<(), Error> {
+        for step in &self.steps {
+            match step {
+                Step::RemoveRange { from, to } => {
+                    tree.remove_range(from, Some(to)).map_err(Error::from)?;
+                }
+                Step::Sorted(ops) => {
+                    let ops = ops.iter().map(|op| {
+                        let payload = &self.groups[op.group as usize].payload;
+                        let at = op.key_at as usize;
+                        let value_at = at + usize::from(op.key_len);
+                        let value = &payload[value_at..value_at + op.value_len as usize];
+                        (&payload[at..value_at], (!op.removes).then_some(value))
+                    });
+                    tree.apply_sorted(ops).map_err(Error::from)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+}

@@ -1,0 +1,128 @@
+//! Creating, changing and dropping tables: one record of the log each, so that a copy has a
+//! table's new form at the same position as every other (catalogue R21).
+//!
+//! Rows are not rewritten: they know the version of the table under which they were written. An
+//! index that is added is filled from the newest rows in the same record.
+
+use std::sync::Arc;
+
+use resprout_wal::Position;
+
+use crate::core::{Core, Writer};
+use crate::error::Error;
+use crate::record::{Op, RecordHeader, RecordKind, RecordWriter};
+use crate::table::{
+    CatalogChange, Change, IndexId, RowView, Table, TableSchema, Write, index_entry, key,
+};
+use crate::write_set::WriteSet;
+
+pub(crate) fn create(core: &Core, schema: TableSchema) -> Result<Arc<Table>, Error> {
+    let change = run(core, |writer| {
+        let change = writer.catalog.create(schema.clone())?;
+        Ok((change, Vec::new()))
+    })?;
+    Ok(change.table.expect("a created table is there"))
+}
+
+pub(crate) fn drop_table(core: &Core, name: &str) -> Result<(), Error> {
+    run(core, |writer| {
+        let table = known(writer, name)?;
+        refuse_prepared(core, &table)?;
+        let change = writer.catalog.drop_table(name)?;
+        let gone: Vec<Vec<u8>> = change.ops.iter().map(|op| op.key.clone()).collect();
+        writer.bounds.retain(|sequence, _| !gone.iter().any(|from| sequence.starts_with(from)));
+        Ok((change, Vec::new()))
+    })?;
+    Ok(())
+}
+
+pub(crate) fn alter(core: &Core, name: &str, change: Change) -> Result<Arc<Table>, Error> {
+    let change = run(core, |writer| {
+        let old = known(writer, name)?;
+        refuse_prepared(core, &old)?;
+        let change = writer.catalog.alter(name, change.clone())?;
+        let table = change.table.as_ref().expect("an altered table is there");
+        let entries = fill(writer, table, &change.new_indexes)?;
+        Ok((change, entries))
+    })?;
+    Ok(change.table.expect("an altered table is there"))
+}
+
+fn known(writer: &Writer, name: &str) -> Result<Arc<Table>, Error> {
+    let table = writer.catalog.table(name).cloned();
+    table.ok_or_else(|| Error::NoSuchTable { table: name.to_owned() })
+}
+
+/// A prepared transaction has promised that it can commit: what it writes to stays as it is.
+fn refuse_prepared(core: &Core, table: &Table) -> Result<(), Error> {
+    let indexes: Vec<IndexId> = table.schema().index_ids().collect();
+    let touched = core.prepared().values().any(|prepared| {
+        let mut keys = prepared.set.ops.iter().map(|op| &op.key);
+        keys.any(|key| key::index_of(key).is_some_and(|(index, _)| indexes.contains(&index)))
+    });
+    if touched { Err(Error::PreparedInTheWay { table: table.name().to_owned() }) } else { Ok(()) }
+}
+
+/// The entries of new indexes, from the newest rows.
+fn fill(writer: &Writer, table: &Table, new: &[IndexId]) -> Result<Vec<Write>, Error> {
+    let mut entries = WriteSet::default();
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = table.rows();
+    let mut scan = writer.tree.range(&rows.from, rows.to.as_deref());
+    let mut key = Vec::new();
+    while scan.next() {
+        scan.key_into(&mut key);
+        let row = RowView::new(table, &key, scan.value())?;
+        for index in table.schema().indexes.iter().filter(|index| new.contains(&index.id)) {
+            let (entry, value) = index_entry(index, &row)?;
+            if index.unique && !value.is_empty() && entries.get(&entry).is_some() {
+                let absent = crate::table::MustBeAbsent { key: entry, index: index.id };
+                return Err(absent.duplicate(table).into());
+            }
+            entries.extend([Write { kind: crate::record::OpKind::Insert, key: entry, value }]);
+        }
+    }
+    Ok(entries.to_writes())
+}
+
+/// Plans a change under the writer's lock, logs it, waits, and shows it to readers.
+fn run(
+    core: &Core,
+    plan: impl Fn(&mut Writer) -> Result<(CatalogChange, Vec<Write>), Error>,
+) -> Result<CatalogChange, Error> {
+    let (change, position) = append(core, plan)?;
+    core.wait_committed(position)?;
+    // A later change may have got here first; the newest is what counts.
+    core.set_catalog(core.writer()?.catalog.clone());
+    Ok(change)
+}
+
+fn append(
+    core: &Core,
+    plan: impl Fn(&mut Writer) -> Result<(CatalogChange, Vec<Write>), Error>,
+) -> Result<(CatalogChange, Position), Error> {
+    let mut writer = core.writer()?;
+    let (change, entries) = plan(&mut writer)?;
+    let mut bytes = Vec::new();
+    let txn_id = core.next_txn().0;
+    let header = RecordHeader { kind: RecordKind::Schema, txn_id, wall_ms: core.clock.wall_ms() };
+    let mut record = RecordWriter::new(header, &mut bytes);
+    let mut writes = WriteSet::default();
+    for write in change.ops.iter().chain(&entries) {
+        record.op(Op { kind: write.kind, key: &write.key, value: &write.value });
+    }
+    record.finish();
+    writes.extend(change.ops.iter().cloned().chain(entries));
+    let space = core.log.reserve(bytes.len()).map_err(Error::LogFull)?;
+    core.bound.admit(&mut writer.tree, &writes)?;
+    let before = std::mem::replace(&mut writer.catalog, change.catalog.clone());
+    match core.commit(&mut writer, (&writes, &WriteSet::default()), &bytes, space) {
+        Ok(position) => Ok((change, position)),
+        Err(error) => {
+            writer.catalog = before;
+            Err(error)
+        }
+    }
+}

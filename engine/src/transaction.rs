@@ -1,0 +1,430 @@
+//! Transactions: private writes, row locks, one commit.
+//!
+//! ```text
+//!  begin ─► lock row ─► read newest ─► plan ─► lock keys ─► stage ─┐   (again for each statement)
+//!    ▲                                                             │
+//!    └─────────────────────────────────────────────────────────────┘
+//!        commit:   append (locks free) ─► committed ─► acknowledged
+//!        prepare:  append, locks stay  ─► decision of the home partition
+//!        rollback or drop: forgotten
+//! ```
+//!
+//! Read committed: each read sees the newest committed state plus the transaction's own writes.
+//! A write looks at the *newest* state, under the row's lock. What it saw there is told to nobody
+//! before it is committed ([`Transaction::settle`]): neither a locked row nor the refusal of a
+//! duplicate (rule 13).
+//!
+//! Every call that may wait exists twice: `insert_async` for tasks of any runtime, `insert` for
+//! threads.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use resprout_wal::Position;
+
+use crate::blocking::block_on;
+use crate::core::{Change, Core, Sequences};
+use crate::error::Error;
+use crate::lock::{LockRefused, Request, RowKey, TxnId};
+use crate::overlay;
+use crate::partition::Partition;
+use crate::record::RecordKind;
+use crate::table::system::{Sequence, sequence_key};
+use crate::table::{
+    ColumnId, Index, KeyRange, PrimaryKey, RowView, RowWrites, Table, Value,
+    index_entry_to_primary_key, plan_delete, plan_insert, plan_update,
+};
+use crate::write_set::WriteSet;
+
+/// A commit that is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its place in the log; `None` if there was nothing to write.
+    pub position: Option<Position>,
+}
+
+/// A transaction of one partition. Dropping it rolls it back.
+#[derive(Debug)]
+pub struct Transaction {
+    pub(crate) partition: Partition,
+    pub(crate) id: TxnId,
+    pub(crate) writes: WriteSet,
+    pub(crate) tables: Vec<Arc<Table>>,
+    numbers: Sequences,
+    /// Locks pass on to a prepared transaction.
+    pub(crate) keeps_locks: bool,
+}
+
+impl Transaction {
+    pub(crate) fn begin(partition: &Partition) -> Result<Self, Error> {
+        let id = partition.online()?.next_txn();
+        Ok(Self {
+            partition: partition.clone(),
+            id,
+            writes: WriteSet::default(),
+            tables: Vec::new(),
+            numbers: Sequences::new(),
+            keeps_locks: false,
+        })
+    }
+
+    pub(crate) fn core(&self) -> Result<&Core, Error> {
+        self.partition.online()
+    }
+
+    /// Inserts a row: one value for each column, in order. NULL in an auto-increment column asks
+    /// for the next number. Returns the number that was given out, if one was.
+    ///
+    /// # Errors
+    /// [`Error::Duplicate`], [`Error::Row`], [`Error::LockWaitTimeout`], [`Error::Deadlock`],
+    /// [`Error::NotOnline`]. The transaction may go on without the row.
+    pub fn insert(&mut self, table: &Arc<Table>, values: &[Value]) -> Result<Option<u64>, Error> {
+        let partition = self.partition.clone();
+        let step = self.insert_async(table, values);
+        block_in(&partition, step)
+    }
+
+    /// As [`Transaction::insert`], for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn insert_async(
+        &mut self,
+        table: &Arc<Table>,
+        values: &[Value],
+    ) -> Result<Option<u64>, Error> {
+        let (plan, given) = self.plan_insert(table, values)?;
+        self.lock_all(&plan).await?;
+        self.stage(table, plan).await?;
+        Ok(given)
+    }
+
+    fn plan_insert(
+        &mut self,
+        table: &Arc<Table>,
+        values: &[Value],
+    ) -> Result<(RowWrites, Option<u64>), Error> {
+        let core = self.partition.online()?;
+        let schema = table.schema();
+        let hidden = (schema.primary == PrimaryKey::Hidden).then(|| {
+            let sequence = sequence_key(schema.id, Sequence::Hidden);
+            let number = core.next_number(&sequence);
+            self.numbers.insert(sequence, number);
+            number
+        });
+        let Some(column) = schema.auto_increment.filter(|_| values.len() == table.live().len())
+        else {
+            return Ok((plan_insert(table, values, hidden)?, None));
+        };
+        let at = table.position(column);
+        let sequence = sequence_key(schema.id, Sequence::Column);
+        let (plan, number, given) = if values[at].is_null() {
+            let number = core.next_number(&sequence);
+            let mut filled = values.to_vec();
+            filled[at] = Value::UInt(number);
+            (plan_insert(table, &filled, hidden)?, number, Some(number))
+        } else {
+            let number = match values[at] {
+                Value::Int(number) => u64::try_from(number).unwrap_or(0),
+                Value::UInt(number) => number,
+                _ => 0,
+            };
+            core.skip_number(&sequence, number);
+            (plan_insert(table, values, hidden)?, number, None)
+        };
+        let used = self.numbers.entry(sequence).or_insert(0);
+        *used = (*used).max(number);
+        Ok((plan, given))
+    }
+
+    /// Changes columns of the row with this primary key; whether there is such a row.
+    ///
+    /// # Errors
+    /// As [`Transaction::insert`].
+    pub fn update(
+        &mut self,
+        table: &Arc<Table>,
+        primary_key: &[Value],
+        assignments: &[(ColumnId, Value)],
+    ) -> Result<bool, Error> {
+        let partition = self.partition.clone();
+        block_in(&partition, self.update_async(table, primary_key, assignments))
+    }
+
+    /// As [`Transaction::update`], for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn update_async(
+        &mut self,
+        table: &Arc<Table>,
+        primary_key: &[Value],
+        assignments: &[(ColumnId, Value)],
+    ) -> Result<bool, Error> {
+        let key: RowKey = table.primary_key(primary_key)?.into();
+        let Some(old) = self.lock_and_read(&key).await? else { return Ok(false) };
+        let plan = plan_update(&RowView::new(table, &key, &old)?, assignments)?;
+        self.lock_all(&plan).await?;
+        self.stage(table, plan).await?;
+        Ok(true)
+    }
+
+    /// Removes the row with this primary key; whether there was one.
+    ///
+    /// # Errors
+    /// As [`Transaction::insert`].
+    pub fn delete(&mut self, table: &Arc<Table>, primary_key: &[Value]) -> Result<bool, Error> {
+        let partition = self.partition.clone();
+        block_in(&partition, self.delete_async(table, primary_key))
+    }
+
+    /// As [`Transaction::delete`], for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn delete_async(
+        &mut self,
+        table: &Arc<Table>,
+        primary_key: &[Value],
+    ) -> Result<bool, Error> {
+        let key: RowKey = table.primary_key(primary_key)?.into();
+        let Some(old) = self.lock_and_read(&key).await? else { return Ok(false) };
+        let plan = plan_delete(&RowView::new(table, &key, &old)?)?;
+        self.lock_all(&plan).await?;
+        self.stage(table, plan).await?;
+        Ok(true)
+    }
+
+    /// Reads a row: as committed, or as this transaction wrote it.
+    ///
+    /// # Errors
+    /// [`Error::NotOnline`], [`Error::Row`] if a key value does not fit.
+    pub fn get(&self, table: &Table, primary_key: &[Value]) -> Result<Option<Vec<Value>>, Error> {
+        let key = table.primary_key(primary_key)?;
+        let view = self.core()?.view();
+        let value = match self.writes.get(&key) {
+            Some(wanted) => wanted.value.as_deref(),
+            None => view.get(&key),
+        };
+        value.map(|value| owned(&RowView::new(table, &key, value)?)).transpose()
+    }
+
+    /// Locks a row and reads its newest state, which is committed by the time of the answer.
+    ///
+    /// # Errors
+    /// As [`Transaction::insert`].
+    pub fn get_for_update(
+        &mut self,
+        table: &Table,
+        primary_key: &[Value],
+    ) -> Result<Option<Vec<Value>>, Error> {
+        let partition = self.partition.clone();
+        block_in(&partition, self.get_for_update_async(table, primary_key))
+    }
+
+    /// As [`Transaction::get_for_update`], for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn get_for_update_async(
+        &mut self,
+        table: &Table,
+        primary_key: &[Value],
+    ) -> Result<Option<Vec<Value>>, Error> {
+        let key: RowKey = table.primary_key(primary_key)?.into();
+        let newest = self.lock_and_read(&key).await?;
+        if self.writes.get(&key).is_none() {
+            self.settle(&key, newest.as_deref()).await?;
+        }
+        newest.map(|value| owned(&RowView::new(table, &key, &value)?)).transpose()
+    }
+
+    /// Visits rows in key order, own writes included, until `visit` breaks. `range` is a range
+    /// of the table's primary index, such as [`Table::rows`].
+    ///
+    /// # Errors
+    /// [`Error::NotOnline`], [`Error::RowDamaged`].
+    pub fn scan(
+        &self,
+        table: &Table,
+        range: &KeyRange,
+        mut visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let view = self.core()?.view();
+        overlay::scan(&view, &self.writes, range, |key, value| {
+            Ok(visit(&RowView::new(table, key, value)?))
+        })
+    }
+
+    /// Visits the rows that an index range leads to, in index order, own writes included.
+    ///
+    /// # Errors
+    /// As [`Transaction::scan`].
+    pub fn scan_index(
+        &self,
+        table: &Table,
+        index: &Index,
+        range: &KeyRange,
+        mut visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let view = self.core()?.view();
+        overlay::scan(&view, &self.writes, range, |key, value| {
+            let primary = index_entry_to_primary_key(table, index, key, value)?;
+            let row = match self.writes.get(&primary) {
+                Some(wanted) => wanted.value.as_deref(),
+                None => view.get(&primary),
+            };
+            let row = row.ok_or_else(|| Error::DataDamaged {
+                place: format!("index '{}' of table '{}'", index.name, table.name()),
+                lsn: resprout_wal::Lsn::ZERO,
+                what: "an entry leads to no row".to_owned(),
+            })?;
+            Ok(visit(&RowView::new(table, &primary, row)?))
+        })
+    }
+
+    /// Commits; returns when the commit is acknowledged as the database's durability demands.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] if the log failed after the append; all others mean that
+    /// nothing was written.
+    pub fn commit(self) -> Result<Committed, Error> {
+        let Some(position) = self.append()? else { return Ok(Committed { position: None }) };
+        self.core()?.wait_committed(position)?;
+        Ok(Committed { position: Some(position) })
+    }
+
+    /// As [`Transaction::commit`], for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn commit_async(self) -> Result<Committed, Error> {
+        let Some(position) = self.append()? else { return Ok(Committed { position: None }) };
+        // Not `self.core()`: what is appended is waited for, whatever state the copy enters.
+        let core = self.partition.core().ok_or(Error::TransactionEnded)?;
+        core.committed(position).await?;
+        Ok(Committed { position: Some(position) })
+    }
+
+    /// Appends, and lets go of the locks: whoever takes them now is later in the same log.
+    fn append(&self) -> Result<Option<Position>, Error> {
+        if self.writes.is_empty() {
+            return Ok(None);
+        }
+        let core = self.core()?;
+        let position = core.append(&Change {
+            kind: RecordKind::Commit,
+            txn: self.id,
+            writes: &self.writes,
+            tables: &self.tables,
+            numbers: &self.numbers,
+        })?;
+        core.locks.release_all(self.id);
+        Ok(Some(position))
+    }
+
+    /// Forgets everything.
+    pub fn rollback(self) {
+        drop(self);
+    }
+
+    pub(crate) fn numbers(&self) -> &Sequences {
+        &self.numbers
+    }
+
+    /// Rows and index entries this transaction would change.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.writes.rows().len()
+    }
+
+    async fn lock_all(&self, plan: &RowWrites) -> Result<(), Error> {
+        for key in &plan.locks {
+            self.lock(&key.as_slice().into()).await?;
+        }
+        Ok(())
+    }
+
+    async fn lock(&self, key: &RowKey) -> Result<(), Error> {
+        let core = self.core()?;
+        let limit = self.partition.inner.context.options.lock_wait_limit;
+        let refused = |refused| match refused {
+            LockRefused::Timeout => Error::LockWaitTimeout { limit },
+            LockRefused::Deadlock => Error::Deadlock,
+        };
+        match core.locks.acquire(self.id, key, core.clock.now() + limit).map_err(refused)? {
+            Request::Granted => Ok(()),
+            Request::Wait(wait) => wait.await.map_err(refused),
+        }
+    }
+
+    /// Locks a key and reads its newest value, own writes first.
+    async fn lock_and_read(&self, key: &RowKey) -> Result<Option<Vec<u8>>, Error> {
+        self.lock(key).await?;
+        if let Some(wanted) = self.writes.get(key) {
+            return Ok(wanted.value.clone());
+        }
+        let writer = self.core()?.writer()?;
+        Ok(writer.tree.get(key).map(<[u8]>::to_vec))
+    }
+
+    /// Checks what must be absent and takes the plan into the write set.
+    async fn stage(&mut self, table: &Arc<Table>, plan: RowWrites) -> Result<(), Error> {
+        for absent in &plan.must_be_absent {
+            let own = self.writes.get(&absent.key);
+            let there = match own {
+                Some(wanted) => wanted.value.is_some(),
+                None => {
+                    let newest = {
+                        let writer = self.core()?.writer()?;
+                        writer.tree.get(&absent.key).map(<[u8]>::to_vec)
+                    };
+                    if newest.is_some() {
+                        self.settle(&absent.key, newest.as_deref()).await?;
+                    }
+                    newest.is_some()
+                }
+            };
+            if there {
+                return Err(absent.duplicate(table).into());
+            }
+        }
+        self.writes.extend(plan.ops);
+        if !self.tables.iter().any(|known| Arc::ptr_eq(known, table)) {
+            self.tables.push(Arc::clone(table));
+        }
+        Ok(())
+    }
+
+    /// Waits until what was read from the newest state is committed, if it is not yet.
+    async fn settle(&self, key: &[u8], newest: Option<&[u8]>) -> Result<(), Error> {
+        let core = self.core()?;
+        if core.view().get(key) == newest {
+            return Ok(());
+        }
+        match core.last_position()? {
+            Some(position) => core.committed(position).await,
+            None => Ok(()),
+        }
+    }
+}
+
+fn block_in<F: Future>(partition: &Partition, future: F) -> F::Output {
+    block_on(future, || {
+        if let Some(core) = partition.core() {
+            core.locks.expire(core.clock.now());
+        }
+    })
+}
+
+fn owned(row: &RowView<'_>) -> Result<Vec<Value>, Error> {
+    Ok(row.values()?.into_iter().map(crate::table::ValueRef::into_owned).collect())
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Some(core) = self.partition.core().filter(|_| !self.keeps_locks) {
+            core.locks.release_all(self.id);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The thinnest whole path: make, write, crash, come back, rewind.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use resprout_engine::table::{Table, TableSchema, Value};
+use resprout_engine::{DatabaseOptions, Durability, Engine, Options, Partition, State};
+use resprout_wal::World;
+use resprout_wal::disk::sim::SimDisk;
+use resprout_wal::world::{SimClock, SimEntropy};
+
+fn schema() -> TableSchema {
+    TableSchema::builder("t")
+        .column("id", "bigint")
+        .column("name", "varchar(100)")
+        .primary_key(&["id"])
+        .index("by_name", &["name"])
+        .build()
+        .expect("a sound schema")
+}
+
+fn row(id: i64, name: &str) -> Vec<Value> {
+    vec![Value::Int(id), Value::Text(name.to_owned())]
+}
+
+fn rows(partition: &Partition, table: &Table) -> Vec<String> {
+    let mut seen = Vec::new();
+    let txn = partition.begin().expect("online");
+    txn.scan(table, &table.rows(), |row| {
+        let values = row.values().expect("a good row");
+        seen.push(format!("{}={}", values[0], values[1]));
+        ControlFlow::Continue(())
+    })
+    .expect("a scan of good rows");
+    seen
+}
+
+fn put(partition: &Partition, table: &Arc<Table>, id: i64, name: &str) {
+    let mut txn = partition.begin().expect("online");
+    txn.insert(table, &row(id, name)).expect("a new row");
+    txn.commit().expect("a commit");
+}
+
+fn options(disk: &SimDisk) -> Options {
+    let world = World {
+        disk: Arc::new(disk.clone()),
+        clock: Arc::new(SimClock::default()),
+        entropy: Arc::new(SimEntropy::new(7)),
+    };
+    Options::simulated(world)
+}
+
+/// What was committed is there after a crash, from the log alone and from a snapshot and the log.
+#[test]
+fn committed_rows_survive_a_crash() {
+    let mut disk = SimDisk::new(1);
+    for round in 0..4_i64 {
+        let engine = Engine::open("/data", options(&disk)).expect("a good directory");
+        let database = engine.database("d").unwrap_or_else(|_| {
+            let options = DatabaseOptions { partitions: 1, durability: Durability::Sync };
+            let database = engine.create_database("d", options).expect("room for a database");
+            database.create_table(&schema()).expect("a table");
+            database
+        });
+        let partition = &database.partitions()[0];
+        assert_eq!(partition.state(), State::Online, "{:?}", partition.status().error);
+        let table = partition.table("t").expect("the table came back");
+        let expected: Vec<String> = (0..round).map(|id| format!("{id}=row {id}")).collect();
+        assert_eq!(rows(partition, &table), expected);
+        put(partition, &table, round, &format!("row {round}"));
+        if round == 1 {
+            partition.snapshot().expect("a snapshot");
+        }
+        disk = disk.crash(round as u64);
+    }
+}
+
+/// Rewinding takes back what came after, in memory and after a restart.
+#[test]
+fn rewinding_takes_back_what_came_after() {
+    let disk = SimDisk::new(2);
+    let engine = Engine::open("/data", options(&disk)).expect("a good directory");
+    let options_one = DatabaseOptions { partitions: 1, durability: Durability::Sync };
+    let database = engine.create_database("d", options_one).expect("room for a database");
+    let partition = &database.partitions()[0];
+    let table = partition.create_table(schema()).expect("a table");
+    put(partition, &table, 1, "one");
+    let middle = partition.status().committed;
+    put(partition, &table, 2, "two");
+    put(partition, &table, 3, "three");
+    let report = partition.rewind(middle).expect("a position between groups");
+    assert_eq!(rows(partition, &table), ["1=one"], "{report:?}");
+    put(partition, &table, 4, "four");
+    let disk = disk.crash(3);
+    let engine = Engine::open("/data", options(&disk)).expect("a good directory");
+    let partition = &engine.database("d").expect("it was made").partitions()[0].clone();
+    assert_eq!(rows(partition, &table), ["1=one", "4=four"]);
+}
+
+/// A real directory with threads: close is clean, and the term goes on.
+#[test]
+fn clean_close_keeps_the_term() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut terms = Vec::new();
+    for round in 0..3_i64 {
+        let options = Options { slot_bytes: 1 << 20, ..Options::default() };
+        let engine = Engine::open(dir.path(), options).expect("a good directory");
+        if round == 0 {
+            let database = engine.create_database("d", DatabaseOptions::default()).expect("room");
+            database.create_table(&schema()).expect("a table");
+        }
+        let database = engine.database("d").expect("it was made");
+        let partition = &database.partitions()[0];
+        assert_eq!(partition.state(), State::Online, "{:?}", partition.status().error);
+        let table = partition.table("t").expect("the table came back");
+        put(partition, &table, round, "x");
+        assert_eq!(rows(partition, &table).len(), 1 + round as usize);
+        terms.push(partition.status().term);
+        engine.close().expect("a clean end");
+    }
+    assert_eq!(terms[0], terms[2]);
+}
