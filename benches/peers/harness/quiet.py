@@ -32,22 +32,36 @@ def read_processes():
 
 
 def foreign(processes, root):
-    """Ticks of the processes that are not `root`, its descendants, process 1 or the kernel's."""
+    """Those that are not `root`, its descendants, process 1 or the kernel's."""
     left = {}
-    for pid, (_, ticks) in processes.items():
+    for pid, found in processes.items():
         line, at = [], pid
         while at in processes and at not in line:
             line.append(at)
             at = processes[at][0]
         if root not in line and 2 not in line and pid != 1:
-            left[pid] = ticks
+            left[pid] = found
     return left
 
 
 def used(before, after):
-    """Ticks spent between two looks. What ended was added to its parent, so it is taken off."""
-    ended = sum(ticks for pid, ticks in before.items() if pid not in after)
-    return max(0, sum(after.values()) - sum(before.get(pid, 0) for pid in after) - ended)
+    """Ticks spent between two looks by processes that are there at the second, children included.
+
+    What a process had used before the first look moves to its parent when it ends, and is taken off
+    there: at the nearest ancestor that lives on. Where no such ancestor is, process 1 took it over.
+    """
+    inherited = {}
+    for pid, (parent, ticks) in before.items():
+        if pid not in after:
+            while parent in before and parent not in after:
+                parent = before[parent][0]
+            inherited[parent] = inherited.get(parent, 0) + ticks
+    total = 0
+    for pid, (_, ticks) in after.items():
+        earlier = before[pid][1] if pid in before else 0
+        # A parent that ignores its children's end inherits nothing: never less than zero.
+        total += max(0, ticks - earlier - inherited.get(pid, 0))
+    return total
 
 
 class Others:

@@ -160,13 +160,18 @@ class Quiet(unittest.TestCase):
         """Promise: a peer that works hard does not disturb itself, whether running or reaped."""
         root = 10
         looks = {1: (0, 5), 2: (0, 9), 3: (2, 9), 10: (1, 7), 11: (10, 3), 12: (11, 1), 20: (1, 4)}
-        self.assertEqual(quiet.foreign(looks, root), {20: 4})
+        self.assertEqual(quiet.foreign(looks, root), {20: (1, 4)})
 
     def test_time_of_ended_processes_counts_once(self):
         """Promise: a compiler that ends within the run is neither lost nor counted twice."""
-        before = {20: 100, 21: 40}
-        # 21 used 10 more, ended, and its parent 20 took its 50 over; 22 is new.
-        self.assertEqual(quiet.used(before, {20: 150, 22: 7}), 17)
+        before = {20: (1, 100), 21: (20, 40), 22: (21, 5)}
+        # 21 and its child 22 used 10 more, ended, and 20 took their 55 over; 23 is new.
+        self.assertEqual(quiet.used(before, {20: (1, 155), 23: (20, 7)}), 17)
+
+    def test_orphans_that_ended_hide_nobody_elses_work(self):
+        """Promise: a long compile that ends under process 1 does not make the rest look idle."""
+        before = {20: (1, 900), 30: (1, 100)}
+        self.assertEqual(quiet.used(before, {30: (1, 150)}), 50)
 
     def test_a_busy_stranger_is_noticed(self):
         """Promise: work of a process that is not our child is seen."""
