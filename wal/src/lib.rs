@@ -37,6 +37,7 @@ pub mod disk;
 mod driver;
 mod error;
 pub mod frame;
+pub mod inspect;
 mod lineage;
 mod lock;
 mod log;

@@ -15,7 +15,7 @@ use crate::disk::FileRef;
 use crate::driver::{Driver, Turn};
 use crate::lock::lock;
 use crate::log::{Position, Shared};
-use crate::recovery::Chain;
+use crate::recovery::{Chain, Place};
 use crate::{DriverMode, LogError, LogIdentity};
 
 /// A device's common part.
@@ -70,6 +70,16 @@ impl Drop for Driving<'_> {
 }
 
 impl Core {
+    /// The file, for who only reads it.
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            disk: self.world.disk.clone(),
+            file: self.file.clone(),
+            path: self.path.clone(),
+            geometry: self.geometry,
+        }
+    }
+
     fn driving<'a>(&'a self, driver: MutexGuard<'a, Driver>) -> Driving<'a> {
         Driving { core: self, driver: Some(driver), quiet: false }
     }

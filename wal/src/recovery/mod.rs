@@ -15,13 +15,15 @@
 //! A frame is never skipped, and a group counts only when all its frames are there.
 
 pub use batch::{Batch, Entry, Group};
+pub use recovered::{Recovered, Recovery};
 pub use survey::{Unreadable, UnreadableWhy};
-pub use walk::{Evidence, Recovered, Recovery, Tail};
+pub use walk::{Evidence, Tail};
 
 pub(crate) use survey::{Chain, Found, Survey, read_patiently, survey};
-pub(crate) use walk::Ended;
+pub(crate) use walk::{Ended, Passed, Place, Walk};
 
 mod batch;
+mod recovered;
 mod stream;
 mod survey;
 mod walk;

@@ -1,5 +1,6 @@
 //! Walking the frames of a log, and deciding what its end means.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -7,12 +8,11 @@ use bytes::{Bytes, BytesMut};
 use super::batch::{Batch, Group};
 use super::stream::{READS_AHEAD, ReadFailed, Stream};
 use super::{Chain, Found, read_patiently};
-use crate::arena::{HEAD_BYTES, HeadFlaw, MarkKind};
-use crate::device::Core;
-use crate::disk::AlignedBuf;
+use crate::arena::{Geometry, HEAD_BYTES, HeadFlaw, MarkKind};
+use crate::disk::{AlignedBuf, Disk, FileRef};
 use crate::error::Witness;
 use crate::frame::{Entries, Flaw, HEADER_BYTES, Header};
-use crate::{Damage, History, Log, LogError, LogIdentity, Lsn, Observer, Range, SECTOR, Term};
+use crate::{Damage, History, LogIdentity, Lsn, Range, SECTOR, Term};
 
 /// What the caller knows to have been durable: from a snapshot, a replica, the metadata.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,9 +38,34 @@ pub enum Tail {
 /// Bytes of frames after which a batch is handed out.
 const BATCH_BYTES: u64 = 1 << 20;
 
+/// The file that is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) file: FileRef,
+    pub(crate) path: PathBuf,
+    pub(crate) geometry: Geometry,
+}
+
+/// A log read to its end.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) chain: Chain,
+    pub(crate) history: History,
+    pub(crate) ended: Ended,
+}
+
+/// A frame as it was passed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passed {
+    pub(crate) header: Header,
+    pub(crate) slot: u32,
+    pub(crate) offset: u64,
+}
+
 /// A log being read and verified from the front.
-pub struct Recovery {
-    core: Arc<Core>,
+pub(crate) struct Walk {
+    place: Place,
     identity: LogIdentity,
     chain: Chain,
     /// Which slot of the chain is being read.
@@ -54,6 +79,8 @@ pub struct Recovery {
     sum_at_from: Option<u64>,
     group: Option<Partial>,
     ended: Option<Ended>,
+    /// Frames passed, if somebody wants to see them.
+    passed: Option<Vec<Passed>>,
 }
 
 /// A group whose last frame was not seen yet.
@@ -76,54 +103,15 @@ pub(crate) struct Ended {
     pub(crate) traces: Lsn,
 }
 
-/// A log that was read to its end without damage. Only this can be opened for appending.
-pub struct Recovered {
-    pub(crate) core: Arc<Core>,
-    pub(crate) slots: Chain,
-    pub(crate) ended: Ended,
-    /// Whose it is.
-    pub identity: LogIdentity,
-    /// Where it ends.
-    pub end: Lsn,
-    /// Its newest term.
-    pub term: Term,
-    /// Its terms.
-    pub history: History,
-    /// Chain at its end.
-    pub chain: u64,
-    /// How it ended.
-    pub tail: Tail,
-    /// It was closed in order: its term may go on (rule 14).
-    pub clean: bool,
-}
-
-impl std::fmt::Debug for Recovery {
+impl std::fmt::Debug for Walk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Recovery({} at {})", self.identity, self.lsn)
+        write!(f, "Walk({} at {})", self.identity, self.lsn)
     }
 }
 
-impl std::fmt::Debug for Recovered {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Recovered({}, {:?})", self.identity, self.ended)
-    }
-}
-
-impl Recovered {
-    /// Erases what is torn, notes that the log runs, and lets it take entries. Safe to be
-    /// interrupted and begun again.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn open(self, observer: Arc<dyn Observer>) -> Result<Log, LogError> {
-        let core = self.core.clone();
-        core.adopt(self, observer)
-    }
-}
-
-impl Recovery {
+impl Walk {
     pub(crate) fn new(
-        core: Arc<Core>,
+        place: Place,
         identity: LogIdentity,
         chain: Chain,
         (from, hint): (Lsn, Evidence),
@@ -135,17 +123,17 @@ impl Recovery {
         if from < first {
             let present = vec![Range { start: first, end: None }];
             let missing = vec![Range { start: from, end: Some(first) }];
-            return Err(Damage::Missing { path: core.path.clone(), identity, present, missing });
+            return Err(Damage::Missing { path: place.path.clone(), identity, present, missing });
         }
         let at = chain.slots.partition_point(|slot| slot.header.base <= from) - 1;
-        let queue = core.world.disk.queue(READS_AHEAD).map_err(|error| Damage::Read {
-            path: core.path.clone(),
+        let queue = place.disk.queue(READS_AHEAD).map_err(|error| Damage::Read {
+            path: place.path.clone(),
             offset: 0,
             error: Arc::new(error),
         })?;
-        let stream = Stream::new(core.file.clone(), queue, core.geometry.slot_bytes());
+        let stream = Stream::new(place.file.clone(), queue, place.geometry.slot_bytes());
         let header = &chain.slots[at].header;
-        let mut recovery = Self {
+        let mut walk = Self {
             identity,
             at,
             stream,
@@ -157,28 +145,26 @@ impl Recovery {
             sum_at_from: None,
             group: None,
             ended: None,
-            core,
+            passed: None,
+            place,
             chain,
         };
-        recovery.begin_slot()?;
-        Ok(recovery)
+        walk.begin_slot()?;
+        Ok(walk)
     }
 
     /// The first position that is still there.
-    #[must_use]
-    pub fn first_lsn(&self) -> Lsn {
+    pub(crate) fn first_lsn(&self) -> Lsn {
         self.chain.slots[0].header.base
     }
 
     /// How far it was read.
-    #[must_use]
-    pub fn position(&self) -> Lsn {
+    pub(crate) fn position(&self) -> Lsn {
         self.lsn
     }
 
     /// About how many bytes there are to read in all, and how many were read: for progress.
-    #[must_use]
-    pub fn done_and_total(&self) -> (u64, u64) {
+    pub(crate) fn done_and_total(&self) -> (u64, u64) {
         let last = self.chain.slots.last().expect("a log has at least one slot");
         let end = last.header.base.max(last.durable()).max(self.lsn);
         (self.lsn.since(self.from), end.since(self.from))
@@ -186,8 +172,7 @@ impl Recovery {
 
     /// Chain at the position asked for, once it was passed: what a snapshot of that position must
     /// carry, or it is of another history.
-    #[must_use]
-    pub fn chain_at_from(&self) -> Option<u64> {
+    pub(crate) fn chain_at_from(&self) -> Option<u64> {
         self.sum_at_from
     }
 
@@ -195,8 +180,7 @@ impl Recovery {
     ///
     /// # Errors
     /// [`Damage`] if what is there is not what was durable. What came before was good.
-    #[expect(clippy::should_implement_trait, reason = "an iterator could be read past damage")]
-    pub fn next(&mut self) -> Result<Option<Batch>, Damage> {
+    pub(crate) fn next(&mut self) -> Result<Option<Batch>, Damage> {
         let mut batch = Batch::default();
         let start = self.lsn;
         while self.ended.is_none() {
@@ -215,33 +199,29 @@ impl Recovery {
         Ok((!batch.is_empty()).then_some(batch))
     }
 
-    /// Reads to the end, whatever was not asked for included, and hands over what may be opened.
-    ///
-    /// # Errors
-    /// As [`Recovery::next`].
-    pub fn finish(mut self) -> Result<Recovered, Damage> {
+    /// Reads to the end, and says what it is.
+    pub(crate) fn finish(mut self) -> Result<Finished, Damage> {
         while self.next()?.is_some() {}
         self.note_from()?;
-        let ended = self.ended.take().expect("`next` says `None` only at the end");
         if self.sum_at_from.is_none() {
             return Err(self.not_a_boundary());
         }
-        Ok(Recovered {
-            identity: self.identity,
-            end: ended.end,
-            term: self.history.term(),
-            chain: ended.sum,
-            tail: ended.tail,
-            clean: ended.clean,
-            history: self.history,
-            core: self.core,
-            slots: self.chain,
-            ended,
-        })
+        let ended = self.ended.expect("`next` says `None` only at the end");
+        Ok(Finished { chain: self.chain, history: self.history, ended })
+    }
+
+    /// From now on remembers the frames that it passes.
+    pub(crate) fn watch(&mut self) {
+        self.passed.get_or_insert_default();
+    }
+
+    /// The frames passed since the last call.
+    pub(crate) fn take_passed(&mut self) -> Vec<Passed> {
+        self.passed.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     fn not_a_boundary(&self) -> Damage {
-        let (path, lsn) = (self.core.path.clone(), self.from);
+        let (path, lsn) = (self.place.path.clone(), self.from);
         Damage::NotABoundary { path, identity: self.identity, lsn }
     }
 
@@ -261,23 +241,23 @@ impl Recovery {
 
     fn offset(&self) -> u64 {
         let slot = self.slot();
-        self.core.geometry.frame_offset(slot.index, slot.header.base, self.lsn)
+        self.place.geometry.frame_offset(slot.index, slot.header.base, self.lsn)
     }
 
     fn begin_slot(&mut self) -> Result<(), Damage> {
         let (index, kind) = (self.slot().index, self.slot().kind());
-        let start = self.core.geometry.slot_offset(index) + HEAD_BYTES;
+        let start = self.place.geometry.slot_offset(index) + HEAD_BYTES;
         let end = match kind {
             MarkKind::Linked(link) => start + link.end.since(self.lsn),
-            _ => self.core.geometry.slot_offset(index + 1),
+            _ => self.place.geometry.slot_offset(index + 1),
         };
-        let end = end.min(self.core.geometry.slot_offset(index + 1));
+        let end = end.min(self.place.geometry.slot_offset(index + 1));
         self.stream.begin(start, end).map_err(|failed| self.read_failed(failed))
     }
 
     fn read_failed(&self, failed: ReadFailed) -> Damage {
         let ReadFailed { offset, error } = failed;
-        Damage::Read { path: self.core.path.clone(), offset, error: Arc::new(error) }
+        Damage::Read { path: self.place.path.clone(), offset, error: Arc::new(error) }
     }
 
     /// One step: a frame, the next slot, or the end. A group if the frame ended one.
@@ -292,7 +272,7 @@ impl Recovery {
                 return Ok(None);
             }
             MarkKind::Cut if self.slot().durable() == self.lsn => {
-                let slot_end = self.slot().header.base.advanced(self.core.geometry.capacity());
+                let slot_end = self.slot().header.base.advanced(self.place.geometry.capacity());
                 self.end(slot_end, false);
                 return Ok(None);
             }
@@ -364,7 +344,10 @@ impl Recovery {
             pieces: Vec::new(),
         });
         group.pieces.push(payload);
-        let (offset, lsn) = (self.offset(), self.lsn);
+        let (offset, lsn, slot) = (self.offset(), self.lsn, self.slot().index);
+        if let Some(passed) = &mut self.passed {
+            passed.push(Passed { header: *header, slot, offset });
+        }
         self.sum = header.next_chain();
         self.lsn = header.end();
         if header.continues() {
@@ -376,7 +359,7 @@ impl Recovery {
         }
         let payload = joined(group.pieces);
         if let Err(flaw) = Entries::check(&payload) {
-            let (path, witness) = (self.core.path.clone(), Witness::Frame { lsn });
+            let (path, witness) = (self.place.path.clone(), Witness::Frame { lsn });
             return Err(Damage::Frame { path, offset, lsn, flaw, durable: self.lsn, witness });
         }
         Ok(Some(Group {
@@ -396,8 +379,8 @@ impl Recovery {
         let term = self.group.as_ref().map_or(self.history.term(), |group| group.term);
         if header.chain != sum || header.history.term() > term {
             let (slot, flaw) = (*index, HeadFlaw::Content);
-            let offset = self.core.geometry.slot_offset(slot);
-            return Err(Damage::Slot { path: self.core.path.clone(), offset, slot, lsn, flaw });
+            let offset = self.place.geometry.slot_offset(slot);
+            return Err(Damage::Slot { path: self.place.path.clone(), offset, slot, lsn, flaw });
         }
         self.begin_slot()
     }
@@ -427,7 +410,7 @@ impl Recovery {
             here = false;
         }
         if durable > self.lsn {
-            let (path, offset, lsn) = (self.core.path.clone(), self.offset(), self.lsn);
+            let (path, offset, lsn) = (self.place.path.clone(), self.offset(), self.lsn);
             return Err(Damage::Frame { path, offset, lsn, flaw, durable, witness });
         }
         self.end(traces, false);
@@ -442,11 +425,11 @@ impl Recovery {
         from: Lsn,
         seen: &mut dyn FnMut(&Header, Lsn),
     ) -> Result<(), Damage> {
-        let geometry = self.core.geometry;
+        let geometry = self.place.geometry;
         let mut offset = geometry.frame_offset(slot.index, slot.header.base, from);
         let end = geometry.slot_offset(slot.index + 1);
         let failed = |offset, error: std::io::Error| Damage::Read {
-            path: self.core.path.clone(),
+            path: self.place.path.clone(),
             offset,
             error: Arc::new(error),
         };
@@ -458,7 +441,7 @@ impl Recovery {
         let mut lsn = from;
         while offset < end {
             let len = step.min((end - offset) as usize);
-            read_patiently(&*self.core.file, &mut buf[..len], offset)
+            read_patiently(&*self.place.file, &mut buf[..len], offset)
                 .map_err(|error| failed(offset, error))?;
             for sector in buf[..len].chunks_exact(SECTOR) {
                 if let Ok(header) = Header::decode(sector, slot.header.nonce) {

@@ -175,7 +175,7 @@ fn d21_full_is_refused_and_heals() {
     let disk = SimDisk::new(9);
     let device = open(&disk, 1);
     let log = create(&device, 0);
-    disk.set_capacity(Some(3 * 64 << 10));
+    disk.set_capacity(Some(192 << 10));
     let mut n = 0;
     let full = loop {
         match log.reserve(20_000) {

@@ -7,4 +7,5 @@ mod damage;
 mod failure;
 mod flips;
 mod harness;
+mod inspect;
 mod retention;
