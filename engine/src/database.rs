@@ -76,6 +76,15 @@ impl Database {
         Ok(&partitions[usize::try_from(index).unwrap_or(0)])
     }
 
+    /// As [`Database::partition_of`], for a table by name.
+    ///
+    /// # Errors
+    /// As there; [`Error::NoSuchTable`].
+    pub fn partition_for(&self, table: &str, shard_values: &[Value]) -> Result<&Partition, Error> {
+        let table = self.partitions()[0].table(table)?;
+        self.partition_of(&table, shard_values)
+    }
+
     /// Creates a table in every partition. Each partition has it or not on its own; a partition
     /// that has an equal table already is left as it is, so a repeat after a failure completes.
     ///

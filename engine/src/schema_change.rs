@@ -18,7 +18,7 @@ use crate::write_set::WriteSet;
 
 pub(crate) fn create(core: &Core, schema: TableSchema) -> Result<Arc<Table>, Error> {
     let change = run(core, |writer| {
-        let change = writer.catalog.create(schema.clone())?;
+        let change = writer.catalog.create(schema)?;
         Ok((change, Vec::new()))
     })?;
     Ok(change.table.expect("a created table is there"))
@@ -40,7 +40,7 @@ pub(crate) fn alter(core: &Core, name: &str, change: Change) -> Result<Arc<Table
     let change = run(core, |writer| {
         let old = known(writer, name)?;
         refuse_prepared(core, &old)?;
-        let change = writer.catalog.alter(name, change.clone())?;
+        let change = writer.catalog.alter(name, change)?;
         let table = change.table.as_ref().expect("an altered table is there");
         let entries = fill(writer, table, &change.new_indexes)?;
         Ok((change, entries))
@@ -90,7 +90,7 @@ fn fill(writer: &Writer, table: &Table, new: &[IndexId]) -> Result<Vec<Write>, E
 /// Plans a change under the writer's lock, logs it, waits, and shows it to readers.
 fn run(
     core: &Core,
-    plan: impl Fn(&mut Writer) -> Result<(CatalogChange, Vec<Write>), Error>,
+    plan: impl FnOnce(&mut Writer) -> Result<(CatalogChange, Vec<Write>), Error>,
 ) -> Result<CatalogChange, Error> {
     let (change, position) = append(core, plan)?;
     core.wait_committed(position)?;
@@ -101,7 +101,7 @@ fn run(
 
 fn append(
     core: &Core,
-    plan: impl Fn(&mut Writer) -> Result<(CatalogChange, Vec<Write>), Error>,
+    plan: impl FnOnce(&mut Writer) -> Result<(CatalogChange, Vec<Write>), Error>,
 ) -> Result<(CatalogChange, Position), Error> {
     let mut writer = core.writer()?;
     let (change, entries) = plan(&mut writer)?;

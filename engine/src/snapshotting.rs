@@ -9,9 +9,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use resprout_snapshot::{
-    Digest, Header, LeafPage, WriteOptions, Writer as SnapshotWriter, row_digest,
-};
+use resprout_snapshot::{Digest, Header, LeafPage, WriteOptions, Writer as SnapshotWriter};
 use resprout_wal::{Lineage, Lsn};
 
 use crate::core::Core;
@@ -167,7 +165,7 @@ fn digest_of(bytes: &[u8], key: &mut Vec<u8>, lsn: Lsn) -> Result<Digest, Error>
         key.clear();
         key.extend_from_slice(prefix);
         key.extend_from_slice(suffix);
-        digest = digest + Digest(row_digest(key, value));
+        digest.add_row(key, value);
     }
     Ok(digest)
 }

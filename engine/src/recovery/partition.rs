@@ -9,11 +9,11 @@
 //! A fallback is only taken to an older snapshot, never to less log: what any snapshot's name or
 //! the arena's marks say was durable must be found (rule 17).
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use resprout_snapshot::{Found, Snapshot, SnapshotError};
+use resprout_snapshot::{Found, Snapshot};
 use resprout_wal::{Damage, Evidence, Lsn, Recovered, Term};
 
 use super::load::load;
@@ -26,7 +26,7 @@ use crate::progress::Phase;
 use crate::publish::{Keep, Publisher};
 use crate::state::State;
 use crate::table::{Catalog, IndexId, KeyRange, system};
-use crate::tree::{PageMemory, Tree};
+use crate::tree::{MemoryLimit, PageMemory, Tree};
 
 /// Log bytes of one batch: large enough that sorting pays, small enough that a few of them,
 /// with what they refer to, do not matter beside the data.
@@ -66,7 +66,7 @@ pub(super) fn recover(partition: &Partition, begun: Duration) -> Result<Partitio
     let next = Term(recovered.term.0 + 1);
     if !clean {
         let mut next_term =
-            partition.inner.next_term.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            partition.inner.next_term.lock().unwrap_or_else(PoisonError::into_inner);
         *next_term = Some(next);
     }
     report.rows = tree.rows();
@@ -295,7 +295,7 @@ fn finish(
             ),
         });
     }
-    *partition.inner.snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+    *partition.inner.snapshot.lock().unwrap_or_else(PoisonError::into_inner) =
         LastSnapshot { lsn: Some(lsn), bytes: snapshot.bytes() };
     Ok((tree, read.recovered))
 }
@@ -419,9 +419,9 @@ pub(crate) fn rebuild(partition: &Partition, tree: &mut Tree, to: Lsn) -> Result
     if let Some(base) = base {
         let snapshot = Snapshot::open(disk, &base.path, Some(partition.inner.identity))?;
         at = snapshot.lsn();
-        copy_rows(disk, &snapshot, tree, context.bound.taken.clone())?;
+        copy_rows(disk, &snapshot, tree, &context.bound.taken)?;
     }
-    super::super::rewind::replay(core, tree, (at, to))
+    crate::rewind::replay(core, tree, (at, to))
 }
 
 /// Copies a snapshot's rows into a tree that is in use.
@@ -429,9 +429,9 @@ fn copy_rows(
     disk: &dyn resprout_wal::disk::Disk,
     snapshot: &Snapshot,
     tree: &mut Tree,
-    limit: crate::tree::MemoryLimit,
+    limit: &MemoryLimit,
 ) -> Result<(), Error> {
-    let mut loaded = load(disk, snapshot, &limit, |_| {})?;
+    let mut loaded = load(disk, snapshot, limit, |_| {})?;
     let root = loaded.freeze();
     loaded.versions().publish(root);
     let view = loaded.versions().acquire();
@@ -456,5 +456,3 @@ pub(crate) fn remove_files(partition: &Partition) -> Result<(), Error> {
     }
     disk.sync_dir(dir).map_err(at("flush directory", dir))
 }
-
-const _: fn(&SnapshotError) -> bool = SnapshotError::is_bad_file;

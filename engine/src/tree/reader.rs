@@ -8,6 +8,9 @@ use super::versions::NONE;
 /// Levels of inner nodes at most. A node has at least 2 children, nearly always more than 30.
 pub(super) const MAX_HEIGHT: usize = 32;
 
+/// The upper levels are always in the cache: some thousand children, 64 KiB.
+pub(super) const HOT_LEVELS: usize = 2;
+
 /// One version of a tree, to be read. Whoever made the reader keeps the version alive and unchanged.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
@@ -101,8 +104,10 @@ impl<'a> Reader<'a> {
         }
         let mut node = self.root;
         let mut share = None;
-        for _ in 0..self.height {
-            self.memory.prefetch_inner(node);
+        for level in 0..self.height {
+            if level >= HOT_LEVELS {
+                self.memory.prefetch_inner(node);
+            }
             let inner = self.inner(node);
             let index = inner.child_for(key);
             node = inner.child(index);

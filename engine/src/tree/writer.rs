@@ -7,7 +7,7 @@ use super::inner::Children;
 use super::leaf::{self, Place};
 use super::memory::PageMemory;
 use super::nodes::Nodes;
-use super::reader::{Leaf, MAX_HEIGHT, Reader};
+use super::reader::{HOT_LEVELS, Leaf, MAX_HEIGHT, Reader};
 use super::versions::{NONE, Root, Versions};
 use super::{MAX_KEY_BYTES, MAX_VALUE_BYTES, PAGE_BYTES, TreeError};
 
@@ -280,7 +280,9 @@ impl Tree {
         let mut node = self.root;
         let mut rightmost = true;
         for level in 0..self.height {
-            self.nodes.prefetch_inner(node);
+            if level >= HOT_LEVELS {
+                self.nodes.prefetch_inner(node);
+            }
             let inner = self.nodes.inner(node);
             let index = inner.child_for(key);
             rightmost &= index + 1 == inner.children();

@@ -270,3 +270,6 @@ fn count_less(heads: &[[u8; 4]], wanted: u32) -> usize {
     let less: u32 = heads.iter().map(|&h| u32::from(u32::from_le_bytes(h) < wanted)).sum();
     before + less as usize
 }
+
+#[cfg(test)]
+mod tests;
