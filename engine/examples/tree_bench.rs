@@ -82,7 +82,7 @@ fn load(rows: u64) -> (Tree, Duration) {
 }
 
 fn gets(tree: &Tree, rows: u64) {
-    let operations = rows.min(4_000_000);
+    let operations = 4_000_000;
     let view = tree.versions().acquire();
     let taken = best(|round| {
         let mut dice = Dice(round as u64);
@@ -122,7 +122,7 @@ fn gets(tree: &Tree, rows: u64) {
 }
 
 fn single_puts(tree: &mut Tree, rows: u64, rows_per_freeze: u64) {
-    let operations = (rows / 10).max(1);
+    let operations = 1_000_000;
     let taken = best(|round| {
         let mut dice = Dice(100 + round as u64);
         let start = Started::now();

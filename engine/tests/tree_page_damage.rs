@@ -1,6 +1,8 @@
 //! A damaged leaf page is told, or what it holds can be read without harm (rows D04, D05 of the
 //! catalogue meet the checksum first; this is the line behind it).
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use resprout_engine::tree::{MemoryLimit, PAGE_BYTES, PageMemory, Tree, leaf};
 
 fn sample_pages() -> Vec<Vec<u8>> {
