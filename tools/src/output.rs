@@ -4,10 +4,11 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::failure::Exit;
+use crate::failure::{Exit, Failure};
 
 /// Writes one line of data to stdout.
 pub fn line(text: impl fmt::Display) {
@@ -47,4 +48,16 @@ fn give_up(error: &io::Error) {
         talk(format_args!("error: cannot write to stdout: {error}"));
     }
     std::process::exit(i32::from(exit as u8));
+}
+
+/// Ends a command: its exit code, and its error in three lines.
+#[must_use]
+pub fn exit(outcome: Result<Exit, Failure>) -> ExitCode {
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            talk(&failure);
+            failure.exit.into()
+        }
+    }
 }

@@ -8,3 +8,5 @@ pub mod dataset;
 pub mod device;
 pub mod folder;
 pub mod statistics;
+pub mod testbed;
+pub mod verify;

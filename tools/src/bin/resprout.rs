@@ -1,2 +1,40 @@
-//! Bin.
-fn main() {}
+//! Everything a person types, apart from the node.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use resprout_tools::commands::bench::{self, BenchCommand};
+use resprout_tools::commands::inspect::{self, InspectCommand};
+use resprout_tools::commands::load::{self, LoadArgs};
+use resprout_tools::output;
+
+/// Resprout: a sharded, replicated, in-memory row store that comes back fast
+#[derive(Debug, Parser)]
+#[command(name = "resprout", version, max_term_width = 100, after_help = CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const CODES: &str =
+    "Exit codes: 0 done, clean   1 failed   2 bad usage   3 torn tail   4 damage   7 refused";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Loads a CSV or TSV file with a header into a table
+    Load(LoadArgs),
+    /// Looks inside a data directory: offline, read-only
+    #[command(subcommand)]
+    Inspect(InspectCommand),
+    /// Measures one layer beside its physical bound, on data that is verified
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+fn main() -> ExitCode {
+    output::exit(match Cli::parse().command {
+        Command::Load(args) => load::run(&args),
+        Command::Inspect(command) => inspect::run(&command),
+        Command::Bench(command) => bench::run(&command),
+    })
+}

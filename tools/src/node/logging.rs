@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 
 use clap::ValueEnum;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -80,21 +80,26 @@ where
 #[derive(Default)]
 struct Fields {
     message: String,
-    others: Map<String, Value>,
+    /// In the order in which they were given.
+    others: Vec<(&'static str, Value)>,
 }
 
 impl Fields {
-    fn json(self, ts: String, level: &str) -> Value {
-        let mut all = Map::new();
-        all.insert("ts".into(), ts.into());
-        all.insert("level".into(), level.to_lowercase().into());
-        all.extend(self.others);
-        all.insert("msg".into(), self.message.into());
-        Value::Object(all)
+    /// Keys keep their order, so that lines read alike.
+    fn json(self, ts: String, level: &str) -> String {
+        let head = [("ts", ts.into()), ("level", level.to_lowercase().into())];
+        let all = head.into_iter().chain(self.others).chain([("msg", self.message.into())]);
+        let pairs: Vec<String> = all
+            .map(|(key, value): (&str, Value)| format!("{}:{value}", Value::from(key)))
+            .collect();
+        format!("{{{}}}", pairs.join(","))
     }
 
     /// The sentence, then what it does not already say.
     fn text(self) -> String {
+        if let Some(step) = self.step() {
+            return step;
+        }
         let mut text = self.message;
         for (name, value) in self.others {
             let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -105,8 +110,19 @@ impl Fields {
         text
     }
 
+    /// A partition's step from one state to the next, as operators know it.
+    fn step(&self) -> Option<String> {
+        let word = |name: &str| {
+            let field = self.others.iter().find(|(known, _)| *known == name);
+            field.and_then(|(_, value)| value.as_str())
+        };
+        let (partition, from, to) = (word("partition")?, word("from")?, word("to")?);
+        let cause = word("cause").map_or(String::new(), |cause| format!(" ({cause})"));
+        Some(format!("partition {partition} {from} -> {to}{cause}"))
+    }
+
     fn note(&mut self, field: &Field, value: Value) {
-        self.others.insert(field.name().to_owned(), value);
+        self.others.push((field.name(), value));
     }
 }
 
@@ -152,20 +168,32 @@ mod tests {
     #[test]
     fn json_keys_are_those_of_the_contract() {
         let mut fields = Fields { message: "recovery node done".into(), ..Fields::default() };
-        fields.others.insert("event".into(), "recovery.done".into());
+        fields.others.push(("event", "recovery.done".into()));
         let json = fields.json("2026-01-01T00:00:00Z".into(), "INFO");
-        assert_eq!(json["ts"], "2026-01-01T00:00:00Z");
-        assert_eq!(json["level"], "info");
-        assert_eq!(json["event"], "recovery.done");
-        assert_eq!(json["msg"], "recovery node done");
+        assert_eq!(
+            json,
+            r#"{"ts":"2026-01-01T00:00:00Z","level":"info","event":"recovery.done","msg":"recovery node done"}"#
+        );
+    }
+
+    /// Promise: a step between states is one sentence with its cause.
+    #[test]
+    fn a_step_is_a_sentence() {
+        let mut fields = Fields { message: "state".into(), ..Fields::default() };
+        for (name, value) in
+            [("partition", "demo:3"), ("from", "RECOVERING"), ("to", "PENDING"), ("cause", "done")]
+        {
+            fields.others.push((name, value.into()));
+        }
+        assert_eq!(fields.text(), "partition demo:3 RECOVERING -> PENDING (done)");
     }
 
     /// Promise: a text line does not repeat what its sentence says already.
     #[test]
     fn text_does_not_repeat_itself() {
         let mut fields = Fields { message: "partition demo:3 ONLINE".into(), ..Fields::default() };
-        fields.others.insert("partition".into(), "demo:3".into());
-        fields.others.insert("errno".into(), 28.into());
+        fields.others.push(("partition", "demo:3".into()));
+        fields.others.push(("errno", 28.into()));
         assert_eq!(fields.text(), "partition demo:3 ONLINE errno=28");
     }
 }

@@ -138,8 +138,8 @@ fn describe_partitions(registry: &mut Registry, partitions: &[PartitionView]) {
         written.get_or_create(&of(partition)).inc_by(partition.end_lsn);
     }
     registry.register("wal_written_bytes", "Log bytes in all of the log's life", written);
-    let rows = ("partition_rows", "Rows of all tables");
-    per_partition(registry, rows, partitions, |p| p.rows);
+    let entries = ("partition_entries", "Rows of all tables and entries of their indexes");
+    per_partition(registry, entries, partitions, |p| p.entries);
     let memory = ("partition_memory_bytes", "Page memory of the partition");
     per_partition(registry, memory, partitions, |p| p.memory_bytes);
 }
@@ -164,7 +164,7 @@ mod tests {
             ordinal: 3,
             state: "ONLINE".into(),
             end_lsn: 8192,
-            rows: 7,
+            entries: 7,
             ..PartitionView::default()
         };
         let view = NodeView {
@@ -181,7 +181,7 @@ mod tests {
             "resprout_partition_state{db=\"demo\",ordinal=\"3\",state=\"online\"} 1",
             "resprout_partition_state{db=\"demo\",ordinal=\"3\",state=\"unrecoverable\"} 0",
             "resprout_wal_written_bytes_total{db=\"demo\",ordinal=\"3\"} 8192",
-            "resprout_partition_rows{db=\"demo\",ordinal=\"3\"} 7",
+            "resprout_partition_entries{db=\"demo\",ordinal=\"3\"} 7",
             "resprout_memory_used_bytes{use=\"rows\"} 0",
             "resprout_recovery_remaining_seconds NaN",
         ] {

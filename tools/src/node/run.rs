@@ -1,1 +1,406 @@
-//! Runs.
+//! `resproutd node` from start to end.
+//!
+//! ```text
+//!  settings ─► HTTP port ─► open ─► recover (background) ─► ONLINE ─► SIGTERM or SIGINT ─► close
+//!                             │           one tick a second: log lines, supervisor
+//!                             └► cannot: three lines, exit code
+//! ```
+//!
+//! The port answers before the directory is opened, so a probe sees a node that starts, not a
+//! refused connection.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use resprout_engine::{Engine, NodeStatus, Options, PartitionStatus, Progress};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::config::{self, ConfigError, Settings};
+use super::http::{self, Describe};
+use super::logging::{self, Format};
+use super::narrator::{self, Narrator};
+use super::systemd::Supervisor;
+use super::view::{NodeView, PartitionView, ProgressView, SCHEMA_VERSION};
+use crate::access::{self, DiskChoice, cannot_open, explain};
+use crate::failure::{Exit, Failure};
+use crate::output;
+use crate::quantity::parse_bytes;
+
+/// Time between two looks at the node.
+const TICK: Duration = Duration::from_secs(1);
+/// How long open HTTP requests may delay the end.
+const HTTP_GRACE: Duration = Duration::from_secs(2);
+
+/// Opens a data directory, recovers it and serves
+#[derive(Args, Clone, Debug, Default)]
+pub struct NodeArgs {
+    /// Data directory, made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Settings, see docs/operating.md
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Serve /livez /startupz /readyz /metrics /api/status here, for example 127.0.0.1:8080
+    #[arg(long, value_name = "ADDRESS")]
+    pub http: Option<String>,
+    /// Most page memory: a size such as 48GiB, or a share of this machine's such as 85%
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<String>,
+    /// Disk backend: auto, io_uring or pwritev2
+    #[arg(long, value_name = "BACKEND")]
+    pub disk: Option<String>,
+    /// Shape of the log on stderr: auto, text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Stay PENDING after recovery until told to attach
+    #[arg(long)]
+    pub no_attach: bool,
+    /// Check all settings, show where each comes from, and end
+    #[arg(long)]
+    pub check_config: bool,
+}
+
+/// All settings, read and checked.
+struct Plan {
+    data: PathBuf,
+    http: Option<SocketAddr>,
+    options: Options,
+    format: Format,
+    level: String,
+}
+
+/// Runs the node until it is told to stop.
+///
+/// # Errors
+/// What is wrong with the settings or the directory.
+pub fn run(args: &NodeArgs) -> Result<Exit, Failure> {
+    let settings = collect(args)?;
+    let plan = plan(&settings)?;
+    if args.check_config {
+        for setting in settings.listed() {
+            output::line(format_args!(
+                "{} = {}   # {}",
+                setting.name, setting.value, setting.origin
+            ));
+        }
+        return Ok(Exit::Done);
+    }
+    logging::start(plan.format, &plan.level).map_err(|why| {
+        Failure::new("cannot start logging", why, "correct log.level").exiting(Exit::Usage)
+    })?;
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Failure::new("cannot start the node's tasks", error, "check the limits of processes")
+    })?;
+    let outcome = runtime.block_on(serve(plan));
+    // A recovery that is under way when the node is told to stop ends with the process: what is
+    // on disk is complete at every moment.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn collect(args: &NodeArgs) -> Result<Settings, Failure> {
+    let mut settings = match &args.config {
+        Some(path) => read_file(path)?,
+        None => Settings::default(),
+    };
+    settings.overlay_environment(|name| std::env::var(name).ok());
+    let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+    let flags = [
+        ("data", args.data.as_ref().map(text), "--data"),
+        ("http", args.http.clone(), "--http"),
+        ("memory.maximum", args.memory.clone(), "--memory"),
+        ("disk", args.disk.clone(), "--disk"),
+        ("log.format", args.log_format.clone(), "--log-format"),
+        ("attach", args.no_attach.then(|| "false".to_owned()), "--no-attach"),
+    ];
+    for (name, value, origin) in flags {
+        if let Some(value) = value {
+            settings.set(name, value, origin);
+        }
+    }
+    Ok(settings)
+}
+
+fn read_file(path: &Path) -> Result<Settings, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let what = format!("cannot read {}", path.display());
+        Failure::new(what, error, "check the path of --config").exiting(Exit::Usage)
+    })?;
+    Settings::from_toml(&path.display().to_string(), &text).map_err(bad_setting)
+}
+
+fn bad_setting(error: ConfigError) -> Failure {
+    let why = format!("{}: {}", error.place, error.what);
+    Failure::new("cannot use the settings", why, error.hint).exiting(Exit::Usage)
+}
+
+fn plan(settings: &Settings) -> Result<Plan, Failure> {
+    let one_of = |text: &str, allowed: &str| format!("'{text}' is none of {allowed}");
+    let disk = |text: &str| {
+        DiskChoice::from_str(text, true).map_err(|_| one_of(text, "auto, io_uring, pwritev2"))
+    };
+    let format =
+        |text: &str| Format::from_str(text, true).map_err(|_| one_of(text, "auto, text, json"));
+    let address = |text: &str| {
+        text.parse().map_err(|_| "write an address and a port, such as 127.0.0.1:8080".to_owned())
+    };
+    let count = |text: &str| text.parse().map_err(|_| "write a whole number".to_owned());
+    let mut options =
+        access::options(settings.read("disk", disk).map_err(bad_setting)?.unwrap_or_default())?;
+    let memory = |text: &str| config::parse_memory(text, machine_bytes());
+    macro_rules! set {
+        ($field:ident, $name:literal, $parse:expr) => {
+            if let Some(value) = settings.read($name, $parse).map_err(bad_setting)? {
+                options.$field = value;
+            }
+        };
+    }
+    set!(maximum_memory, "memory.maximum", memory);
+    set!(snapshot_trigger_size, "durability.snapshot_trigger_size", parse_bytes);
+    set!(recovery_time_target, "durability.recovery_time_target", config::parse_target);
+    set!(snapshots_to_keep, "durability.snapshots_to_keep", count);
+    set!(attach, "attach", config::parse_truth);
+    options.validate().map_err(|error| explain("cannot use the settings", &error))?;
+    let data = settings.read("data", config::parse_path).map_err(bad_setting)?;
+    let data = data.ok_or_else(|| {
+        let why = "no data directory was given";
+        Failure::new("cannot start", why, "give --data DIR").exiting(Exit::Usage)
+    })?;
+    Ok(Plan {
+        data,
+        http: settings.read("http", address).map_err(bad_setting)?,
+        options,
+        format: settings.read("log.format", format).map_err(bad_setting)?.unwrap_or_default(),
+        level: settings
+            .read("log.level", |text| Ok(text.to_owned()))
+            .map_err(bad_setting)?
+            .unwrap_or_else(|| DEFAULT_LEVEL.to_owned()),
+    })
+}
+
+/// The engine's own last line of a recovery says what the node's says, in other words.
+const DEFAULT_LEVEL: &str = "info,resprout_engine::recovery=warn";
+
+/// Bytes of memory that this machine has; 0 where the kernel does not tell.
+fn machine_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+async fn serve(plan: Plan) -> Result<Exit, Failure> {
+    let mut stop = pin_stop()?;
+    let node = Arc::new(Node::new(&plan));
+    let (end_http, http_ended) = oneshot::channel::<()>();
+    let mut server = None;
+    if let Some(address) = plan.http {
+        let listener = http::bind(address).await.map_err(|error| {
+            let what = format!("cannot serve HTTP on {address}");
+            Failure::new(what, error, "choose another address with --http")
+        })?;
+        // With port 0 the system chose; whoever started the node reads it here.
+        let bound = listener.local_addr().unwrap_or(address);
+        tracing::info!(event = "http.listening", "http on {bound}");
+        let ended = async { drop(http_ended.await) };
+        let describe: Arc<dyn Describe> = Arc::clone(&node) as _;
+        server = Some(tokio::spawn(http::serve(listener, describe, ended)));
+    }
+    let outcome = live(&node, plan, &mut stop).await;
+    drop(end_http);
+    if let Some(server) = server {
+        // A client that keeps its connection open does not keep the node alive.
+        let _ = tokio::time::timeout(HTTP_GRACE, server).await;
+    }
+    outcome
+}
+
+type Stop = std::pin::Pin<Box<dyn Future<Output = &'static str> + Send>>;
+
+/// Ends with the name of the signal that asked for it.
+fn pin_stop() -> Result<Stop, Failure> {
+    let cannot = |error| Failure::new("cannot listen for signals", error, "try again");
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    Ok(Box::pin(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    }))
+}
+
+/// From opening to closing, with a look at the node every second.
+async fn live(node: &Arc<Node>, plan: Plan, stop: &mut Stop) -> Result<Exit, Failure> {
+    let mut talk = Talk::new();
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let opening = Arc::clone(node);
+    let mut work = tokio::task::spawn_blocking(move || opening.recover(plan));
+    let mut is_open = false;
+    let signal = loop {
+        tokio::select! {
+            signal = &mut *stop => break signal,
+            _ = ticks.tick() => talk.tick(node),
+            opened = &mut work, if !is_open => {
+                is_open = true;
+                let opened = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+                // Without an engine there is nothing to tell but the error itself.
+                opened?;
+                talk.tick(node);
+            }
+        }
+    };
+    tracing::info!(event = "node.stopping", "stopping ({signal})");
+    talk.supervisor.stopping();
+    let closing = Arc::clone(node);
+    let closed = tokio::task::spawn_blocking(move || closing.close()).await;
+    closed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    tracing::info!(event = "node.stopped", "stopped");
+    Ok(Exit::Done)
+}
+
+struct Talk {
+    narrator: Narrator,
+    supervisor: Supervisor,
+    began: Instant,
+}
+
+impl Talk {
+    fn new() -> Self {
+        let supervisor = Supervisor::from_environment();
+        Self { narrator: Narrator::default(), supervisor, began: Instant::now() }
+    }
+
+    fn tick(&mut self, node: &Node) {
+        let view = node.view();
+        narrator::tell(&self.narrator.tick(&view, self.began.elapsed()));
+        self.supervisor.tick(&view);
+    }
+}
+
+/// Where the node is in its life.
+enum Stage {
+    /// The directory is being opened.
+    Opening,
+    /// Partitions recover; the engine already tells how far they are.
+    Recovering(Engine),
+    Online(Engine),
+    Stopping(Engine),
+    Failed(String),
+}
+
+struct Node {
+    stage: RwLock<Stage>,
+    maximum_memory: u64,
+}
+
+impl Node {
+    fn new(plan: &Plan) -> Self {
+        let maximum_memory = plan.options.maximum_memory;
+        Self { stage: RwLock::new(Stage::Opening), maximum_memory }
+    }
+
+    fn enter(&self, stage: Stage) {
+        *self.stage.write().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+
+    /// Opens and recovers, blocking.
+    fn recover(&self, plan: Plan) -> Result<(), Failure> {
+        let outcome = Engine::recover(&plan.data, plan.options).and_then(|recovery| {
+            self.enter(Stage::Recovering(recovery.engine().clone()));
+            recovery.wait()
+        });
+        match outcome {
+            Ok(engine) => {
+                self.enter(Stage::Online(engine));
+                Ok(())
+            }
+            Err(error) => {
+                self.enter(Stage::Failed(error.to_string()));
+                Err(cannot_open(&plan.data, &error))
+            }
+        }
+    }
+
+    /// Ends cleanly what is open. A recovery under way is left as it is: what is on disk is
+    /// complete at every moment.
+    fn close(&self) -> Result<(), Failure> {
+        let mut stage = self.stage.write().unwrap_or_else(PoisonError::into_inner);
+        let Stage::Online(engine) = &*stage else { return Ok(()) };
+        let engine = engine.clone();
+        *stage = Stage::Stopping(engine.clone());
+        drop(stage);
+        engine.close().map_err(|error| explain("cannot stop cleanly", &error))
+    }
+}
+
+impl Describe for Node {
+    fn view(&self) -> NodeView {
+        let stage = self.stage.read().unwrap_or_else(PoisonError::into_inner);
+        let mut view = match &*stage {
+            Stage::Opening => named("RECOVERING"),
+            Stage::Recovering(engine) => of_status("RECOVERING", engine.status()),
+            Stage::Online(engine) => of_status("ONLINE", engine.status()),
+            Stage::Stopping(engine) => of_status("STOPPING", engine.status()),
+            Stage::Failed(error) => {
+                NodeView { error: Some(error.clone()), ..named("RECOVERY_FAILED") }
+            }
+        };
+        view.maximum_memory_bytes = self.maximum_memory;
+        view
+    }
+}
+
+fn named(state: &str) -> NodeView {
+    NodeView {
+        schema_version: SCHEMA_VERSION,
+        version: env!("CARGO_PKG_VERSION").into(),
+        state: state.into(),
+        ..NodeView::default()
+    }
+}
+
+fn of_status(state: &str, status: NodeStatus) -> NodeView {
+    let progress = of_progress(&status.progress);
+    let partitions = status.partitions.into_iter().map(of_partition).collect();
+    NodeView { progress, partitions, ..named(state) }
+}
+
+fn of_progress(progress: &Progress) -> ProgressView {
+    ProgressView {
+        phase: progress.phase.to_string(),
+        done_bytes: progress.done,
+        total_bytes: progress.total,
+        rate_bytes_per_s: progress.rate,
+        eta_s: progress.eta.map(|eta| eta.as_secs_f64()),
+        stalled_s: progress.stalled.as_secs_f64(),
+    }
+}
+
+fn of_partition(status: PartitionStatus) -> PartitionView {
+    PartitionView {
+        progress: of_progress(&status.progress),
+        database: status.database,
+        ordinal: status.ordinal,
+        state: status.state.to_string(),
+        error: status.error,
+        term: status.term.0,
+        end_lsn: status.end.0,
+        durable_lsn: status.durable.0,
+        committed_lsn: status.committed.0,
+        snapshot_lsn: status.snapshot_lsn.map(|lsn| lsn.0),
+        log_since_snapshot_bytes: status.log_since_snapshot,
+        entries: status.rows,
+        memory_bytes: status.memory_bytes,
+        predicted_recovery_s: status.predicted_recovery.as_secs_f64(),
+    }
+}

@@ -62,8 +62,8 @@ pub struct PartitionView {
     pub snapshot_lsn: Option<u64>,
     /// Log bytes since that snapshot.
     pub log_since_snapshot_bytes: u64,
-    /// Rows of all its tables.
-    pub rows: u64,
+    /// Rows of all its tables, entries of their indexes, and what the partition keeps of itself.
+    pub entries: u64,
     /// Page memory.
     pub memory_bytes: u64,
     /// How long a restart now would take.

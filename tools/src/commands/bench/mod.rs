@@ -1,0 +1,51 @@
+//! `resprout bench`: one layer each, beside its physical bound, on data that is verified.
+
+pub mod commit;
+pub mod read;
+pub mod recovery;
+pub mod replay;
+pub mod snapshot;
+
+use clap::Subcommand;
+
+use crate::failure::{Exit, Failure};
+
+/// Which layer.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Crashes a writing process, recovers its data, verifies every row
+    Recovery(recovery::RecoveryArgs),
+    /// Durable commits per second and their latency, beside a bare durable write
+    Commit(commit::CommitArgs),
+    /// Replays a log without any snapshot
+    Replay(replay::ReplayArgs),
+    /// What a snapshot costs the writers beside it
+    Snapshot(snapshot::SnapshotArgs),
+    /// Point reads of random rows
+    Read(read::ReadArgs),
+    /// The process that `bench recovery` kills
+    #[command(hide = true)]
+    RecoveryWriter(recovery::writer::WriterArgs),
+}
+
+/// Runs a bench.
+///
+/// # Errors
+/// If it cannot run, or its data are not what was written.
+pub fn run(command: &BenchCommand) -> Result<Exit, Failure> {
+    match command {
+        BenchCommand::Recovery(args) => recovery::run(args),
+        BenchCommand::Commit(args) => commit::run(args),
+        BenchCommand::Replay(args) => replay::run(args),
+        BenchCommand::Snapshot(args) => snapshot::run(args),
+        BenchCommand::Read(args) => read::run(args),
+        BenchCommand::RecoveryWriter(args) => recovery::writer::run(args),
+    }?;
+    Ok(Exit::Done)
+}
+
+/// An I/O error of a bench.
+pub(crate) fn io_failed(doing: &str) -> impl Fn(std::io::Error) -> Failure {
+    let what = format!("cannot {doing}");
+    move |error| Failure::new(what.clone(), error, "check the device and the directory of --data")
+}
