@@ -1,10 +1,12 @@
 """Who else uses the processors: a run beside a compiler measures the compiler.
 
-A busy machine lengthens a flush from 0.2 ms to a scheduler tick (4 ms), and a probe before and one
-after need not notice. So the processor time of everything that is not ours is counted over each run:
+Runs beside compilers were seen at a tenth of their speed while the probe before and the one after
+agreed. So the processor time of everything that is not ours is counted over each run:
 
     others = change of (own + reaped children's time) of all processes that are neither the kernel's,
              nor process 1, nor this one, nor its descendants
+
+A lower bound: what starts and ends under process 1 within the run is not seen.
 """
 
 import os
