@@ -1,9 +1,9 @@
 """MariaDB 10.11, InnoDB: a table with a bigint primary key and a varbinary value.
 
-Recovery mode `crash`: SIGKILL while a further transaction is open. The redo log has room for
-the whole load, so what is replayed is whatever InnoDB had not yet flushed by itself. `accepting_s` is the first statement answered, `total_s` the count
-of all rows, for which InnoDB reads the whole table. It reads with O_DIRECT, so a warm page cache
-helps it little.
+Recovery mode `crash`: SIGKILL while a further transaction is open. The redo log has room for the
+whole load, so what is replayed is whatever InnoDB had not yet flushed by itself. `accepting_s` is
+the first statement answered, `total_s` the count of all rows, for which InnoDB reads the whole
+table. It reads with O_DIRECT, so a warm page cache helps it little.
 """
 
 import os
