@@ -52,6 +52,8 @@ pub struct Options {
     pub log_depth: usize,
     /// A group of that many bytes is sealed although the device is busy.
     pub seal_bytes: usize,
+    /// Most bytes of a log that are appended and not durable, before reserving waits.
+    pub backlog_bytes: u64,
     /// A log without appends for this long gets a durable mark (catalogue row D03).
     pub idle: Duration,
 }
@@ -71,6 +73,7 @@ impl Options {
             queue_depth: 32,
             log_depth: 4,
             seal_bytes: 1 << 20,
+            backlog_bytes: 64 << 20,
             idle: Duration::from_millis(20),
         }
     }

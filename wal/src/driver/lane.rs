@@ -220,7 +220,7 @@ impl Lane {
         buf[..SECTOR].copy_from_slice(&header.encode());
         self.next = Some(slot);
         let offset = core.geometry.slot_offset(index);
-        self.push(core, io, Item::aside(offset, self.lsn), (buf, len));
+        self.push(io, Item::aside(offset, self.lsn), (buf, len));
         Ok(true)
     }
 
@@ -238,7 +238,7 @@ impl Lane {
         self.next = None;
         lock(&self.log.slots).slots.push_back(next);
         count(&core.counting.marks, 1);
-        self.push(core, io, Item::aside(offset, self.lsn), (buf, 2 * SECTOR));
+        self.push(io, Item::aside(offset, self.lsn), (buf, 2 * SECTOR));
         Ok(true)
     }
 
@@ -274,7 +274,7 @@ impl Lane {
             durable: false,
         };
         self.advance(core, &header, last, begun + piece);
-        self.push(core, io, item, (buf, len));
+        self.push(io, item, (buf, len));
         Ok(true)
     }
 
@@ -297,10 +297,10 @@ impl Lane {
         }
     }
 
-    fn push(&mut self, core: &Core, io: &mut Io, item: Item, (buf, len): (AlignedBuf, usize)) {
+    fn push(&mut self, io: &mut Io, item: Item, (buf, len): (AlignedBuf, usize)) {
         let sequence = self.first.wrapping_add(self.flight.len() as u32) & !MARK_BIT;
         self.flight.push_back(item);
-        io.write(core, self.token(sequence), item.offset, buf.into_io_prefix(len));
+        io.write(self.token(sequence), item.offset, buf.into_io_prefix(len));
     }
 
     fn token(&self, sequence: u32) -> u64 {
@@ -407,7 +407,7 @@ impl Lane {
         self.marked = self.durable;
         self.mark_in_flight = true;
         count(&core.counting.marks, 1);
-        io.write(core, self.token(MARK_BIT), offset, buf.into_io_prefix(SECTOR));
+        io.write(self.token(MARK_BIT), offset, buf.into_io_prefix(SECTOR));
         true
     }
 

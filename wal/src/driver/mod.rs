@@ -19,6 +19,9 @@
 //!  in flight:  [frame 8: done] [frame 9: pending] [frame 10: done]     durable = end of 8
 //! ```
 //!
+//! With [`DurableMode::BatchFlush`] the writes of one turn share a flush. A write that is alone in
+//! its turn is made durable by itself instead: one step, which is what a lone client feels.
+//!
 //! A failed write ends its log; a failed flush or queue ends all logs of the device, because one
 //! flush covers them all. Nothing is tried again (catalogue rows D18, D20).
 
@@ -29,7 +32,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::device::{Core, count};
-use crate::disk::{BufPool, Completion, Queue, Request};
+use crate::disk::{BufPool, Completion, IoBuf, Queue, Request};
 use crate::log::{Event, Shared};
 use crate::{DurableMode, LogError};
 
@@ -54,6 +57,15 @@ pub(crate) struct Io {
     pub(crate) pool: BufPool,
     mode: DurableMode,
     batch: Batch,
+    /// Writes of this turn, not pushed yet: how many there are decides how.
+    gathered: Vec<Gathered>,
+}
+
+/// A write about to be pushed.
+struct Gathered {
+    token: u64,
+    offset: u64,
+    buf: IoBuf,
 }
 
 /// Where a batch of [`DurableMode::BatchFlush`] stands.
@@ -63,6 +75,8 @@ enum Batch {
     Open,
     /// Writes are in flight; what comes now waits for the next batch.
     Writing,
+    /// One write is in flight that is durable by itself.
+    Alone,
     /// The flush is in flight.
     Flushing,
 }
@@ -90,38 +104,44 @@ impl std::fmt::Debug for Driver {
 impl Io {
     /// Whether another write may be pushed now.
     pub(crate) fn has_room(&self) -> bool {
-        let depth = self.io_depth();
-        self.queue.in_flight() < depth && self.batch == Batch::Open
+        // One place stays free for the flush.
+        let depth = self.queue.depth() - 1;
+        self.queue.in_flight() + self.gathered.len() < depth && self.batch == Batch::Open
     }
 
-    /// One place stays free for the flush.
-    fn io_depth(&self) -> usize {
-        self.queue.depth() - 1
-    }
-
-    /// Pushes a write of the running batch.
-    pub(crate) fn write(&mut self, core: &Core, token: u64, offset: u64, buf: crate::disk::IoBuf) {
+    /// Adds a write to this turn's.
+    pub(crate) fn write(&mut self, token: u64, offset: u64, buf: IoBuf) {
         assert!(token != FLUSH_TOKEN, "the flush's token on a write");
-        let durable = self.mode == DurableMode::EachWrite;
-        if durable {
-            count(&core.counting.flushes, 1);
-        }
-        self.queue.push(token, Request::Write { file: core.file.clone(), offset, buf, durable });
+        assert!(self.batch == Batch::Open, "a write into a batch that is on its way");
+        self.gathered.push(Gathered { token, offset, buf });
     }
 
-    /// Ends taking writes, and flushes what is written.
+    /// Pushes what was gathered, and flushes what is written.
     fn advance_batch(&mut self, core: &Core) {
-        if self.mode == DurableMode::EachWrite {
+        let durable = self.mode == DurableMode::EachWrite || self.gathered.len() == 1;
+        if self.mode == DurableMode::BatchFlush && !self.gathered.is_empty() {
+            self.batch = if durable { Batch::Alone } else { Batch::Writing };
+        }
+        for Gathered { token, offset, buf } in self.gathered.drain(..) {
+            count(&core.counting.flushes, u64::from(durable));
+            let file = core.file.clone();
+            self.queue.push(token, Request::Write { file, offset, buf, durable });
+        }
+        if self.queue.in_flight() > 0 {
             return;
         }
-        let in_flight = self.queue.in_flight();
-        if self.batch == Batch::Open && in_flight > 0 {
-            self.batch = Batch::Writing;
-        } else if self.batch == Batch::Writing && in_flight == 0 {
+        if self.batch == Batch::Writing {
             self.batch = Batch::Flushing;
             count(&core.counting.flushes, 1);
             self.queue.push(FLUSH_TOKEN, Request::Flush { file: core.file.clone() });
+        } else if self.batch == Batch::Alone {
+            self.batch = Batch::Open;
         }
+    }
+
+    /// Whether a write that has completed now is on the medium.
+    fn completes_durable(&self) -> bool {
+        self.mode == DurableMode::EachWrite || self.batch == Batch::Alone
     }
 }
 
@@ -130,7 +150,7 @@ impl Driver {
         assert!(queue.depth() >= 2, "a queue for a write and a flush");
         let pool = BufPool::new(frame_bytes_max as usize, queue.depth());
         Self {
-            io: Io { queue, pool, mode, batch: Batch::Open },
+            io: Io { queue, pool, mode, batch: Batch::Open, gathered: Vec::new() },
             lanes: BTreeMap::new(),
             completions: Vec::new(),
             told: Vec::new(),
@@ -202,11 +222,12 @@ impl Driver {
             self.lanes.keys().partition(|number| **number < self.first);
         for number in sooner.into_iter().chain(later) {
             let Some(lane) = self.lanes.get_mut(&number) else { continue };
-            contended |= lane.gather(core);
+            // Without room entries rather gather than be sealed.
             if !self.io.has_room() {
                 self.first = number;
                 break;
             }
+            contended |= lane.gather(core);
             lane.place(core, &mut self.io);
             if lane.take_news() {
                 self.told.push(lane.log().clone());
@@ -241,7 +262,7 @@ impl Driver {
         }
         let number = (completion.token >> 32) as u32;
         let Some(lane) = self.lanes.get_mut(&number) else { return };
-        let durable = self.io.mode == DurableMode::EachWrite;
+        let durable = self.io.completes_durable();
         lane.complete(core, completion.token as u32, completion.result, durable);
         if lane.take_news() {
             self.told.push(lane.log().clone());
@@ -291,7 +312,10 @@ impl Driver {
                 pushed |= lane.push_mark(core, &mut self.io);
             }
         }
-        while pushed && self.io.queue.in_flight() > 0 && self.complete(core, 1) {}
+        if pushed {
+            self.io.advance_batch(core);
+            while self.io.queue.in_flight() > 0 && self.complete(core, 1) {}
+        }
         next
     }
 }

@@ -296,14 +296,27 @@ impl Log {
     }
 
     /// Promises space for one entry of up to `entry_bytes`, before anything is applied. Grows the
-    /// arena if need be, which writes to the disk: not to be called with an [`Appender`] held.
+    /// arena if need be, and waits while more than [`crate::Options::backlog_bytes`] are appended
+    /// and not durable: not to be called with an [`Appender`] held.
     ///
     /// # Errors
     /// [`Full`] if there is no such space; a later call may succeed.
     pub fn reserve(&self, entry_bytes: usize) -> Result<Reservation, Full> {
+        self.wait_for_backlog();
         let bytes = worst_bytes(entry_bytes, self.shared.core.geometry);
         lock(&self.shared.space).promise(bytes, &self.shared.core)?;
         Ok(Reservation::new(self.shared.clone(), bytes, entry_bytes))
+    }
+
+    /// Lets the device catch up, so that appending without waiting cannot fill the memory.
+    fn wait_for_backlog(&self) {
+        let Positions { end, durable, .. } = self.positions();
+        if end.since(durable) <= self.shared.core.options.backlog_bytes {
+            return;
+        }
+        let generation = self.durable_generation() + 1;
+        // A log that has ended says so to the append.
+        drop(self.wait_durable(Position { generation, start: durable }));
     }
 
     /// Locks the open group.

@@ -72,6 +72,8 @@ pub(crate) struct Walk {
     at: usize,
     stream: Stream,
     lsn: Lsn,
+    /// Where the walk began: the base of a slot.
+    began: Lsn,
     sum: u64,
     history: History,
     from: Lsn,
@@ -89,6 +91,8 @@ struct Partial {
     sum: u64,
     term: Term,
     committed: Lsn,
+    /// Its first frames lie before where the walk began.
+    headless: bool,
     pieces: Vec<Bytes>,
 }
 
@@ -138,6 +142,7 @@ impl Walk {
             at,
             stream,
             lsn: header.base,
+            began: header.base,
             sum: header.chain,
             history: header.history.clone(),
             from,
@@ -326,11 +331,17 @@ impl Walk {
         if header.term < before {
             return Err(Flaw::Term { before, found: header.term });
         }
-        let inside = self.group.is_some();
+        let inside = self.group.is_some() || self.begins_inside(header);
         if header.continued() != inside || (inside && header.term != before) {
             return Err(Flaw::Group { flags: header.flags, inside });
         }
         Ok(*header)
+    }
+
+    /// Whether the walk begins in the middle of a group, one that began in a slot before: it ends
+    /// at or before the position asked for, so nothing of it is wanted.
+    fn begins_inside(&self, header: &Header) -> bool {
+        self.lsn == self.began && self.lsn > Lsn::ZERO && self.lsn < self.from && header.continued()
     }
 
     /// Takes a good frame.
@@ -341,9 +352,12 @@ impl Walk {
             sum: self.sum,
             term: header.term,
             committed: header.committed,
+            headless: header.continued(),
             pieces: Vec::new(),
         });
-        group.pieces.push(payload);
+        if !group.headless {
+            group.pieces.push(payload);
+        }
         let (offset, lsn, slot) = (self.offset(), self.lsn, self.slot().index);
         if let Some(passed) = &mut self.passed {
             passed.push(Passed { header: *header, slot, offset });
@@ -356,6 +370,9 @@ impl Walk {
         let group = self.group.take().expect("set above");
         if group.term > self.history.term() {
             self.history.begin(group.term, group.start);
+        }
+        if group.headless {
+            return if self.lsn > self.from { Err(self.not_a_boundary()) } else { Ok(None) };
         }
         let payload = joined(group.pieces);
         if let Err(flaw) = Entries::check(&payload) {

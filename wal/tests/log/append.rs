@@ -215,3 +215,32 @@ fn reservations_are_given_back() {
     }
     commit(&log, 0..1, 150_000);
 }
+
+/// Promise: appending without waiting is bounded: reserving waits for the device.
+#[test]
+fn the_backlog_is_bounded() {
+    let disk = SimDisk::new(11);
+    let mut wanted: Options = options();
+    (wanted.backlog_bytes, wanted.seal_bytes) = (300_000, 50_000);
+    let device = Device::open(world(&disk, 1), &dir(), wanted).expect("opens");
+    let log = create(&device, 0);
+    for n in 0..200 {
+        append(&log, n, 20_000);
+        let positions = log.positions();
+        assert!(positions.end.since(positions.durable) < 400_000, "{positions:?}");
+    }
+    assert!(log.positions().durable > Lsn::ZERO);
+}
+
+/// Promise: a lone write takes one step to the medium, several share one flush.
+#[test]
+fn a_lone_write_needs_no_flush() {
+    let disk = SimDisk::new(12);
+    let mut wanted = options();
+    wanted.durable = DurableMode::BatchFlush;
+    let device = Device::open(world(&disk, 1), &dir(), wanted).expect("opens");
+    let log = create(&device, 0);
+    let before = disk.operations();
+    commit(&log, 0..1, 100);
+    assert_eq!(disk.operations() - before, 1);
+}
