@@ -68,7 +68,7 @@ pub fn explain(what: &str, error: &Error) -> Failure {
         Error::InUse { .. } => {
             (Exit::Refused, "stop the process that has it open, or choose another directory")
         }
-        Error::Log(log) if matches!(**log, OpenError::InUse { .. }) => {
+        Error::Log(log) if matches!(log, OpenError::InUse { .. }) => {
             (Exit::Refused, "stop the process that has it open, or choose another directory")
         }
         Error::ForeignDirectory { .. } => (

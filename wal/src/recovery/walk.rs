@@ -127,7 +127,7 @@ impl Walk {
         if from < first {
             let present = vec![Range { start: first, end: None }];
             let missing = vec![Range { start: from, end: Some(first) }];
-            return Err(Damage::Missing { path: place.path.clone(), identity, present, missing });
+            return Err(Damage::Missing { path: place.path, identity, present, missing });
         }
         let at = chain.slots.partition_point(|slot| slot.header.base <= from) - 1;
         let queue = place.disk.queue(READS_AHEAD).map_err(|error| Damage::Read {
