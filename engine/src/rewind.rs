@@ -58,7 +58,7 @@ impl Partition {
         let mut writer = core.writer()?;
         core.log.flush().map_err(|error| core.stop(&error.to_string()))?;
         let from = core.log.positions().end;
-        check(core, to, from)?;
+        self.check_rewind(core, to, from)?;
         if !core.prepared().is_empty() {
             let why = "prepared transactions must be ended first".to_owned();
             return Err(Error::CannotRewind { to, why });
@@ -110,6 +110,25 @@ impl Partition {
         Ok(RewindReport { from, to, saved, by_root, term })
     }
 
+    /// Whether `to` can be reached at all: a group ends there, and a restart will find its way to
+    /// it from what is left, a snapshot at or before it and the log behind that.
+    fn check_rewind(&self, core: &Core, to: Lsn, end: Lsn) -> Result<(), Error> {
+        let cannot = |why: String| Error::CannotRewind { to, why };
+        if to > end {
+            return Err(cannot(format!("the log ends at {end}")));
+        }
+        let disk = self.inner.context.world().disk.as_ref();
+        let found = resprout_snapshot::list(disk, &self.inner.dir)?;
+        let base = found.iter().find(|found| found.lsn <= to).map_or(Lsn::ZERO, |found| found.lsn);
+        let first = core.log.first_lsn();
+        if base < first {
+            return Err(cannot(format!(
+                "no snapshot lies between the log's beginning {first} and it"
+            )));
+        }
+        core.log.lineage_at(to).map(drop).map_err(|error| cannot(error.to_string()))
+    }
+
     /// Snapshots that hold what is taken back must go before the log is cut: recovery would take
     /// them for proof that the log is damaged.
     fn remove_newer_snapshots(&self, to: Lsn) -> Result<(), Error> {
@@ -129,15 +148,6 @@ impl Partition {
             LastSnapshot { lsn, bytes: last.map_or(0, |found| found.bytes) };
         Ok(())
     }
-}
-
-/// Whether `to` can be reached at all: a group ends there, and all behind it can be read.
-fn check(core: &Core, to: Lsn, end: Lsn) -> Result<(), Error> {
-    let cannot = |why: String| Error::CannotRewind { to, why };
-    if to > end {
-        return Err(cannot(format!("the log ends at {end}")));
-    }
-    core.log.lineage_at(to).map(drop).map_err(|error| cannot(error.to_string()))
 }
 
 /// The groups of a running log in a range, which begins and ends between groups.

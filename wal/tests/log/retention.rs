@@ -28,6 +28,29 @@ fn released_slots_are_used_again() {
     assert!(!read_from(&device, 0, first).expect("no damage").entries.is_empty());
 }
 
+/// Promise: a log whose first slot begins in the middle of a group is read from any boundary in
+/// that slot, and from nowhere inside the group.
+#[test]
+fn a_log_may_begin_in_the_middle_of_a_group() {
+    let disk = SimDisk::new(1);
+    let device = open(&disk, 1);
+    let log = create(&device, 0);
+    commit(&log, 0..3, 3000);
+    let behind = commit(&log, 3..4, 80_000);
+    commit(&log, 4..6, 3000);
+    let first = log.release_before(behind).expect("released");
+    assert!(first > Lsn::ZERO && first < behind, "{first} lies inside the group before {behind}");
+    log.begin_term(resprout_wal::Term(2)).and_then(|at| log.wait_durable(at)).expect("term 2");
+    drop((log, device));
+    let device = open(&disk.crash(1), 2);
+    for inside in [first, first.advanced(SECTOR as u64)] {
+        assert!(read_from(&device, 0, inside).is_err(), "{inside} is inside a group");
+    }
+    let read = read_from(&device, 0, behind).expect("no damage");
+    assert_eq!(read.entries.iter().map(|bytes| number(bytes)).collect::<Vec<_>>(), [4, 5]);
+    assert_eq!(read.recovered.term, resprout_wal::Term(2));
+}
+
 /// Promise (D35): a hold keeps the log from its position on until it is dropped or moved.
 #[test]
 fn d35_holds_keep_the_log() {

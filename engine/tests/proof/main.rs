@@ -1,0 +1,7 @@
+//! What the engine promises, checked from outside on a simulated disk whose faults and choices
+//! follow from seeds. `RESPROUT_SEEDS` in the environment asks for more seeds than usual.
+
+mod contents;
+mod crash_everywhere;
+mod harness;
+mod workload;
