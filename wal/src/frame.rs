@@ -346,3 +346,76 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     *bytes[at..].first_chunk().expect("a field lies inside its block")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            lsn: Lsn(8192),
+            term: Term(3),
+            chain: 0x1234_5678_9abc_def0,
+            flags: CONTINUES,
+            payload_len: 100,
+            payload_crc: 77,
+            committed: Lsn(4096),
+            durable: Lsn(4096),
+        }
+    }
+
+    /// Promise: what is encoded is decoded, under the same nonce and no other (D14).
+    #[test]
+    fn d14_headers_are_bound_to_their_nonce() {
+        let bytes = header().encode(5);
+        assert_eq!(Header::decode(&bytes, 5), Ok(header()));
+        assert!(matches!(Header::decode(&bytes, 6), Err(Flaw::HeaderSum { .. })));
+        assert!(matches!(Header::decode(&bytes[..63], 5), Err(Flaw::Short { missing: 1 })));
+    }
+
+    /// Promise (D05): no single bit of a header can change unnoticed.
+    #[test]
+    fn d05_every_bit_counts() {
+        for bit in 0..HEADER_BYTES * 8 {
+            let mut bytes = header().encode(5);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(Header::decode(&bytes, 5).is_err(), "bit {bit}");
+        }
+    }
+
+    /// Promise: the chain tells apart histories that differ in anything but what nodes may differ
+    /// in.
+    #[test]
+    fn the_chain_covers_history_and_nothing_else() {
+        let chain = header().next_chain();
+        let same = Header { committed: Lsn::ZERO, durable: Lsn(8192), ..header() };
+        assert_eq!(same.next_chain(), chain);
+        for other in [
+            Header { lsn: Lsn(4096), ..header() },
+            Header { term: Term(4), ..header() },
+            Header { chain: 1, ..header() },
+            Header { flags: 0, ..header() },
+            Header { payload_len: 101, ..header() },
+            Header { payload_crc: 78, ..header() },
+        ] {
+            assert_ne!(other.next_chain(), chain, "{other:?}");
+        }
+    }
+
+    /// Promise: entries are read back, and lengths from a disk are never followed beyond the
+    /// group.
+    #[test]
+    fn entries_stay_inside_their_group() {
+        let mut group = Vec::new();
+        for entry in [&b"one"[..], b"", b"three"] {
+            group.extend_from_slice(&(entry.len() as u32).to_le_bytes());
+            group.extend_from_slice(entry);
+        }
+        assert_eq!(Entries::check(&group), Ok(3));
+        assert_eq!(Entries::new(&group).last(), Some(&b"three"[..]));
+        assert!(Entries::check(&group[..group.len() - 1]).is_err());
+        group[0] = 0xff;
+        group[3] = 0xff;
+        assert_eq!(Entries::check(&group), Err(Flaw::Entries { left: group.len() as u64 }));
+    }
+}

@@ -43,7 +43,7 @@ fn append(log: &Log, client: u64, n: u64) -> resprout_wal::Position {
     let space = log.reserve(entry.len()).expect("space");
     let mut appender = log.lock().expect("runs");
     let position = appender.append(&entry, space).expect("appends");
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         appender.leave_to_waiter();
     }
     position

@@ -273,3 +273,43 @@ pub(super) fn crc_around(bytes: &[u8; SECTOR], crc_at: usize) -> u32 {
     hasher.update(&bytes[crc_at + 4..]);
     hasher.finalize()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SlotHeader {
+        let starts =
+            (0..History::MAX as u64).map(|n| TermStart { term: Term(n + 1), start: Lsn(n) });
+        SlotHeader {
+            identity: LogIdentity { cluster: 1 << 100, database: 2, partition: 3, instance: 4 },
+            base: Lsn(53_248),
+            chain: 99,
+            history: History::from_entries(starts.collect()).expect("it grows"),
+            nonce: 7,
+        }
+    }
+
+    /// Promise: a slot header with the longest history fits its sector and comes back.
+    #[test]
+    fn headers_come_back() {
+        assert_eq!(SlotHeader::decode(&header().encode()), Ok(header()));
+    }
+
+    /// Promise (D06): no byte of a head sector can change unnoticed.
+    #[test]
+    fn d06_every_byte_counts() {
+        let link = Link { index: 9, nonce: 8, end: Lsn(4096) };
+        let mark = Mark { sequence: 3, durable: Lsn(4096), kind: MarkKind::Linked(link) };
+        assert_eq!(Mark::decode(&mark.encode(7), 7), Ok(mark));
+        assert_eq!(Mark::decode(&mark.encode(7), 6), Err(HeadFlaw::Stale));
+        for at in 0..SECTOR {
+            let mut sector = header().encode();
+            sector[at] ^= 0x10;
+            assert!(SlotHeader::decode(&sector).is_err(), "header byte {at}");
+            let mut sector = mark.encode(7);
+            sector[at] ^= 0x10;
+            assert!(Mark::decode(&sector, 7).is_err(), "mark byte {at}");
+        }
+    }
+}

@@ -244,3 +244,19 @@ fn a_lone_write_needs_no_flush() {
     commit(&log, 0..1, 100);
     assert_eq!(disk.operations() - before, 1);
 }
+
+/// Promise (P07, rule 14): a log that was opened again is no longer clean, also if nothing that
+/// was appended since survives: its positions may have been seen elsewhere.
+#[test]
+fn p07_a_reopened_log_is_not_clean() {
+    let disk = SimDisk::new(13);
+    let device = open(&disk, 1);
+    let log = create(&device, 0);
+    let end = commit(&log, 0..3, 100);
+    log.close_clean().expect("closes");
+    let log = reopen(read(&device, 0).expect("found again in the same process"));
+    append(&log, 3, 100);
+    drop((log, device));
+    let read = read(&open(&disk.crash(1), 2), 0).expect("no damage");
+    assert_eq!((read.recovered.end, read.recovered.clean), (end, false));
+}
