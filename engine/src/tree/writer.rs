@@ -162,7 +162,8 @@ impl Tree {
 
     /// Makes memory for a batch of changes usable: so many rows put or removed, keys and values of
     /// puts so many bytes together. After that, the batch does not fail for memory, unless holds or
-    /// views make it copy a page twice: no freeze may come in between.
+    /// views make it copy a page twice: no freeze may come in between. A row of many pages may still
+    /// fail at the limit, when enough pages are free but not side by side: rewind to the root before.
     ///
     /// # Errors
     /// [`TreeError::OutOfMemory`] when the limit does not allow the worst case; nothing changed.
