@@ -1,6 +1,5 @@
 //! What a position of a log proves about the log: for snapshots, which carry it, and for peers.
 
-use crate::lock::lock;
 use crate::reader::boundary_before;
 use crate::{CutError, History, Log, LogError, Lsn, Term};
 
@@ -33,7 +32,7 @@ impl Log {
         let shared = &self.shared;
         let chain = boundary_before(shared, lsn)?;
         let mut history = {
-            let mut driver = lock(&shared.core.driver);
+            let mut driver = shared.core.driver();
             driver.lane(shared.number).ok_or(LogError::Closed)?.history().clone()
         };
         // A term that starts at the position has not begun before it.

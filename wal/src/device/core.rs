@@ -29,7 +29,8 @@ pub(crate) struct Core {
     pub(crate) space: Space,
     pub(crate) signal: Signal,
     pub(crate) counting: Counting,
-    pub(crate) driver: Mutex<Driver>,
+    /// Taken through [`Core::driver`] only, which helps those it keeps from driving.
+    pub(super) driver: Mutex<Driver>,
     /// Logs found at opening that do not run yet.
     pub(crate) found: Mutex<BTreeMap<LogIdentity, Chain>>,
     /// Logs that run.
