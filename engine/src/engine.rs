@@ -201,17 +201,31 @@ impl Engine {
         };
         let made = self.make(&manifest);
         if made.is_err() {
-            for ordinal in 0..options.partitions {
-                if let Some(identity) = manifest.log_identity(context.cluster, ordinal) {
-                    // What is left of it is an empty log without a manifest: the next start
-                    // removes it.
-                    let _left_for_restart = context.device.remove(identity);
-                }
-            }
+            self.unmake(&manifest);
         }
         let database = made?;
         databases.insert(name.to_owned(), database.clone());
         Ok(database)
+    }
+
+    /// Takes back what a failed [`Engine::make`] left. The manifest goes first, durably: a manifest
+    /// without its logs would be a damaged database.
+    fn unmake(&self, manifest: &Manifest) {
+        let context = &self.shared.context;
+        let disk = context.world().disk.as_ref();
+        let gone = Manifest::is_there(disk, &context.dir, &manifest.name).and_then(|there| {
+            if there { Manifest::remove(disk, &context.dir, &manifest.name) } else { Ok(()) }
+        });
+        if let Err(error) = gone {
+            tracing::error!(database = manifest.name, %error, "half made; the next start may find it, empty");
+            return;
+        }
+        for ordinal in 0..u32::try_from(manifest.instances.len()).unwrap_or(u32::MAX) {
+            let Some(identity) = manifest.log_identity(context.cluster, ordinal) else { break };
+            if let Err(error) = context.device.remove(identity) {
+                tracing::warn!(log = %identity, %error, "an empty log is left");
+            }
+        }
     }
 
     fn make(&self, manifest: &Manifest) -> Result<Database, Error> {
@@ -247,7 +261,18 @@ impl Engine {
             .ok_or_else(|| Error::NoSuchDatabase { database: name.to_owned() })?;
         let context = &self.shared.context;
         let disk = context.world().disk.as_ref();
-        Manifest::remove(disk, &context.dir, name)?;
+        if let Err(error) = Manifest::remove(disk, &context.dir, name) {
+            // Gone, or perhaps gone: nothing more may be acknowledged in it. Its logs stay; the next
+            // start finds the database, or lists them.
+            if Manifest::is_there(disk, &context.dir, name).is_ok_and(|there| there) {
+                return Err(error);
+            }
+            databases.remove(name);
+            for partition in database.partitions() {
+                partition.give_up("whether the database was dropped is unknown");
+            }
+            return Err(error);
+        }
         databases.remove(name);
         for partition in database.partitions() {
             partition.inner.closing.store(true, std::sync::atomic::Ordering::Relaxed);

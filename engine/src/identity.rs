@@ -9,10 +9,11 @@
 //! 16  cluster u128      32  directory u64  40 … 4092 zero   4092  crc32 of 0..4092
 //! ```
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use resprout_wal::SECTOR;
-use resprout_wal::disk::{Cache, Disk, Open};
+use resprout_wal::disk::{Cache, Disk, File, Open};
 use resprout_wal::world::Entropy;
 
 use crate::error::{Error, at};
@@ -72,14 +73,14 @@ impl Identity {
     pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Self, Error> {
         let path = dir.join(FILE);
         let file = disk.open(&path, Open::Read, Cache::Buffered).map_err(|source| {
-            if source.kind() == std::io::ErrorKind::NotFound {
+            if source.kind() == io::ErrorKind::NotFound {
                 Error::NotADataDirectory { dir: dir.into() }
             } else {
                 at("open", &path)(source)
             }
         })?;
         let mut sector = [0_u8; SECTOR];
-        let len = file.read_at(&mut sector, 0).map_err(at("read", &path))?;
+        let len = read_patiently(file.as_ref(), &mut sector).map_err(at("read", &path))?;
         Self::decode(&sector[..len], &path)
     }
 
@@ -120,6 +121,22 @@ fn field<const N: usize>(sector: &[u8; SECTOR], at: usize) -> [u8; N] {
     bytes
 }
 
+/// Reads from the start of a file; an error is tried again a few times (catalogue D25).
+///
+/// # Errors
+/// The last of them.
+pub(crate) fn read_patiently(file: &dyn File, buf: &mut [u8]) -> io::Result<usize> {
+    const TRIES: usize = 4;
+    let mut last = file.read_at(buf, 0);
+    for _ in 1..TRIES {
+        if last.is_ok() {
+            break;
+        }
+        last = file.read_at(buf, 0);
+    }
+    last
+}
+
 /// Puts `bytes` under a name so that a crash leaves the old content or the new, whole: written
 /// aside, flushed, renamed, directory flushed (catalogue D17).
 ///
@@ -129,7 +146,7 @@ pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result
     let aside = PathBuf::from(format!("{}.tmp", path.display()));
     match disk.remove(&aside) {
         Ok(()) => {}
-        Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => {}
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(at("remove", &aside)(source)),
     }
     let file = disk.open(&aside, Open::Create, Cache::Buffered).map_err(at("create", &aside))?;

@@ -17,7 +17,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::commit_rule::Durability;
 use crate::error::{Error, at};
-use crate::identity::{FORMAT_VERSION, replace_file};
+use crate::identity::{FORMAT_VERSION, read_patiently, replace_file};
 
 const MAGIC: [u8; 8] = *b"RSPRDBMF";
 const HEADER: usize = 32;
@@ -73,6 +73,19 @@ impl Manifest {
         disk.sync_dir(&folder).map_err(at("flush directory", &folder))
     }
 
+    /// Whether the directory names such a file now, durably or not.
+    ///
+    /// # Errors
+    /// [`Error::Disk`].
+    pub(crate) fn is_there(disk: &dyn Disk, dir: &Path, name: &str) -> Result<bool, Error> {
+        let (folder, path) = (dir.join("databases"), path_of(dir, name));
+        match disk.list(&folder) {
+            Ok(entries) => Ok(entries.iter().any(|entry| entry.path == path)),
+            Err(none) if none.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(at("list", &folder)(source)),
+        }
+    }
+
     /// Reads all manifests of a data directory, by name.
     ///
     /// # Errors
@@ -95,7 +108,7 @@ impl Manifest {
                 .open(&entry.path, Open::Read, Cache::Buffered)
                 .map_err(at("open", &entry.path))?;
             let mut bytes = vec![0; usize::try_from(entry.len).unwrap_or(0)];
-            let len = file.read_at(&mut bytes, 0).map_err(at("read", &entry.path))?;
+            let len = read_patiently(file.as_ref(), &mut bytes).map_err(at("read", &entry.path))?;
             bytes.truncate(len);
             let manifest = Self::decode(&bytes, &entry.path)?;
             if path_of(dir, &manifest.name) != entry.path {

@@ -10,7 +10,6 @@ use resprout_wal::world::{SimClock, SimEntropy};
 /// Where the engine's files lie.
 pub(crate) const DIR: &str = "/data";
 
-
 /// Settings for one run of a process. `run` must differ between the runs on one disk, as a real
 /// random source would.
 pub(crate) fn options(disk: &SimDisk, run: u64) -> Options {

@@ -3,5 +3,6 @@
 
 mod contents;
 mod crash_everywhere;
+mod errors;
 mod harness;
 mod workload;

@@ -38,6 +38,13 @@ pub(crate) enum Step {
     Close,
 }
 
+impl Step {
+    /// Whether it is one commit in one partition, so that an error says that it is not there.
+    pub(crate) fn is_one_commit(self) -> bool {
+        matches!(self, Insert(..) | Update(..) | Delete(..) | AddIndex(_) | AddColumn(_))
+    }
+}
+
 use Step::{
     AddColumn, AddIndex, Close, CommitPrepared, CreateDatabase, CreateTable, Delete, DropDatabase,
     DropTable, Insert, Mark, Prepare, Rewind, Snapshot, Update,
@@ -259,10 +266,18 @@ pub(crate) fn go_on(engine: &Engine, key: i64) {
     for database in engine.databases() {
         for partition in database.partitions() {
             assert_eq!(partition.state(), State::Online, "{:?}", partition.status().error);
-            let Ok(table) = partition.table("t") else { continue };
-            let mut txn = partition.begin().expect("online");
-            txn.insert(&table, &row(&table, key, 50)).expect("a new row");
-            txn.commit().expect("a commit");
+            commit_one(partition, key).expect("a commit");
         }
     }
+}
+
+/// Commits a row in a partition, if it has the table.
+pub(crate) fn commit_one(partition: &Partition, key: i64) -> Result<(), Error> {
+    let table = match partition.table("t") {
+        Err(Error::NoSuchTable { .. }) => return Ok(()),
+        other => other?,
+    };
+    let mut txn = partition.begin()?;
+    txn.insert(&table, &row(&table, key, 50))?;
+    txn.commit().map(drop)
 }

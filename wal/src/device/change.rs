@@ -308,8 +308,15 @@ impl Core {
                 table.slots.pop_front();
                 slot
             };
-            let erased = self.erase(slot.index, slot.base).and_then(|()| self.flush(slot.base));
-            if let Err(error) = erased {
+            if let Err(error) = self.erase(slot.index, slot.base) {
+                // Nothing of the others was in doubt: a refused write is this log's own matter.
+                if let Some(lane) = self.driver().lane(log.number) {
+                    lane.fail(error.clone());
+                }
+                log.deliver();
+                return Err(error);
+            }
+            if let Err(error) = self.flush(slot.base) {
                 self.fail_all(&error);
                 return Err(error);
             }
