@@ -125,7 +125,7 @@ fn logs(args: &VerifyArgs, findings: &mut Findings) -> Result<(), Failure> {
     };
     for log in arena.device.found() {
         let mut records = 0_u64;
-        let end = arena.walk(&log, |_| records += 1);
+        let (end, _) = arena.walk(&log, |_| records += 1);
         let detail = match &end {
             End::Damaged { why } => why.clone(),
             other => format!("{records} records. {}", sentence(other)),

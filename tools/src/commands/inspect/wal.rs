@@ -15,8 +15,8 @@ use resprout_engine::record::{OpKind, Record};
 use resprout_wal::disk::{Cache, Disk, Open};
 use resprout_wal::world::{OsEntropy, SystemClock};
 use resprout_wal::{
-    Damage, Device, DriverMode, Entry, Evidence, FoundLog, LogIdentity, Lsn, Options, SECTOR,
-    Superblock, Tail, World,
+    Damage, Device, DriverMode, Entry, Evidence, FoundLog, History, LogIdentity, Lsn, Options,
+    SECTOR, Superblock, Tail, World,
 };
 
 use super::place::{self, Names, cannot};
@@ -99,9 +99,9 @@ pub(super) fn run(args: &WalArgs) -> Result<Exit, Failure> {
         }
         matched = true;
         let mut report = report::Report::new(&name, &log, args);
-        let end = arena.walk(&log, |seen| report.record(seen));
+        let (end, history) = arena.walk(&log, |seen| report.record(seen));
         exit = worse(exit, end.exit());
-        report.finish(&end);
+        report.finish(&end, &history);
         reports.push(report);
     }
     if let Some(wanted) = args.partition.as_ref().filter(|_| !matched) {
@@ -152,12 +152,18 @@ impl Arena {
         Ok(Self { device, names, dir })
     }
 
-    /// Reads a log from its first position to its end, handing every record to `each`.
-    pub(super) fn walk(&self, log: &FoundLog, each: impl FnMut(&Seen<'_>)) -> End {
-        self.try_walk(log, each).unwrap_or_else(|why| End::Damaged { why })
+    /// Reads a log from its first position to its end, handing every record to `each`; how it
+    /// ends, and its terms as far as they are known.
+    pub(super) fn walk(&self, log: &FoundLog, each: impl FnMut(&Seen<'_>)) -> (End, History) {
+        let damaged = |why| (End::Damaged { why }, log.history.clone());
+        self.try_walk(log, each).unwrap_or_else(damaged)
     }
 
-    fn try_walk(&self, log: &FoundLog, mut each: impl FnMut(&Seen<'_>)) -> Result<End, String> {
+    fn try_walk(
+        &self,
+        log: &FoundLog,
+        mut each: impl FnMut(&Seen<'_>),
+    ) -> Result<(End, History), String> {
         let damage = |damage: Damage| causes(&damage);
         // A snapshot proves that everything before it was durable.
         let durable = self.newest_snapshot(log.identity);
@@ -170,10 +176,11 @@ impl Arena {
             }
         }
         let recovered = recovery.finish().map_err(damage)?;
-        Ok(match recovered.tail {
+        let end = match recovered.tail {
             Tail::Clean => End::Clean { at: recovered.end, closed: recovered.clean },
             Tail::Torn { at, bytes } => End::Torn { at, bytes },
-        })
+        };
+        Ok((end, recovered.history))
     }
 
     /// Position of the newest snapshot of this log whose header can be read; zero without one.

@@ -80,6 +80,8 @@ impl Source {
         mut each: impl FnMut(Row<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut reader = self.reader()?;
+        // Read first, so that an error in the first row knows its line.
+        reader.headers().map_err(|error| self.bad(&error))?;
         let mut record = StringRecord::new();
         while reader.read_record(&mut record).map_err(|error| self.bad(&error))? {
             let line = record.position().map_or(0, csv::Position::line);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use resprout_wal::FoundLog;
+use resprout_wal::{FoundLog, History};
 
 use super::{End, KINDS, Seen, WalArgs};
 use crate::output;
@@ -71,13 +71,12 @@ impl All {
 
 impl Report {
     pub(super) fn new(partition: &str, log: &FoundLog, args: &WalArgs) -> Self {
-        let terms = log.history.entries().iter().map(|entry| (entry.term.0, entry.start.0));
         let report = Self {
             partition: partition.to_owned(),
             instance: format!("{:016x}", log.identity.instance),
             first_lsn: log.first_lsn.0,
             end_lsn: log.first_lsn.0,
-            terms: terms.collect(),
+            terms: Vec::new(),
             slots: log.slots,
             records: 0,
             operations: 0,
@@ -138,7 +137,9 @@ impl Report {
     }
 
     /// Says how the log ended.
-    pub(super) fn finish(&mut self, end: &End) {
+    pub(super) fn finish(&mut self, end: &End, history: &History) {
+        let terms = history.entries().iter().map(|entry| (entry.term.0, entry.start.0));
+        self.terms = terms.collect();
         match end {
             End::Clean { at, .. } => self.end_lsn = at.0,
             End::Torn { at, bytes } => {

@@ -1,0 +1,98 @@
+//! The benches run, verify, and print the JSON that other tools read.
+
+mod support;
+
+use support::{directory, resprout};
+
+fn bench(args: &[&str]) -> serde_json::Value {
+    let dir = directory();
+    let data = dir.path().join("bench");
+    let mut all = vec!["bench"];
+    all.extend(args);
+    all.extend(["--json", "--data", data.to_str().expect("text")]);
+    let ran = resprout(all);
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    ran.json()
+}
+
+fn has_numbers(json: &serde_json::Value, names: &[&str]) {
+    for name in names {
+        assert!(json[name].is_number(), "{name} is not a number in {json}");
+    }
+}
+
+/// P01: a process that is killed while it writes comes back with every acknowledged row, and the
+/// names in the JSON are those that other tools read.
+#[test]
+fn p01_recovery_verifies_and_reports() {
+    for more in [&["--cold"][..], &["--warm", "--secondary-indexes", "1", "--log-fraction", "0"]] {
+        let mut args = vec!["recovery", "--rows", "20k", "--partitions", "2", "--runs", "2"];
+        args.extend(["--row-bytes", "50", "--seed", "7"]);
+        args.extend(more);
+        let json = bench(&args);
+        assert_eq!(json["schema_version"], 1);
+        assert_eq!(json["bench"], "recovery");
+        assert_eq!(json["cold"], more[0] == "--cold");
+        has_numbers(
+            &json,
+            &["rows", "row_bytes", "partitions", "snapshot_bytes", "log_bytes", "ratio_to_device"],
+        );
+        has_numbers(&json["device"], &["sequential_read_bytes_per_s"]);
+        let runs = json["runs"].as_array().expect("a list");
+        assert_eq!(runs.len(), 2);
+        for run in runs.iter().chain([&json["median"]]) {
+            has_numbers(run, &["total_s", "snapshot_s", "log_s", "rows_per_s", "bytes_per_s"]);
+            assert_eq!(run["verified"], true);
+        }
+    }
+}
+
+/// Promise: commits are counted, verified and set beside the device, for one client and several.
+#[test]
+fn commit_verifies_and_reports() {
+    for clients in ["1", "8"] {
+        let json = bench(&["commit", "--clients", clients, "--partitions", "2", "--seconds", "1"]);
+        let names = [
+            "clients",
+            "partitions",
+            "commits_per_s",
+            "p50_us",
+            "p99_us",
+            "p999_us",
+            "flushes",
+            "commits_per_flush",
+        ];
+        has_numbers(&json, &names);
+        has_numbers(&json["device"], &["p50_us"]);
+        assert_eq!(json["durability"], "sync");
+        assert_eq!(json["verified"], true);
+    }
+}
+
+/// Promise: replay, read and snapshot print the names that other tools read.
+#[test]
+fn the_other_benches_verify_and_report() {
+    let replay = bench(&["replay", "--rows", "20k", "--partitions", "2", "--runs", "1"]);
+    has_numbers(&replay["median"], &["total_s", "rows_per_s", "bytes_per_s"]);
+    assert_eq!(replay["verified"], true);
+    let read = bench(&["read", "--rows", "20k", "--threads", "2", "--seconds", "1"]);
+    has_numbers(&read, &["threads", "reads_per_s", "p50_ns", "p99_ns"]);
+    let snapshot = bench(&["snapshot", "--rows", "20k", "--partitions", "2", "--seconds", "1"]);
+    has_numbers(&snapshot, &["loss", "max_pause_ms", "bytes_per_s"]);
+    assert_eq!(snapshot["verified"], true);
+}
+
+/// Promise: sizes that make no sense are bad usage, and nothing is made.
+#[test]
+fn bad_sizes_are_bad_usage() {
+    let dir = directory();
+    let data = dir.path().join("never");
+    for (flag, value) in
+        [("--rows", "0"), ("--row-bytes", "3"), ("--log-fraction", "1.5"), ("--partitions", "0")]
+    {
+        let ran =
+            resprout(["bench", "recovery", flag, value, "--data", data.to_str().expect("text")]);
+        assert_eq!(ran.code, 2, "{flag}: {}", ran.err);
+    }
+    assert!(!data.exists());
+}
