@@ -402,3 +402,39 @@ fn d31_a_gap_to_the_snapshot_is_damage() {
     let damage = read_from(&device, 0, between).err().expect("damage");
     assert!(matches!(damage, Damage::NotABoundary { .. }), "{damage}");
 }
+
+/// Promise (D12, D13): a frame of the same place and the same use of its slot, left because the
+/// device lost the zeros over it, does not follow what was written since: the chain tells.
+#[test]
+fn d13_lost_zeros_do_not_bring_back_what_was_cut() {
+    let mut tried = 0;
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        let device = open(&disk, 1);
+        let log = create(&device, 0);
+        let end = commit(&log, 0..3, 3000);
+        for n in 3..7 {
+            append(&log, n, 3000);
+            log.lock().expect("runs").seal();
+        }
+        disk.fail(Fault::on(OpKind::Write, 3, Effect::CrashDuring));
+        device.turn_until_idle();
+        drop((log, device));
+        let disk = disk.crash(seed);
+        disk.heal();
+        let device = open(&disk, 2);
+        let torn = read(&device, 0).expect("a crash");
+        if torn.recovered.end != end || torn.recovered.tail == Tail::Clean {
+            continue;
+        }
+        tried += 1;
+        // The first write is the mark that says "cut", the second the zeros.
+        disk.fail(Fault::on(OpKind::Write, 1, Effect::Lost));
+        commit(&reopen(torn), 3..4, 2000);
+        drop(device);
+        let read = read(&open(&disk.restart(), 3), 0).expect("a crash");
+        check_prefix(&read.entries);
+        assert_eq!(read.entries.len(), 4, "an entry that was cut came back");
+    }
+    assert!(tried > 0, "no seed left frames behind a hole");
+}
