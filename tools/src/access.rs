@@ -65,10 +65,7 @@ pub fn cannot_open(dir: &Path, error: &Error) -> Failure {
 #[must_use]
 pub fn explain(what: &str, error: &Error) -> Failure {
     let (exit, fix) = match error {
-        Error::InUse { .. } => {
-            (Exit::Refused, "stop the process that has it open, or choose another directory")
-        }
-        Error::Log(log) if matches!(log, OpenError::InUse { .. }) => {
+        Error::InUse { .. } | Error::Log(OpenError::InUse { .. }) => {
             (Exit::Refused, "stop the process that has it open, or choose another directory")
         }
         Error::ForeignDirectory { .. } => (

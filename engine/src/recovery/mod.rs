@@ -175,7 +175,7 @@ fn work(engine: &Engine, partitions: &[Partition], begun: Duration) -> Vec<Parti
     let context = &engine.shared.context;
     let next = AtomicUsize::new(0);
     let reports = Mutex::new(Vec::new());
-    let worker = || {
+    let worker = &|| {
         while let Some(partition) = partitions.get(next.fetch_add(1, Ordering::Relaxed)) {
             match partition::recover(partition, begun) {
                 Ok(report) => reports.lock().unwrap_or_else(PoisonError::into_inner).push(report),
@@ -191,9 +191,15 @@ fn work(engine: &Engine, partitions: &[Partition], begun: Duration) -> Vec<Parti
     };
     if context.options.threads {
         std::thread::scope(|scope| {
-            for _ in 0..context.options.recovery_threads.min(partitions.len()) {
-                scope.spawn(worker);
+            for number in 1..context.options.recovery_threads.min(partitions.len()) {
+                let name = format!("recovery-{number}");
+                let spawned = std::thread::Builder::new().name(name).spawn_scoped(scope, worker);
+                if let Err(error) = spawned {
+                    tracing::warn!(%error, "recovery goes on with fewer threads");
+                    break;
+                }
             }
+            worker();
         });
     } else {
         worker();
