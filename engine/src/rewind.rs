@@ -190,7 +190,7 @@ pub(crate) fn replay(core: &Core, tree: &mut Tree, range: (Lsn, Lsn)) -> Result<
     let mut groups = Groups::new(core, range)?;
     let mut collector = Collector::new(BATCH_BYTES, core.name.to_string());
     while let Some(group) = groups.next()? {
-        if let Some(batch) = collector.add(group)? {
+        if let Some(batch) = collector.add(&group)? {
             batch.apply(tree)?;
         }
     }

@@ -192,7 +192,7 @@ fn each_batch(
     let mut collector = Collector::new(BATCH_BYTES, place);
     while let Some(batch) = recovery.next()? {
         for group in batch.groups() {
-            if let Some(batch) = collector.add(group.clone())? {
+            if let Some(batch) = collector.add(group)? {
                 take(batch)?;
             }
         }

@@ -67,10 +67,13 @@ impl Collector {
     /// # Errors
     /// [`Error::DataDamaged`] if an entry is not a record: checksums were good, so it was written
     /// so.
-    pub(crate) fn add(&mut self, group: Group) -> Result<Option<Batch>, Error> {
+    pub(crate) fn add(&mut self, group: &Group) -> Result<Option<Batch>, Error> {
         let index = u32::try_from(self.batch.groups.len())
             .map_err(|_| self.damaged(group.lsn, "too many groups"))?;
         let base = group.payload.as_ptr() as usize;
+        // Before its operations: a range removal among them sorts what came before, and that looks
+        // keys up in the batch. A clone shares the payload, so addresses stay.
+        self.batch.groups.push(group.clone());
         for entry in group.entries() {
             let record = Record::decode(entry.bytes)
                 .map_err(|error| self.damaged(entry.lsn, &error.to_string()))?;
@@ -99,7 +102,6 @@ impl Collector {
         }
         self.batch.bytes += group.end.since(group.lsn);
         self.batch.end = group.end;
-        self.batch.groups.push(group);
         Ok((self.batch.bytes >= self.limit).then(|| self.take()))
     }
 
