@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use resprout_tools::commands::bench::{self, BenchCommand};
 use resprout_tools::commands::inspect::{self, InspectCommand};
 use resprout_tools::commands::load::{self, LoadArgs};
+use resprout_tools::node::logging::{self, Format};
 use resprout_tools::output;
 
 /// Resprout: a sharded, replicated, in-memory row store that comes back fast
@@ -32,6 +33,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Warnings of the engine belong on stderr; a second start of logging cannot happen here, and
+    // without it only warnings are missing.
+    let _ = logging::start(Format::Text, "warn");
     output::exit(match Cli::parse().command {
         Command::Load(args) => load::run(&args),
         Command::Inspect(command) => inspect::run(&command),

@@ -15,7 +15,7 @@ use std::path::Path;
 use super::view::NodeView;
 use crate::quantity::{of_total, rate, rough};
 
-/// How much time one extension asks for. Sent every [`EXTEND_EVERY_TICKS`] seconds.
+/// How much time one extension asks for. Sent every ten seconds.
 const EXTEND_USEC: u64 = 60_000_000;
 /// Ticks of a second between two extensions.
 const EXTEND_EVERY_TICKS: u64 = 10;

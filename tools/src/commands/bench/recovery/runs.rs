@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use resprout_engine::{Database, Engine, Options, Partition};
+use resprout_engine::{Database, Engine, Options};
 use resprout_wal::disk::{AlignedBuf, Disk};
 
 use super::RecoveryArgs;
@@ -125,7 +125,8 @@ fn verify(database: &Database, data: &Dataset, left: &Left) -> Result<(), Failur
     let count = every_row(database, data, true, |partition, found| {
         let ordinal = partition.ordinal();
         if tails.get(&ordinal).is_some_and(|keys| keys.contains(&found.key)) {
-            return tail_row(partition, found, (left, &heads[ordinal as usize]));
+            let at = ordinal as usize;
+            return tail_row(found, left.acknowledged[at], &heads[at]);
         }
         let through_log = data.is_held(found.key) || data.is_updated(found.key);
         let expected = u32::from(through_log);
@@ -141,13 +142,9 @@ fn verify(database: &Database, data: &Dataset, left: &Left) -> Result<(), Failur
     }
 }
 
-/// `head` keeps the version of the partition's first tail row, plus one; all others must agree.
-fn tail_row(
-    partition: &Partition,
-    found: Found,
-    (left, head): (&Left, &AtomicU64),
-) -> Result<(), String> {
-    let acknowledged = left.acknowledged[partition.ordinal() as usize];
+/// Whether a tail row may be in the version it was found in. `head` keeps the version of the
+/// partition's first tail row, plus one; all others must agree.
+fn tail_row(found: Found, acknowledged: Option<u32>, head: &AtomicU64) -> Result<(), String> {
     let first = acknowledged.unwrap_or(0);
     let next = acknowledged.map_or(TAIL_VERSION, |version| version + 1);
     if found.version != first && found.version != next {
@@ -165,5 +162,39 @@ fn tail_row(
             other - 1
         )),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(versions: &[u32], acknowledged: Option<u32>) -> Result<(), String> {
+        let head = AtomicU64::new(0);
+        let rows = versions.iter().zip(0..);
+        rows.map(|(version, key)| Found { key, version: *version })
+            .try_for_each(|found| tail_row(found, acknowledged, &head))
+    }
+
+    /// Promise: the commit that was acknowledged last may be followed by one that was on its way,
+    /// and by nothing else.
+    #[test]
+    fn the_tail_may_be_one_commit_further() {
+        for (versions, acknowledged) in
+            [([5, 5], Some(5)), ([6, 6], Some(5)), ([0, 0], None), ([2, 2], None)]
+        {
+            assert_eq!(judge(&versions, acknowledged), Ok(()), "{versions:?} {acknowledged:?}");
+        }
+    }
+
+    /// P01: a lost acknowledged commit, half a transaction and a version out of nowhere are told.
+    #[test]
+    fn p01_a_lost_commit_and_half_a_transaction_are_told() {
+        let lost = judge(&[4, 4], Some(5)).expect_err("5 was acknowledged");
+        assert!(lost.contains("version 4") && lost.contains('5'), "{lost}");
+        let half = judge(&[6, 5], Some(5)).expect_err("two versions");
+        assert!(half.contains("half a transaction"), "{half}");
+        assert!(judge(&[7, 7], Some(5)).is_err());
+        assert!(judge(&[3, 3], None).is_err());
     }
 }
