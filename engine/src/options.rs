@@ -1,14 +1,15 @@
 //! Settings of an engine. Each has a default that is safe; [`Options::validate`] names the first
 //! impossible one.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use resprout_wal::disk::open_default;
+use resprout_wal::disk::{open_default, probe_durable_write};
 use resprout_wal::world::{OsEntropy, SystemClock};
 use resprout_wal::{DurableMode, World};
 
-use crate::error::Error;
+use crate::error::{Error, at};
 use crate::tree::MemoryLimit;
 
 /// Settings of an engine.
@@ -36,8 +37,8 @@ pub struct Options {
     pub rewind_roots: usize,
     /// Log bytes between two such positions. Default 4 MiB.
     pub rewind_spacing: u64,
-    /// How writes to the log are made durable. Default: measured by [`Options::probed`], else
-    /// each write by itself.
+    /// How writes to the log are made durable. Default: one flush for a batch of them, a lone
+    /// write by itself; [`Options::probed`] measures the device instead.
     pub durable: DurableMode,
     /// Whether partitions attach themselves after recovery (a node that stands alone) or stay
     /// PENDING until told. Default: they do.
@@ -63,7 +64,7 @@ impl Default for Options {
             lock_wait_limit: Duration::from_secs(60),
             rewind_roots: 8,
             rewind_spacing: 4 << 20,
-            durable: DurableMode::EachWrite,
+            durable: DurableMode::BatchFlush,
             attach: true,
             threads: true,
             world: World {
@@ -76,6 +77,18 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Measures how the device of `dir` makes writes durable faster, in well under a second, and
+    /// takes that way. Not done at each start, since it would delay coming back.
+    ///
+    /// # Errors
+    /// [`Error::Disk`].
+    pub fn probed(mut self, dir: &Path) -> Result<Self, Error> {
+        let disk = self.world.disk.as_ref();
+        disk.create_dir(dir).map_err(at("create", dir))?;
+        self.durable = probe_durable_write(disk, dir).map_err(at("measure", dir))?.mode;
+        Ok(self)
+    }
+
     /// The default settings on a disk, clock and entropy of the caller's, without threads: for
     /// simulation, where one seed decides everything.
     #[must_use]
