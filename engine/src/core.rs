@@ -10,7 +10,7 @@
 //! cannot be taken back (rule 13). The log's lock is held from apply to append, so a frame is
 //! never sealed between the two: the root noted for a generation is exactly what its frame says.
 //!
-//! Lock order: writer, log, publisher's marks. Row locks are taken before all of them.
+//! Lock order: prepared, writer, log, publisher's marks. Row locks are taken before all of them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +45,8 @@ pub(crate) struct Writer {
     pub(crate) bounds: Sequences,
     /// The newest append.
     pub(crate) last: Option<Position>,
+    /// Transactions with smaller numbers saw what was rewound, and cannot commit any more.
+    pub(crate) first_live: TxnId,
 }
 
 /// One partition, recovered.
@@ -188,6 +190,9 @@ impl Core {
         let space = self.log.reserve(record.len() + bounds).map_err(Error::LogFull)?;
 
         let mut writer = self.writer()?;
+        if change.txn < writer.first_live {
+            return Err(Error::TransactionEnded);
+        }
         for table in change.tables {
             writer.check_table(table)?;
         }

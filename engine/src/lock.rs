@@ -155,6 +155,8 @@ pub enum LockRefused {
     Timeout,
     /// It could never have been granted (MySQL 1213).
     Deadlock,
+    /// The transaction is over: the partition was rewound.
+    Ended,
 }
 
 #[derive(Debug, Default)]
@@ -193,6 +195,8 @@ impl Place {
 #[derive(Debug, Default)]
 struct Shared {
     table: LockTable,
+    /// Transactions with smaller numbers are over.
+    first_live: Option<TxnId>,
     places: HashMap<TxnId, (Arc<Place>, Duration), Xxh3DefaultBuilder>,
 }
 
@@ -220,7 +224,7 @@ impl RowLocks {
     /// Asks for a row. `deadline` is on the partition's clock.
     ///
     /// # Errors
-    /// [`LockRefused::Deadlock`].
+    /// [`LockRefused::Deadlock`], [`LockRefused::Ended`].
     pub fn acquire(
         &self,
         txn: TxnId,
@@ -228,6 +232,9 @@ impl RowLocks {
         deadline: Duration,
     ) -> Result<Request<'_>, LockRefused> {
         let mut shared = self.lock();
+        if shared.first_live.is_some_and(|first| txn < first) {
+            return Err(LockRefused::Ended);
+        }
         match shared.table.acquire(txn, key) {
             Acquired::Granted => Ok(Request::Granted),
             Acquired::Deadlock => Err(LockRefused::Deadlock),
@@ -251,6 +258,20 @@ impl RowLocks {
         };
         for place in granted {
             place.settle(|state| state.granted = true);
+        }
+    }
+
+    /// Ends all transactions below `first_live`: their locks and waits are gone, and they get no
+    /// others.
+    pub(crate) fn end_all_before(&self, first_live: TxnId) {
+        let waiting: Vec<Arc<Place>> = {
+            let mut shared = self.lock();
+            shared.first_live = Some(first_live);
+            shared.table = LockTable::default();
+            shared.places.drain().map(|(_, (place, _))| place).collect()
+        };
+        for place in waiting {
+            place.settle(|state| state.expired = true);
         }
     }
 

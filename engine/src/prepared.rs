@@ -23,6 +23,7 @@ use crate::partition::Partition;
 use crate::record::{Decision, GLOBAL_ID_MAX, OpKind, PreparedSet, RecordKind};
 use crate::table::{IndexId, KeyRange, system};
 use crate::transaction::Transaction;
+use crate::tree::Tree;
 use crate::write_set::{Wanted, WriteSet};
 
 /// A transaction in doubt.
@@ -49,13 +50,15 @@ impl Core {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes back what the tree says is in doubt, with its locks, after a restart.
+    /// Takes back what the tree says is in doubt, with its locks, after a restart or a rewind.
     ///
     /// # Errors
     /// [`Error::DataDamaged`].
-    pub(crate) fn restore_prepared(&self) -> Result<(), Error> {
-        let writer = self.writer()?;
-        let tree = &writer.tree;
+    pub(crate) fn restore_prepared(
+        &self,
+        tree: &Tree,
+        prepared: &mut BTreeMap<Vec<u8>, Prepared>,
+    ) -> Result<(), Error> {
         let range = KeyRange::of_index(IndexId::PREPARED);
         let mut rows = tree.range(&range.from, range.to.as_deref());
         while rows.next() {
@@ -73,7 +76,7 @@ impl Core {
                     "two prepared transactions hold one key"
                 );
             }
-            self.prepared().insert(set.global_id.clone(), Prepared { txn, set });
+            prepared.insert(set.global_id.clone(), Prepared { txn, set });
         }
         Ok(())
     }

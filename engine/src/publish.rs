@@ -137,15 +137,17 @@ impl Publisher {
     }
 
     /// Begins to go back to `to`: positions are there from now on, while readers still see what
-    /// they saw. Gives the newest kept boundary at or before it.
+    /// they saw. Gives the newest kept boundary at or before it from which the log, which begins
+    /// at `log_from`, leads there.
     ///
     /// # Panics
     /// If commits are still on their way.
-    pub(crate) fn begin_rewind(&self, to: Lsn) -> Option<Boundary> {
+    pub(crate) fn begin_rewind(&self, to: Lsn, log_from: Lsn) -> Option<Boundary> {
         let mut marks = self.marks();
         assert!(marks.pending.is_empty(), "rewound while commits are on their way");
-        let newest = Some(&marks.boundary).filter(|b| b.lsn <= to);
-        let base = newest.or_else(|| marks.kept.iter().rev().find(|b| b.lsn <= to)).cloned();
+        let serves = |b: &&Boundary| b.lsn == to || (log_from..to).contains(&b.lsn);
+        let newest = Some(&marks.boundary).filter(serves);
+        let base = newest.or_else(|| marks.kept.iter().rev().find(serves)).cloned();
         marks.kept.retain(|boundary| boundary.lsn < to);
         marks.boundary.lsn = marks.boundary.lsn.min(to);
         (marks.end, marks.durable) = (to, to);

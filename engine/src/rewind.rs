@@ -55,16 +55,23 @@ impl Partition {
     pub fn rewind(&self, to: Lsn) -> Result<RewindReport, Error> {
         let core = self.online()?;
         let _alone = self.inner.exclusive.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut prepared = core.prepared();
         let mut writer = core.writer()?;
         core.log.flush().map_err(|error| core.stop(&error.to_string()))?;
         let from = core.log.positions().end;
         self.check_rewind(core, to, from)?;
-        if !core.prepared().is_empty() {
+        if !prepared.is_empty() {
             let why = "prepared transactions must be ended first".to_owned();
             return Err(Error::CannotRewind { to, why });
         }
         self.enter(State::Transitioning, "rewind");
-        let done = self.go_back(core, &mut writer, (from, to));
+        let done = self.go_back(core, &mut writer, (from, to)).and_then(|report| {
+            // What is open saw rows that are taken back. What was in doubt then is so again.
+            writer.first_live = core.next_txn();
+            core.locks.end_all_before(writer.first_live);
+            core.restore_prepared(&writer.tree, &mut prepared)?;
+            Ok(report)
+        });
         match &done {
             Ok(report) => {
                 tracing::warn!(partition = self.name(), %from, %to, term = %report.term, "rewound");
@@ -87,7 +94,7 @@ impl Partition {
         self.remove_newer_snapshots(to)?;
         let term = core.log.term().map_err(|error| core.stop(&error.to_string()))?;
         let term = Term(term.0 + 1);
-        let base = core.publisher.begin_rewind(to);
+        let base = core.publisher.begin_rewind(to, core.log.first_lsn());
         let cut = core.log.cut(to, term).map_err(|error| core.stop(&error.to_string()))?;
         core.log.wait_durable(cut).map_err(|error| core.stop(&error.to_string()))?;
         let by_root = match base {

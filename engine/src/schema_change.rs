@@ -4,20 +4,25 @@
 //! Rows are not rewritten: they know the version of the table under which they were written. An
 //! index that is added is filled from the newest rows in the same record.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use resprout_wal::Position;
 
 use crate::core::{Core, Writer};
 use crate::error::Error;
+use crate::prepared::Prepared;
 use crate::record::{Op, RecordHeader, RecordKind, RecordWriter};
 use crate::table::{
     CatalogChange, Change, IndexId, RowView, Table, TableSchema, Write, index_entry, key,
 };
 use crate::write_set::WriteSet;
 
+/// Transactions in doubt, by global id.
+type InDoubt = BTreeMap<Vec<u8>, Prepared>;
+
 pub(crate) fn create(core: &Core, schema: TableSchema) -> Result<Arc<Table>, Error> {
-    let change = run(core, |writer| {
+    let change = run(core, |writer, _| {
         let change = writer.catalog.create(schema)?;
         Ok((change, Vec::new()))
     })?;
@@ -25,9 +30,9 @@ pub(crate) fn create(core: &Core, schema: TableSchema) -> Result<Arc<Table>, Err
 }
 
 pub(crate) fn drop_table(core: &Core, name: &str) -> Result<(), Error> {
-    run(core, |writer| {
+    run(core, |writer, prepared| {
         let table = known(writer, name)?;
-        refuse_prepared(core, &table)?;
+        refuse_prepared(prepared, &table)?;
         let change = writer.catalog.drop_table(name)?;
         let gone: Vec<Vec<u8>> = change.ops.iter().map(|op| op.key.clone()).collect();
         writer.bounds.retain(|sequence, _| !gone.iter().any(|from| sequence.starts_with(from)));
@@ -37,9 +42,9 @@ pub(crate) fn drop_table(core: &Core, name: &str) -> Result<(), Error> {
 }
 
 pub(crate) fn alter(core: &Core, name: &str, change: Change) -> Result<Arc<Table>, Error> {
-    let change = run(core, |writer| {
+    let change = run(core, |writer, prepared| {
         let old = known(writer, name)?;
-        refuse_prepared(core, &old)?;
+        refuse_prepared(prepared, &old)?;
         let change = writer.catalog.alter(name, change)?;
         let table = change.table.as_ref().expect("an altered table is there");
         let entries = fill(writer, table, &change.new_indexes)?;
@@ -54,9 +59,9 @@ fn known(writer: &Writer, name: &str) -> Result<Arc<Table>, Error> {
 }
 
 /// A prepared transaction has promised that it can commit: what it writes to stays as it is.
-fn refuse_prepared(core: &Core, table: &Table) -> Result<(), Error> {
+fn refuse_prepared(prepared: &InDoubt, table: &Table) -> Result<(), Error> {
     let indexes: Vec<IndexId> = table.schema().index_ids().collect();
-    let touched = core.prepared().values().any(|prepared| {
+    let touched = prepared.values().any(|prepared| {
         let mut keys = prepared.set.ops.iter().map(|op| &op.key);
         keys.any(|key| key::index_of(key).is_some_and(|(index, _)| indexes.contains(&index)))
     });
@@ -90,7 +95,7 @@ fn fill(writer: &Writer, table: &Table, new: &[IndexId]) -> Result<Vec<Write>, E
 /// Plans a change under the writer's lock, logs it, waits, and shows it to readers.
 fn run(
     core: &Core,
-    plan: impl FnOnce(&mut Writer) -> Result<(CatalogChange, Vec<Write>), Error>,
+    plan: impl FnOnce(&mut Writer, &InDoubt) -> Result<(CatalogChange, Vec<Write>), Error>,
 ) -> Result<CatalogChange, Error> {
     let (change, position) = append(core, plan)?;
     core.wait_committed(position)?;
@@ -101,10 +106,12 @@ fn run(
 
 fn append(
     core: &Core,
-    plan: impl FnOnce(&mut Writer) -> Result<(CatalogChange, Vec<Write>), Error>,
+    plan: impl FnOnce(&mut Writer, &InDoubt) -> Result<(CatalogChange, Vec<Write>), Error>,
 ) -> Result<(CatalogChange, Position), Error> {
+    // Held to the append: who prepares meanwhile meets the table as it is then.
+    let prepared = core.prepared();
     let mut writer = core.writer()?;
-    let (change, entries) = plan(&mut writer)?;
+    let (change, entries) = plan(&mut writer, &prepared)?;
     let mut bytes = Vec::new();
     let txn_id = core.next_txn().0;
     let header = RecordHeader { kind: RecordKind::Schema, txn_id, wall_ms: core.clock.wall_ms() };

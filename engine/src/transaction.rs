@@ -28,10 +28,10 @@ use crate::error::Error;
 use crate::lock::{LockRefused, Request, RowKey, TxnId};
 use crate::overlay;
 use crate::partition::Partition;
-use crate::record::RecordKind;
+use crate::record::{OpKind, RecordKind};
 use crate::table::system::{Sequence, sequence_key};
 use crate::table::{
-    ColumnId, Index, KeyRange, PrimaryKey, RowView, RowWrites, Table, Value,
+    ColumnId, Index, KeyRange, PrimaryKey, RowView, RowWrites, Table, Value, Write, index_entry,
     index_entry_to_primary_key, plan_delete, plan_insert, plan_update,
 };
 use crate::write_set::WriteSet;
@@ -163,7 +163,10 @@ impl Transaction {
     ) -> Result<bool, Error> {
         let key: RowKey = table.primary_key(primary_key)?.into();
         let Some(old) = self.lock_and_read(&key).await? else { return Ok(false) };
-        let plan = plan_update(&RowView::new(table, &key, &old)?, assignments)?;
+        let mut plan = plan_update(&RowView::new(table, &key, &old)?, assignments)?;
+        if self.writes.get(&key).is_none() && self.core()?.view().get(&key) != Some(&old[..]) {
+            claim_entries(table, &key, &mut plan)?;
+        }
         self.lock_all(&plan).await?;
         self.stage(table, plan).await?;
         Ok(true)
@@ -270,11 +273,15 @@ impl Transaction {
         let view = self.core()?.view();
         overlay::scan(&view, &self.writes, range, |key, value| {
             let primary = index_entry_to_primary_key(table, index, key, value)?;
-            let row = match self.writes.get(&primary) {
-                Some(wanted) => wanted.value.as_deref(),
-                None => view.get(&primary),
-            };
-            let row = row.ok_or_else(|| Error::DataDamaged {
+            if let Some(own) = self.writes.get(&primary) {
+                // The entry may be that of a committed row which a transaction after it, and this
+                // one after that, have changed.
+                let Some(row) = own.value.as_deref() else { return Ok(ControlFlow::Continue(())) };
+                let row = RowView::new(table, &primary, row)?;
+                let leads_here = index_entry(index, &row)?.0 == key;
+                return Ok(if leads_here { visit(&row) } else { ControlFlow::Continue(()) });
+            }
+            let row = view.get(&primary).ok_or_else(|| Error::DataDamaged {
                 place: format!("index '{}' of table '{}'", index.name, table.name()),
                 lsn: resprout_wal::Lsn::ZERO,
                 what: "an entry leads to no row".to_owned(),
@@ -351,6 +358,7 @@ impl Transaction {
         let refused = |refused| match refused {
             LockRefused::Timeout => Error::LockWaitTimeout { limit },
             LockRefused::Deadlock => Error::Deadlock,
+            LockRefused::Ended => Error::TransactionEnded,
         };
         match core.locks.acquire(self.id, key, core.clock.now() + limit).map_err(refused)? {
             Request::Granted => Ok(()),
@@ -407,6 +415,23 @@ impl Transaction {
             None => Ok(()),
         }
     }
+}
+
+/// Adds the entries of the new row that the plan leaves as they are. Where the row's newest state
+/// is not committed yet, the committed state lacks them, and the transaction's own scans would
+/// not find the row.
+fn claim_entries(table: &Table, key: &[u8], plan: &mut RowWrites) -> Result<(), Error> {
+    let Some(row) = plan.ops.iter().find(|op| op.key == key).map(|op| op.value.clone()) else {
+        return Ok(());
+    };
+    let row = RowView::new(table, key, &row)?;
+    for index in &table.schema().indexes {
+        let (key, value) = index_entry(index, &row)?;
+        if !plan.ops.iter().any(|op| op.key == key) {
+            plan.ops.push(Write { kind: OpKind::Update, key, value });
+        }
+    }
+    Ok(())
 }
 
 fn block_in<F: Future>(partition: &Partition, future: F) -> F::Output {

@@ -21,6 +21,7 @@ use super::replay::{Batch, Collector};
 use super::{PartitionReport, context_of};
 use crate::core::{Core, Parts, Sequences, Writer};
 use crate::error::{Error, at};
+use crate::lock::TxnId;
 use crate::partition::{LastSnapshot, Partition};
 use crate::progress::Phase;
 use crate::publish::{Keep, Publisher};
@@ -335,13 +336,15 @@ fn core(
         log,
         durability: partition.inner.durability,
         publisher,
-        writer: Writer { tree, catalog, bounds, last: None },
+        writer: Writer { tree, catalog, bounds, last: None, first_live: TxnId(0) },
         clock: Arc::clone(&context.world().clock),
         bound: context.bound.clone(),
         // Larger than all of earlier runs: each transaction took bytes of the log.
         first_txn: end.0 + 1,
     });
-    core.restore_prepared()?;
+    let mut prepared = core.prepared();
+    core.restore_prepared(&core.writer()?.tree, &mut prepared)?;
+    drop(prepared);
     Ok(core)
 }
 

@@ -5,4 +5,6 @@ mod contents;
 mod crash_everywhere;
 mod errors;
 mod harness;
+mod model;
+mod tasks;
 mod workload;
