@@ -195,25 +195,26 @@ impl Partition {
         let core = self.online()?;
         // Two coordinators cannot decide at once: held from the look to the append.
         let prepared = core.prepared();
-        match newest_decision(core, global_id)? {
-            Some(known) if known == decision => {}
+        let position = match newest_decision(core, global_id)? {
+            Some(known) if known == decision => core.last_position()?,
             Some(_) => return Err(Error::AlreadyDecided),
             None => {
                 let mut writes = WriteSet::default();
                 let key = system::decision_key(global_id);
                 let value = Some(decision.to_bytes().to_vec());
                 writes.set(key.into(), Wanted { kind: OpKind::Insert, value });
-                core.append(&Change {
+                let change = Change {
                     kind: RecordKind::Decision,
                     txn: core.next_txn(),
                     writes: &writes,
                     tables: &[],
                     numbers: &Sequences::new(),
-                })?;
+                };
+                Some(core.append(&change)?)
             }
-        }
+        };
         drop(prepared);
-        match core.last_position()? {
+        match position {
             Some(position) => flushed(core, position),
             None => Ok(()),
         }

@@ -297,7 +297,9 @@ impl Transaction {
     /// nothing was written.
     pub fn commit(self) -> Result<Committed, Error> {
         let Some(position) = self.append()? else { return Ok(Committed { position: None }) };
-        self.core()?.wait_committed(position)?;
+        // Not `self.core()`: what is appended is waited for, whatever state the copy enters.
+        let core = self.partition.core().ok_or(Error::TransactionEnded)?;
+        core.wait_committed(position)?;
         Ok(Committed { position: Some(position) })
     }
 
@@ -307,7 +309,6 @@ impl Transaction {
     /// As there.
     pub async fn commit_async(self) -> Result<Committed, Error> {
         let Some(position) = self.append()? else { return Ok(Committed { position: None }) };
-        // Not `self.core()`: what is appended is waited for, whatever state the copy enters.
         let core = self.partition.core().ok_or(Error::TransactionEnded)?;
         core.committed(position).await?;
         Ok(Committed { position: Some(position) })
