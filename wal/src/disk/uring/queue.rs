@@ -36,7 +36,6 @@ const STALL: Duration = Duration::from_millis(1);
 enum Kind {
     Read,
     Write { durable: bool },
-    Flush,
 }
 
 /// One request that the kernel may have.
@@ -58,8 +57,10 @@ pub(super) struct UringQueue {
     wake: Wake,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
-    /// Requests refused before the kernel saw them.
-    refused: Vec<Completion>,
+    /// Requests that ended without the ring: refused ones, and flushes. The ring would hand a
+    /// flush to a kernel thread, which on a busy processor runs a timer tick later (4 ms here);
+    /// a call in this thread ends when the device says so.
+    settled: Vec<Completion>,
     /// Entries in a row for which the kernel had no memory.
     stalls: u32,
 }
@@ -77,7 +78,7 @@ impl UringQueue {
             wake: Wake::new()?,
             slots: std::iter::repeat_with(|| None).take(depth).collect(),
             free: (0..depth).rev().collect(),
-            refused: Vec::new(),
+            settled: Vec::new(),
             stalls: 0,
         })
     }
@@ -186,7 +187,7 @@ impl Slot {
             Request::Write { file, offset, buf, durable } => {
                 (Kind::Write { durable }, file, offset, Some(buf))
             }
-            Request::Flush { file } => (Kind::Flush, file, 0, None),
+            Request::Flush { .. } => unreachable!("flushes do not take a slot"),
         };
         let memory = buf.as_ref().map(IoBuf::as_slice);
         let checked = native_of(&file).and_then(|native| {
@@ -219,7 +220,6 @@ impl Slot {
                 let write = opcode::Write::new(file, memory.as_ptr(), len);
                 write.offset(offset).rw_flags(flags).build()
             }
-            Kind::Flush => opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build(),
         }
     }
 
@@ -229,15 +229,6 @@ impl Slot {
         match self.kind {
             Kind::Read => self.progress.read(result),
             Kind::Write { .. } => self.progress.wrote(result),
-            Kind::Flush => self.flushed(result),
-        }
-    }
-
-    /// A flush that was never begun is repeated; one that failed never is (catalogue rule 17).
-    fn flushed(&self, result: io::Result<usize>) -> End {
-        match result {
-            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => None,
-            result => Some(result.map(|_| 0)),
         }
     }
 }
@@ -245,8 +236,13 @@ impl Slot {
 impl Queue for UringQueue {
     fn push(&mut self, token: u64, request: Request) {
         assert!(self.in_flight() < self.depth(), "over {} requests in flight", self.depth());
+        if let Request::Flush { file } = &request {
+            let result = file.flush().map(|()| 0);
+            self.settled.push(Completion { token, buf: None, result });
+            return;
+        }
         match Slot::new(token, request) {
-            Err(completion) => self.refused.push(completion),
+            Err(completion) => self.settled.push(completion),
             Ok(slot) => {
                 let index = self.free.pop().expect("fewer requests in flight than slots");
                 self.slots[index] = Some(slot);
@@ -258,7 +254,7 @@ impl Queue for UringQueue {
     fn wait(&mut self, at_least: usize, out: &mut Vec<Completion>) -> io::Result<()> {
         self.files.release_closed(&self.ring.submitter())?;
         let enough = out.len() + at_least;
-        out.append(&mut self.refused);
+        out.append(&mut self.settled);
         let mut woken = self.reap(out);
         loop {
             let sleeps = out.len() < enough && !woken;
@@ -275,7 +271,7 @@ impl Queue for UringQueue {
     }
 
     fn in_flight(&self) -> usize {
-        self.used() + self.refused.len()
+        self.used() + self.settled.len()
     }
 
     fn depth(&self) -> usize {
