@@ -17,8 +17,8 @@ use crate::lock::lock;
 
 /// Reads in flight.
 pub(super) const READS_AHEAD: u32 = 4;
-/// Buffers kept for reuse.
-const SPARES_MAX: usize = 8;
+/// Buffers kept for reuse: as many as one batch of replay refers to, since fresh memory is slow.
+const SPARES_MAX: usize = 32;
 
 type Spares = Arc<Mutex<Vec<AlignedBuf>>>;
 
