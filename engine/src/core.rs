@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use resprout_wal::world::Clock;
-use resprout_wal::{Log, LogError, Position, Reservation};
+use resprout_wal::{Log, LogError, Lsn, Position, Reservation};
 
 use crate::commit_rule::Durability;
 use crate::error::Error;
@@ -250,9 +250,17 @@ impl Core {
         if self.durability == Durability::Async {
             return Ok(());
         }
+        let rewinds = self.publisher.rewinds();
         let durable = self.log.wait_durable(position).map_err(unknown)?;
-        assert!(self.publisher.committed() >= durable, "durable, yet not committed");
+        self.check_committed(durable, rewinds);
         Ok(())
+    }
+
+    /// What is durable is committed, unless it was taken back since.
+    fn check_committed(&self, durable: Lsn, rewinds: u64) {
+        let committed = self.publisher.committed();
+        let rewound = self.publisher.rewinds() != rewinds;
+        assert!(committed >= durable || rewound, "durable {durable}, committed {committed}");
     }
 
     /// As [`Core::wait_committed`], for tasks.
@@ -263,8 +271,9 @@ impl Core {
         if self.durability == Durability::Async {
             return Ok(());
         }
+        let rewinds = self.publisher.rewinds();
         let durable = self.log.durable(position).await.map_err(unknown)?;
-        assert!(self.publisher.committed() >= durable, "durable, yet not committed");
+        self.check_committed(durable, rewinds);
         Ok(())
     }
 }

@@ -65,6 +65,7 @@ pub(crate) struct Publisher {
     keep: Keep,
     versions: Arc<Versions>,
     committed: AtomicU64,
+    rewinds: AtomicU64,
     marks: Mutex<Marks>,
     failed: Mutex<Option<LogError>>,
 }
@@ -91,6 +92,7 @@ impl Publisher {
             keep,
             versions: Arc::clone(versions),
             committed: AtomicU64::new(lsn.0),
+            rewinds: AtomicU64::new(0),
             marks: Mutex::new(marks),
             failed: Mutex::new(None),
         }
@@ -131,6 +133,11 @@ impl Publisher {
         Lsn(self.committed.load(Ordering::Acquire))
     }
 
+    /// How often the partition was rewound: positions grow only between two of these.
+    pub(crate) fn rewinds(&self) -> u64 {
+        self.rewinds.load(Ordering::Acquire)
+    }
+
     /// Newest durable, committed root at a frame boundary.
     pub(crate) fn boundary(&self) -> Boundary {
         self.marks().boundary.clone()
@@ -151,6 +158,8 @@ impl Publisher {
         marks.kept.retain(|boundary| boundary.lsn < to);
         marks.boundary.lsn = marks.boundary.lsn.min(to);
         (marks.end, marks.durable) = (to, to);
+        // First the count: who sees the lower position must also see why.
+        self.rewinds.fetch_add(1, Ordering::AcqRel);
         self.committed.store(to.0, Ordering::Release);
         base
     }

@@ -31,8 +31,8 @@ use crate::partition::Partition;
 use crate::record::{OpKind, RecordKind};
 use crate::table::system::{Sequence, sequence_key};
 use crate::table::{
-    ColumnId, Index, KeyRange, PrimaryKey, RowView, RowWrites, Table, Value, Write, index_entry,
-    index_entry_to_primary_key, plan_delete, plan_insert, plan_update,
+    ColumnId, Index, KeyRange, PrimaryKey, RowDamage, RowView, RowWrites, Table, Value, Write,
+    index_entry, index_entry_to_primary_key, plan_delete, plan_insert, plan_update,
 };
 use crate::write_set::WriteSet;
 
@@ -163,7 +163,7 @@ impl Transaction {
     ) -> Result<bool, Error> {
         let key: RowKey = table.primary_key(primary_key)?.into();
         let Some(old) = self.lock_and_read(&key).await? else { return Ok(false) };
-        let mut plan = plan_update(&RowView::new(table, &key, &old)?, assignments)?;
+        let mut plan = plan_update(&self.row(table, &key, &old)?, assignments)?;
         if self.writes.get(&key).is_none() && self.core()?.view().get(&key) != Some(&old[..]) {
             claim_entries(table, &key, &mut plan)?;
         }
@@ -192,7 +192,7 @@ impl Transaction {
     ) -> Result<bool, Error> {
         let key: RowKey = table.primary_key(primary_key)?.into();
         let Some(old) = self.lock_and_read(&key).await? else { return Ok(false) };
-        let plan = plan_delete(&RowView::new(table, &key, &old)?)?;
+        let plan = plan_delete(&self.row(table, &key, &old)?)?;
         self.lock_all(&plan).await?;
         self.stage(table, plan).await?;
         Ok(true)
@@ -209,7 +209,7 @@ impl Transaction {
             Some(wanted) => wanted.value.as_deref(),
             None => view.get(&key),
         };
-        value.map(|value| owned(&RowView::new(table, &key, value)?)).transpose()
+        value.map(|value| owned(&self.row(table, &key, value)?)).transpose()
     }
 
     /// Locks a row and reads its newest state, which is committed by the time of the answer.
@@ -239,7 +239,7 @@ impl Transaction {
         if self.writes.get(&key).is_none() {
             self.settle(&key, newest.as_deref()).await?;
         }
-        newest.map(|value| owned(&RowView::new(table, &key, &value)?)).transpose()
+        newest.map(|value| owned(&self.row(table, &key, &value)?)).transpose()
     }
 
     /// Visits rows in key order, own writes included, until `visit` breaks. `range` is a range
@@ -255,7 +255,7 @@ impl Transaction {
     ) -> Result<(), Error> {
         let view = self.core()?.view();
         overlay::scan(&view, &self.writes, range, |key, value| {
-            Ok(visit(&RowView::new(table, key, value)?))
+            Ok(visit(&self.row(table, key, value)?))
         })
     }
 
@@ -277,7 +277,7 @@ impl Transaction {
                 // The entry may be that of a committed row which a transaction after it, and this
                 // one after that, have changed.
                 let Some(row) = own.value.as_deref() else { return Ok(ControlFlow::Continue(())) };
-                let row = RowView::new(table, &primary, row)?;
+                let row = self.row(table, &primary, row)?;
                 let leads_here = index_entry(index, &row)?.0 == key;
                 return Ok(if leads_here { visit(&row) } else { ControlFlow::Continue(()) });
             }
@@ -286,7 +286,7 @@ impl Transaction {
                 lsn: resprout_wal::Lsn::ZERO,
                 what: "an entry leads to no row".to_owned(),
             })?;
-            Ok(visit(&RowView::new(table, &primary, row)?))
+            Ok(visit(&self.row(table, &primary, row)?))
         })
     }
 
@@ -403,6 +403,29 @@ impl Transaction {
             self.tables.push(Arc::clone(table));
         }
         Ok(())
+    }
+
+    /// A row as `table` describes it.
+    ///
+    /// # Errors
+    /// [`Error::SchemaChanged`] if the row was written after the table was changed.
+    fn row<'r>(
+        &self,
+        table: &'r Table,
+        key: &'r [u8],
+        value: &'r [u8],
+    ) -> Result<RowView<'r>, Error> {
+        let known = |found: u16| {
+            let writer = self.core().ok().and_then(|core| core.writer().ok());
+            let now = writer.and_then(|writer| writer.catalog.table_by_id(table.id()).cloned());
+            now.is_some_and(|now| now.schema().version >= found)
+        };
+        RowView::new(table, key, value).map_err(|damage| match damage {
+            RowDamage::Version { table, found, newest } if found > newest && known(found) => {
+                Error::SchemaChanged { table }
+            }
+            damage => damage.into(),
+        })
     }
 
     /// Waits until what was read from the newest state is committed, if it is not yet.
