@@ -26,6 +26,9 @@ fn prepared(subject: &Subject) -> Promise {
     promise
 }
 
+/// So many runs in a row without any trouble mean that the writer makes fewer calls.
+const QUIET_MAX: u64 = 12;
+
 /// Does `what` to the `n`-th call of a writer for growing `n`; hands each run to `judge`. Ends
 /// when the writer makes fewer calls, which a run without any trouble shows.
 fn at_each(test: &str, call: &str, what: &str, judge: impl Fn(&Ran, &str)) {
@@ -33,8 +36,8 @@ fn at_each(test: &str, call: &str, what: &str, judge: impl Fn(&Ran, &str)) {
         return skip(test, "there is no strace");
     }
     let all = rounds("RESPROUT_ROUNDS", 0) > 0;
-    let (mut n, mut tried, mut troubled) = (1, 0, 0);
-    while n < CALLS_MAX && (all || tried < CALLS_USUAL) {
+    let (mut n, mut tried, mut troubled, mut quiet) = (1, 0, 0, 0);
+    while n < CALLS_MAX && quiet < QUIET_MAX && (all || tried < CALLS_USUAL) {
         let (_dir, data) = scratch();
         let subject = Subject::new(PROGRAM, &data);
         let mut promise = prepared(&subject);
@@ -49,6 +52,7 @@ fn at_each(test: &str, call: &str, what: &str, judge: impl Fn(&Ran, &str)) {
         tried += 1;
         let fine = ran.says("closed") && ran.numbers("ack").len() == 8;
         troubled += u64::from(!fine);
+        quiet = if fine { quiet + 1 } else { 0 };
         n += if all || tried < CALLS_USUAL / 2 { 1 } else { 1 + n / 3 };
     }
     say(&format!("{test}: {tried} times {what} at {call}, {troubled} of them noticed"));
