@@ -150,5 +150,5 @@ fn write_zeros(core: &Core, slot: u32) -> io::Result<()> {
     for offset in (start..start + slot_bytes).step_by(step as usize) {
         core.file.write_at(&zeros, offset)?;
     }
-    core.file.flush()
+    core.flush_file()
 }

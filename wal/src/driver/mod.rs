@@ -272,7 +272,13 @@ impl Driver {
     fn complete_flush(&mut self, core: &Core, result: io::Result<usize>) {
         assert!(self.io.batch == Batch::Flushing, "a flush that was not asked for");
         self.io.batch = Batch::Open;
-        if let Err(error) = result {
+        let failed = match result {
+            Ok(_) if core.signal.is_device_failed() => {
+                Some(io::Error::other("another flush failed while this one was due"))
+            }
+            result => result.err(),
+        };
+        if let Some(error) = failed {
             let error = Arc::new(error);
             let lsn = crate::Lsn::ZERO;
             self.fail_all(core, &LogError::Flush { path: core.path.clone(), lsn, error });
