@@ -67,7 +67,13 @@ impl Database {
         let mut bytes = Vec::with_capacity(32);
         for (id, value) in schema.shard_key.iter().zip(shard_values) {
             let column = schema.column(*id);
-            let value = table.coerce(*id, value.clone())?;
+            let coerced;
+            let value = if column.ty.fits(&value.as_ref()) {
+                value
+            } else {
+                coerced = table.coerce(*id, value.clone())?;
+                &coerced
+            };
             key::append(&column.ty, true, &value.as_ref(), &mut bytes)
                 .map_err(|source| table.key_error(*id, source))?;
         }

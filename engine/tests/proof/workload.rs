@@ -197,8 +197,6 @@ impl Run {
 /// The history without faults: the state after each step, and the disk with its operations.
 pub(crate) struct Undisturbed {
     after: Vec<Node>,
-    /// Operations of the disk when a step ended.
-    pub(crate) operations: Vec<usize>,
     pub(crate) disk: SimDisk,
 }
 
@@ -206,13 +204,12 @@ impl Undisturbed {
     pub(crate) fn run() -> Self {
         let disk = SimDisk::new(0);
         let mut run = Run::new(open(&disk, 0));
-        let (mut after, mut operations) = (Vec::new(), Vec::new());
+        let mut after = Vec::new();
         for step in STEPS {
             run.step(*step).unwrap_or_else(|error| panic!("{step:?}: {error}"));
             after.push(node(&run.engine));
-            operations.push(disk.operations());
         }
-        Self { after, operations, disk }
+        Self { after, disk }
     }
 
     /// The state after so many steps.

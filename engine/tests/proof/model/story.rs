@@ -487,6 +487,7 @@ fn r08_t05_d33_histories_agree_with_the_model() {
 struct Told(u64, Rc<RefCell<BTreeMap<&'static str, u64>>>);
 
 impl Drop for Told {
+    #[expect(clippy::print_stderr, reason = "the seed is what a failed run leaves behind")]
     fn drop(&mut self) {
         eprintln!("history of seed {}: {:?}", self.0, self.1.borrow());
     }

@@ -165,11 +165,15 @@ impl Arena {
         mut each: impl FnMut(&Seen<'_>),
     ) -> Result<(End, History), String> {
         let damage = |damage: Damage| causes(&damage);
+        let snapshots = self.snapshots(log.identity);
         // A snapshot proves that everything before it was durable.
-        let durable = self.newest_snapshot(log.identity);
-        let evidence = Evidence { durable };
-        let mut recovery =
-            self.device.recover(log.identity, log.first_lsn, evidence).map_err(damage)?;
+        let evidence = Evidence { durable: snapshots.last().copied().unwrap_or(Lsn::ZERO) };
+        // A log whose beginning was released may begin inside a group; recovery, too, begins at
+        // a snapshot, which lies between groups.
+        let released = log.first_lsn > Lsn::ZERO;
+        let kept = snapshots.into_iter().find(|lsn| released && *lsn >= log.first_lsn);
+        let from = kept.unwrap_or(log.first_lsn);
+        let mut recovery = self.device.recover(log.identity, from, evidence).map_err(damage)?;
         while let Some(batch) = recovery.next().map_err(damage)? {
             for entry in batch.entries() {
                 each(&seen(&entry)?);
@@ -183,13 +187,15 @@ impl Arena {
         Ok((end, recovered.history))
     }
 
-    /// Position of the newest snapshot of this log whose header can be read; zero without one.
-    fn newest_snapshot(&self, identity: LogIdentity) -> Lsn {
+    /// Positions of the snapshots of this log whose headers can be read, in order.
+    fn snapshots(&self, identity: LogIdentity) -> Vec<Lsn> {
         let paths = place::snapshots(&self.dir).unwrap_or_default();
         let opened = paths.iter().filter_map(|path| {
             resprout_snapshot::Snapshot::open(&ReadOnlyDisk, path, Some(identity)).ok()
         });
-        opened.map(|snapshot| snapshot.header().lsn).max().unwrap_or(Lsn::ZERO)
+        let mut positions: Vec<_> = opened.map(|snapshot| snapshot.lsn()).collect();
+        positions.sort_unstable();
+        positions
     }
 }
 
