@@ -105,10 +105,14 @@ impl Core {
         if at < end { self.write(&self.zeroed(end - at, lsn)?, at, lsn) } else { Ok(()) }
     }
 
-    /// Erases a slot's head and first frame, so that it counts as free.
+    /// Erases a slot's head and first frame, so that it counts as free. The header goes first,
+    /// durably: a slot that had lost its link and not its header would end its log there.
     fn erase(&self, slot: u32, lsn: Lsn) -> Result<(), LogError> {
         let start = self.geometry.slot_offset(slot);
-        self.write_zeros(start, start + HEAD_BYTES + SECTOR as u64, lsn)
+        let behind = start + SECTOR as u64;
+        self.write_zeros(start, behind, lsn)?;
+        self.flush(lsn)?;
+        self.write_zeros(behind, start + HEAD_BYTES + SECTOR as u64, lsn)
     }
 
     pub(super) fn create(
@@ -318,16 +322,15 @@ impl Core {
                 table.slots.pop_front();
                 slot
             };
-            if let Err(error) = self.erase(slot.index, slot.base) {
-                // Nothing of the others was in doubt: a refused write is this log's own matter.
-                if let Some(lane) = self.driver().lane(log.number) {
+            let erased = self.erase(slot.index, slot.base).and_then(|()| self.flush(slot.base));
+            if let Err(error) = erased {
+                // A refused write is this log's own matter: nothing of the others was in doubt.
+                if matches!(error, LogError::Flush { .. }) {
+                    self.fail_all(&error);
+                } else if let Some(lane) = self.driver().lane(log.number) {
                     lane.fail(error.clone());
                 }
                 log.deliver();
-                return Err(error);
-            }
-            if let Err(error) = self.flush(slot.base) {
-                self.fail_all(&error);
                 return Err(error);
             }
             self.space.give(slot.index);
