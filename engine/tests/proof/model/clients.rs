@@ -277,7 +277,10 @@ impl Client {
 
     fn committed_rows(&self, table: &Table) -> Vec<Row> {
         let mut rows = Vec::new();
-        let reader = self.scene.partitions[self.at].begin().expect("online");
+        let partition = &self.scene.partitions[self.at];
+        let reader = partition.begin().expect("online");
+        // As it is now: rows may be newer than the table this transaction knows.
+        let table = &*partition.table(table.name()).expect("a table with rows is there");
         let scanned = reader.scan(table, &table.rows(), |row| {
             let row = row.values().expect("a sound row");
             rows.push(row.into_iter().map(ValueRef::into_owned).collect());
@@ -291,6 +294,8 @@ impl Client {
     fn must_be_committed(&self, table: &Table, row: &Row) {
         let reader = self.scene.partitions[self.at].begin();
         let Ok(reader) = reader else { return };
+        let Ok(table) = self.scene.partitions[self.at].table(table.name()) else { return };
+        let table = &*table;
         let seen = reader.get(table, &row[..1]).expect("a sound row");
         let live = table.live().len();
         assert_eq!(seen.as_deref(), Some(&row[..live]), "told before it was committed");

@@ -67,6 +67,8 @@ pub(crate) struct State {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Found {
     pub(crate) tables: BTreeMap<String, Rows>,
+    /// How many columns each table has.
+    pub(crate) columns: BTreeMap<String, usize>,
     pub(crate) in_doubt: BTreeSet<Vec<u8>>,
 }
 
@@ -135,7 +137,12 @@ impl State {
 
     pub(crate) fn seen(&self) -> Found {
         let tables = self.tables.iter().map(|(name, table)| (name.clone(), table.rows.clone()));
-        Found { tables: tables.collect(), in_doubt: self.in_doubt.keys().cloned().collect() }
+        let columns = self.tables.iter().map(|(name, table)| (name.clone(), table.defaults.len()));
+        Found {
+            tables: tables.collect(),
+            columns: columns.collect(),
+            in_doubt: self.in_doubt.keys().cloned().collect(),
+        }
     }
 }
 
@@ -176,6 +183,8 @@ pub(crate) struct Shadow {
     latest: State,
     /// Positions where the state was known and nothing on its way, for rewinding.
     pub(crate) marks: Vec<(Lsn, State)>,
+    /// A rewind that failed on its way may have led here.
+    pub(crate) perhaps: Option<State>,
     /// Counts rewinds: transactions of before are over.
     pub(crate) epoch: u64,
     /// Counts changes of tables.
@@ -196,6 +205,7 @@ impl Shadow {
             first: 0,
             latest: State::default(),
             marks: Vec::new(),
+            perhaps: None,
             epoch: 0,
             schema: 0,
             numbered: 0,
@@ -293,10 +303,23 @@ impl Shadow {
     ///
     /// # Panics
     /// If it is none of those that are possible.
-    pub(crate) fn recovered(&mut self, found: &Found, clean: bool) {
-        let states = self.states();
+    pub(crate) fn recovered(
+        &mut self,
+        found: &Found,
+        clean: bool,
+        decided: impl Fn(&[u8]) -> Option<bool>,
+    ) {
+        let mut states = self.states();
+        let rewound = self.perhaps.is_some();
+        states.splice(0..0, self.perhaps.take());
         let last = states.len() - 1;
-        let at = states.iter().rposition(|state| state.seen() == *found);
+        let ids = states[last].decided.keys();
+        let known: Vec<_> = ids.map(|id| (id.clone(), decided(id))).collect();
+        let same = |state: &State| {
+            let same = |(id, found): &(Vec<u8>, _)| state.decided.get(id).copied() == *found;
+            state.seen() == *found && known.iter().all(same)
+        };
+        let at = states.iter().rposition(same);
         let Some(at) = at else {
             let (first, last) = (differences(&states[0].seen(), found), &states[last]);
             let behind = differences(&last.seen(), found);
@@ -307,7 +330,7 @@ impl Shadow {
             )
         };
         assert!(!clean || states[at] == states[last], "a clean end lost {} changes", last - at);
-        if self.durability == Durability::Async {
+        if self.durability == Durability::Async || rewound {
             // What was given to rows that are gone may be given again.
             let left = states[at].tables.get("auto").and_then(|table| table.rows.keys().last());
             self.numbered = left.map_or(0, |number| *number as u64);

@@ -75,7 +75,10 @@ fn found(partition: &Partition) -> Found {
     });
     let tables = tables.collect();
     let in_doubt = partition.in_doubt().expect("online");
-    Found { tables, in_doubt: in_doubt.into_iter().map(|one| one.global_id).collect() }
+    let catalog = partition.catalog().expect("online");
+    let columns = catalog.tables().map(|table| (table.name().to_owned(), table.live().len()));
+    let columns = columns.collect();
+    Found { tables, columns, in_doubt: in_doubt.into_iter().map(|one| one.global_id).collect() }
 }
 
 impl Story {
@@ -208,7 +211,9 @@ impl Story {
             scene.count("clean ends");
             return true;
         }
-        if way == 1 {
+        // A kill after a refused write leaves what was refused readable and not durable, which no
+        // flush repairs: that is the machine's memory lying, and no promise of ours covers it.
+        if way == 1 && !scene.faulty {
             *scene.next.borrow_mut() = Some(scene.disk.restart());
             scene.count("kills");
         } else {
@@ -246,14 +251,12 @@ fn check_start(partition: &Partition, shadow: &mut Shadow, start: Start) {
             let term = status.term.0;
             assert_eq!(term > shadow.term, !clean, "term {term} after {}", shadow.term);
             shadow.term = term;
-            shadow.recovered(&found(partition), clean);
+            shadow.recovered(&found(partition), clean, |id| {
+                let decision = partition.decision(id).expect("online");
+                decision.map(|decision| decision == Decision::Commit)
+            });
             shadow.marks.clear();
             shadow.epoch += 1;
-            for (id, commit) in shadow.latest().decided.clone() {
-                let decided = partition.decision(&id).expect("online");
-                assert_eq!(decided == Some(Decision::Commit), commit, "a decision changed");
-                assert!(decided.is_some(), "a decision was forgotten");
-            }
         }
     }
 }
@@ -452,7 +455,11 @@ fn rewind(scene: &Scene) {
             scene.count("rewinds refused");
             assert_eq!(partition.state(), CopyState::Online, "refused, yet changed");
         }
-        Err(error) => refused(scene, &error),
+        Err(error) => {
+            refused(scene, &error);
+            // The cut was on its way: a restart finds it done or not.
+            shadow.perhaps = Some(state);
+        }
     }
 }
 
