@@ -45,8 +45,6 @@ pub(crate) struct Writer {
     pub(crate) bounds: Sequences,
     /// The newest append.
     pub(crate) last: Option<Position>,
-    /// Transactions with smaller numbers saw what was rewound, and cannot commit any more.
-    pub(crate) first_live: TxnId,
 }
 
 /// One partition, recovered.
@@ -66,6 +64,8 @@ pub(crate) struct Core {
     catalog: RwLock<Catalog>,
     next_numbers: Mutex<Sequences>,
     txns: AtomicU64,
+    /// Transactions with smaller numbers saw what was rewound. Moved with the writer locked.
+    first_live: AtomicU64,
     stopped: OnceLock<Arc<str>>,
 }
 
@@ -111,6 +111,7 @@ impl Core {
             next_numbers: Mutex::new(writer.bounds.clone()),
             writer: Mutex::new(writer),
             txns: AtomicU64::new(first_txn),
+            first_live: AtomicU64::new(0),
             stopped: OnceLock::new(),
         }
     }
@@ -118,6 +119,23 @@ impl Core {
     /// Number for a new transaction.
     pub(crate) fn next_txn(&self) -> TxnId {
         TxnId(self.txns.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Ends all transactions there are: what they saw is taken back. Takes the writer to show that
+    /// none of them commits meanwhile.
+    pub(crate) fn end_open_transactions(&self, _writer: &Writer) {
+        let first = self.next_txn();
+        self.first_live.store(first.0, Ordering::Release);
+        self.locks.end_all_before(first);
+    }
+
+    /// Refuses a transaction that was ended by a rewind.
+    ///
+    /// # Errors
+    /// [`Error::TransactionEnded`].
+    pub(crate) fn check_live(&self, txn: TxnId) -> Result<(), Error> {
+        let live = txn.0 >= self.first_live.load(Ordering::Acquire);
+        if live { Ok(()) } else { Err(Error::TransactionEnded) }
     }
 
     /// Tables as readers know them.
@@ -190,9 +208,7 @@ impl Core {
         let space = self.log.reserve(record.len() + bounds).map_err(Error::LogFull)?;
 
         let mut writer = self.writer()?;
-        if change.txn < writer.first_live {
-            return Err(Error::TransactionEnded);
-        }
+        self.check_live(change.txn)?;
         for table in change.tables {
             writer.check_table(table)?;
         }

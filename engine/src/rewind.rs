@@ -67,8 +67,7 @@ impl Partition {
         self.enter(State::Transitioning, "rewind");
         let done = self.go_back(core, &mut writer, (from, to)).and_then(|report| {
             // What is open saw rows that are taken back. What was in doubt then is so again.
-            writer.first_live = core.next_txn();
-            core.locks.end_all_before(writer.first_live);
+            core.end_open_transactions(&writer);
             core.restore_prepared(&writer.tree, &mut prepared)?;
             Ok(report)
         });

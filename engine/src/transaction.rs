@@ -69,7 +69,9 @@ impl Transaction {
     }
 
     pub(crate) fn core(&self) -> Result<&Core, Error> {
-        self.partition.online()
+        let core = self.partition.online()?;
+        core.check_live(self.id)?;
+        Ok(core)
     }
 
     /// Inserts a row: one value for each column, in order. NULL in an auto-increment column asks
@@ -416,9 +418,11 @@ impl Transaction {
         value: &'r [u8],
     ) -> Result<RowView<'r>, Error> {
         let known = |found: u16| {
-            let writer = self.core().ok().and_then(|core| core.writer().ok());
-            let now = writer.and_then(|writer| writer.catalog.table_by_id(table.id()).cloned());
-            now.is_some_and(|now| now.schema().version >= found)
+            let Some(core) = self.partition.core() else { return false };
+            // A copy that has stopped still reads, by what readers know.
+            let catalog =
+                core.writer().map_or_else(|_| core.catalog(), |writer| writer.catalog.clone());
+            catalog.table_by_id(table.id()).is_some_and(|now| now.schema().version >= found)
         };
         RowView::new(table, key, value).map_err(|damage| match damage {
             RowDamage::Version { table, found, newest } if found > newest && known(found) => {

@@ -21,7 +21,6 @@ use super::replay::{Batch, Collector};
 use super::{PartitionReport, context_of};
 use crate::core::{Core, Parts, Sequences, Writer};
 use crate::error::{Error, at};
-use crate::lock::TxnId;
 use crate::partition::{LastSnapshot, Partition};
 use crate::progress::Phase;
 use crate::publish::{Keep, Publisher};
@@ -336,7 +335,7 @@ fn core(
         log,
         durability: partition.inner.durability,
         publisher,
-        writer: Writer { tree, catalog, bounds, last: None, first_live: TxnId(0) },
+        writer: Writer { tree, catalog, bounds, last: None },
         clock: Arc::clone(&context.world().clock),
         bound: context.bound.clone(),
         // Larger than all of earlier runs: each transaction took bytes of the log.
