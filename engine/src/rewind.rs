@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A crash before the cut leaves everything as it was, after it the earlier state: the log
-//! decides. Nothing is forgotten silently: what was cut lies in `cut-<from>-<to>.log` in the
+//! decides. Nothing is forgotten silently: what was cut lies in `cut-<to>-<from>-<term>.log` in the
 //! partition's folder. A new term begins, since positions are reused (rule 14).
 
 use std::path::{Path, PathBuf};
@@ -89,10 +89,10 @@ impl Partition {
         (from, to): (Lsn, Lsn),
     ) -> Result<RewindReport, Error> {
         let disk = self.inner.context.world().disk.as_ref();
-        let saved = save(core, disk, &self.inner.dir, (from, to))?;
-        self.remove_newer_snapshots(to)?;
         let term = core.log.term().map_err(|error| core.stop(&error.to_string()))?;
         let term = Term(term.0 + 1);
+        let saved = save(core, disk, &self.inner.dir, (from, to, term))?;
+        self.remove_newer_snapshots(to)?;
         let base = core.publisher.begin_rewind(to, core.log.first_lsn());
         let cut = core.log.cut(to, term).map_err(|error| core.stop(&error.to_string()))?;
         core.log.wait_durable(cut).map_err(|error| core.stop(&error.to_string()))?;
@@ -203,12 +203,29 @@ pub(crate) fn replay(core: &Core, tree: &mut Tree, range: (Lsn, Lsn)) -> Result<
     collector.take().apply(tree)
 }
 
+/// The newest term that a rewind in this folder was to begin, from the names of what was cut. A
+/// cut may take the start of its predecessor with it; a crash before the new term is durable
+/// must not lead to the same number for another history (rule 14).
+///
+/// # Errors
+/// [`Error::Disk`].
+pub(crate) fn newest_term(disk: &dyn Disk, dir: &Path) -> Result<Term, Error> {
+    let entries = disk.list(dir).map_err(at("list", dir))?;
+    let terms = entries.iter().filter_map(|entry| {
+        let name = entry.path.file_name()?.to_str()?.strip_prefix("cut-")?.strip_suffix(".log")?;
+        name.rsplit('-').next()?.parse().ok()
+    });
+    Ok(Term(terms.max().unwrap_or(0)))
+}
+
 /// Writes the payloads of what will be cut to a file, durably.
+///
+/// Its name says which term will begin.
 fn save(
     core: &Core,
     disk: &dyn Disk,
     dir: &Path,
-    (from, to): (Lsn, Lsn),
+    (from, to, term): (Lsn, Lsn, Term),
 ) -> Result<Option<PathBuf>, Error> {
     if from == to {
         return Ok(None);
@@ -222,7 +239,7 @@ fn save(
         bytes.extend_from_slice(&crc32fast::hash(&group.payload).to_le_bytes());
         bytes.extend_from_slice(&group.payload);
     }
-    let path = dir.join(format!("cut-{:020}-{:020}.log", to.0, from.0));
+    let path = dir.join(format!("cut-{:020}-{:020}-{}.log", to.0, from.0, term.0));
     replace_file(disk, &path, &bytes)?;
     Ok(Some(path))
 }

@@ -62,8 +62,9 @@ pub(super) fn recover(partition: &Partition, begun: Duration) -> Result<Partitio
     let durable = found.first().map_or(Lsn::ZERO, |newest| newest.lsn);
     let mut report = PartitionReport::default();
     let (tree, recovered) = first_good(partition, &found, durable, (begun, &mut report))?;
-    let clean = recovered.clean;
-    let next = Term(recovered.term.0 + 1);
+    let rewound = crate::rewind::newest_term(disk, dir)?;
+    let clean = recovered.clean && rewound <= recovered.term;
+    let next = Term(recovered.term.max(rewound).0 + 1);
     if !clean {
         let mut next_term =
             partition.inner.next_term.lock().unwrap_or_else(PoisonError::into_inner);
