@@ -1,8 +1,10 @@
 //! What the engine promises, checked from outside on a simulated disk whose faults and choices
 //! follow from seeds. `RESPROUT_SEEDS` in the environment asks for more seeds than usual.
 
+mod allocations;
 mod contents;
 mod crash_everywhere;
+mod damage;
 mod errors;
 mod harness;
 mod model;

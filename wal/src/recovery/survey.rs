@@ -123,8 +123,17 @@ pub(crate) fn survey(file: &dyn File, geometry: Geometry, cluster: u128) -> io::
         };
         survey.unreadable.push(Unreadable { slot, offset, why });
     }
-    let logs = found.into_iter();
-    survey.logs = logs.map(|(id, slots)| (id, chain(&survey.path, id, slots))).collect();
+    for (identity, slots) in found {
+        // A slot is whole on the medium before it is used, so the file was cut since (D07).
+        let cut = slots.iter().any(|slot| slot.index >= survey.slots);
+        let mut chain = chain(&survey.path, identity, slots);
+        if cut {
+            let error = Arc::new(io::ErrorKind::UnexpectedEof.into());
+            let path = survey.path.clone();
+            chain.damage.get_or_insert(Damage::Read { path, offset: file_bytes, error });
+        }
+        survey.logs.insert(identity, chain);
+    }
     Ok(survey)
 }
 
