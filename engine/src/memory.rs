@@ -5,12 +5,6 @@ use crate::error::Error;
 use crate::tree::{MemoryLimit, Tree};
 use crate::write_set::WriteSet;
 
-/// Upper bound of the page memory that one changed key costs beside its bytes: its share of the
-/// copied leaf and of the nodes above. Sorted keys share leaves, so this is generous.
-const BYTES_PER_KEY: u64 = 512;
-/// Pages that any change may cost: a path from the root with a split on each level.
-const BYTES_PER_CHANGE: u64 = 64 << 10;
-
 /// The bound of one engine, shared by its partitions.
 #[derive(Clone, Debug)]
 pub(crate) struct MemoryBound {
@@ -29,12 +23,11 @@ impl MemoryBound {
     pub(crate) fn admit(&self, tree: &mut Tree, writes: &WriteSet) -> Result<(), Error> {
         let rows = writes.rows().len();
         let grows = writes.rows().any(|(_, write)| write.value.is_some());
-        let bytes = writes.bytes() as u64 + rows as u64 * BYTES_PER_KEY + BYTES_PER_CHANGE;
-        let free = tree.memory().free_bytes();
-        let needed = bytes.saturating_sub(free);
-        if grows && needed > 0 && self.taken.charged_bytes().saturating_add(needed) > self.maximum {
+        let bytes = writes.bytes() as u64;
+        let needed = if grows { tree.shortfall(rows as u64, bytes) } else { 0 };
+        if needed > 0 && self.taken.charged_bytes().saturating_add(needed) > self.maximum {
             return Err(Error::MemoryLimit { needed, limit: self.maximum });
         }
-        tree.reserve(rows as u64, writes.bytes() as u64).map_err(Error::Tree)
+        tree.reserve(rows as u64, bytes).map_err(Error::Tree)
     }
 }

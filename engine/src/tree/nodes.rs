@@ -105,6 +105,11 @@ impl Nodes {
         self.inners.ensure(&self.memory, inners)
     }
 
+    /// Bytes by which [`Nodes::promise`] would have to extend what is usable.
+    pub(super) fn shortfall(&self, pages: u64, inners: u64) -> u64 {
+        self.leaves.shortfall(pages) + self.inners.shortfall(inners)
+    }
+
     /// Makes sure that so many units of inner nodes can be taken as runs of any lengths.
     ///
     /// # Errors

@@ -60,6 +60,12 @@ impl Space {
         (u64::from(self.next) - self.free_units()) * self.range.unit_bytes()
     }
 
+    /// Bytes by which [`Space::ensure`] would have to extend what is usable.
+    pub(super) fn shortfall(&self, units: u64) -> u64 {
+        let at_hand = self.free_units() + u64::from(self.usable - self.next);
+        units.saturating_sub(at_hand) * self.range.unit_bytes()
+    }
+
     /// Makes sure that `units` single units can be taken.
     ///
     /// # Errors

@@ -168,6 +168,28 @@ impl Tree {
     /// # Errors
     /// [`TreeError::OutOfMemory`] when the limit does not allow the worst case; nothing changed.
     pub fn reserve(&mut self, rows: u64, bytes: u64) -> Result<(), TreeError> {
+        let (leaves, inners) = self.worst_case(rows, bytes);
+        let promised = self.nodes.promise(leaves, inners);
+        if promised.is_ok() {
+            return promised;
+        }
+        self.nodes.reclaim(&self.versions);
+        self.nodes.promise(leaves, inners)
+    }
+
+    /// Bytes that [`Tree::reserve`] would have to add to what is usable already.
+    pub fn shortfall(&mut self, rows: u64, bytes: u64) -> u64 {
+        let (leaves, inners) = self.worst_case(rows, bytes);
+        let short = self.nodes.shortfall(leaves, inners);
+        if short == 0 {
+            return 0;
+        }
+        self.nodes.reclaim(&self.versions);
+        self.nodes.shortfall(leaves, inners)
+    }
+
+    /// Leaf pages and units of inner nodes that a batch takes at most.
+    fn worst_case(&self, rows: u64, bytes: u64) -> (u64, u64) {
         let pages = self.nodes.pages();
         let touched = rows.min(pages);
         // Every page touched is copied once; what is put splits pages, each half being at least a
@@ -176,12 +198,7 @@ impl Tree {
         let leaves = touched * 2 + new.min(rows * 2) + new + PAGES_PER_ROW + PAGES_FOR_REMOVING;
         let levels = self.height as u64 + 2;
         let inners = (touched * levels).min(pages / 4 + levels) * 2 + new + self.inners_at_hand();
-        let promised = self.nodes.promise(leaves, inners);
-        if promised.is_ok() {
-            return promised;
-        }
-        self.nodes.reclaim(&self.versions);
-        self.nodes.promise(leaves, inners)
+        (leaves, inners)
     }
 
     fn inners_at_hand(&self) -> u64 {

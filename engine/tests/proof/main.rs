@@ -7,6 +7,7 @@ mod crash_everywhere;
 mod damage;
 mod errors;
 mod harness;
+mod limits;
 mod model;
 mod tasks;
 mod workload;
