@@ -1,0 +1,308 @@
+//! The engine with threads on a real disk: many clients, snapshots meanwhile, clean ends, and
+//! processes that are killed under load (rows P01 and P08 on one node; assertion 12).
+
+use std::future::Future;
+use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use resprout_engine::table::{Table, TableSchema, Value};
+use resprout_engine::{
+    DatabaseOptions, Durability, Engine, Error, Options, Partition, State, Transaction,
+};
+use resprout_wal::world::{Entropy, OsEntropy, Rng};
+
+const ACCOUNTS: i64 = 20;
+const BALANCE: i64 = 1000;
+
+fn options() -> Options {
+    Options { slot_bytes: 1 << 20, snapshot_trigger_size: 1 << 20, ..Options::default() }
+}
+
+fn schema(name: &str, column: &str) -> TableSchema {
+    TableSchema::builder(name)
+        .column("id", "bigint")
+        .column(column, "bigint")
+        .primary_key(&["id"])
+        .index("by_value", &[column])
+        .build()
+        .expect("a sound schema")
+}
+
+/// Opens the bank, making it if it is new.
+fn bank(dir: &Path) -> Engine {
+    let engine = Engine::open(dir, options()).expect("the directory opens");
+    if engine.databases().is_empty() {
+        let options = DatabaseOptions { partitions: 2, durability: Durability::Sync };
+        engine.create_database("bank", options).expect("a new database");
+    }
+    for partition in partitions(&engine) {
+        assert_eq!(partition.state(), State::Online, "{:?}", partition.status().error);
+        // A process may have been killed anywhere in this.
+        for (name, column) in [("accounts", "balance"), ("done", "thread")] {
+            if partition.table(name).is_err() {
+                partition.create_table(schema(name, column)).expect("a new table");
+            }
+        }
+        let accounts = partition.table("accounts").expect("just made");
+        let mut txn = partition.begin().expect("online");
+        if txn.get(&accounts, &[Value::Int(0)]).expect("a sound row").is_none() {
+            for id in 0..ACCOUNTS {
+                let row = [Value::Int(id), Value::Int(BALANCE)];
+                txn.insert(&accounts, &row).expect("a new account");
+            }
+        }
+        txn.commit().expect("a commit");
+    }
+    engine
+}
+
+fn partitions(engine: &Engine) -> Vec<Partition> {
+    engine.databases().iter().flat_map(|database| database.partitions().to_vec()).collect()
+}
+
+fn number(value: &Value) -> i64 {
+    match value {
+        Value::Int(number) => *number,
+        other => panic!("{other:?} is no number"),
+    }
+}
+
+/// Sum of all balances at one moment, by rows and by index.
+fn sums(partition: &Partition) -> [i64; 2] {
+    let accounts = partition.table("accounts").expect("there is one");
+    let txn = partition.begin().expect("online");
+    let mut sums = [0, 0];
+    txn.scan(&accounts, &accounts.rows(), |row| {
+        let values = row.values().expect("a sound row");
+        sums[0] += number(&values[1].clone().into_owned());
+        ControlFlow::Continue(())
+    })
+    .expect("a scan of sound rows");
+    let index = accounts.schema().index_named("by_value").expect("there is one");
+    let range = accounts.index_range(index, &[]).expect("no values, no misfit");
+    txn.scan_index(&accounts, index, &range, |row| {
+        let values = row.values().expect("a sound row");
+        sums[1] += number(&values[1].clone().into_owned());
+        ControlFlow::Continue(())
+    })
+    .expect("a scan of sound rows");
+    sums
+}
+
+/// Ids in the table of what was done.
+fn done(partition: &Partition) -> std::collections::BTreeSet<i64> {
+    let table = partition.table("done").expect("there is one");
+    let txn = partition.begin().expect("online");
+    let mut ids = std::collections::BTreeSet::new();
+    txn.scan(&table, &table.rows(), |row| {
+        let values = row.values().expect("a sound row");
+        ids.insert(number(&values[0].clone().into_owned()));
+        ControlFlow::Continue(())
+    })
+    .expect("a scan of sound rows");
+    ids
+}
+
+/// Moves money between two accounts and notes the transfer's id, all or nothing.
+async fn transfer(partition: &Partition, id: i64, rng: &mut Rng) -> Result<(), Error> {
+    let accounts = partition.table("accounts")?;
+    let noted = partition.table("done")?;
+    let mut txn = partition.begin()?;
+    let from = rng.below(ACCOUNTS as u64) as i64;
+    let to = (from + 1 + rng.below(ACCOUNTS as u64 - 1) as i64) % ACCOUNTS;
+    let amount = rng.below(50) as i64;
+    change(&mut txn, &accounts, from, -amount).await?;
+    change(&mut txn, &accounts, to, amount).await?;
+    txn.insert_async(&noted, &[Value::Int(id), Value::Int(from)]).await?;
+    txn.commit_async().await.map(drop)
+}
+
+async fn change(
+    txn: &mut Transaction,
+    accounts: &Arc<Table>,
+    id: i64,
+    by: i64,
+) -> Result<(), Error> {
+    let key = [Value::Int(id)];
+    let row = txn.get_for_update_async(accounts, &key).await?.expect("no account is closed");
+    let balance = accounts.live()[1];
+    let new = Value::Int(number(&row[1]) + by);
+    assert!(txn.update_async(accounts, &key, &[(balance, new)]).await?);
+    Ok(())
+}
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs several tasks to their ends in this thread.
+fn run_all(tasks: impl IntoIterator<Item = impl Future<Output = ()>>) {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut tasks: Vec<_> = tasks.into_iter().map(Box::pin).collect();
+    while !tasks.is_empty() {
+        tasks.retain_mut(|task| task.as_mut().poll(&mut context) == Poll::Pending);
+        if !tasks.is_empty() {
+            std::thread::park();
+        }
+    }
+}
+
+/// One client: transfers until told to stop; those that were refused are counted.
+async fn client(
+    partition: Partition,
+    seed: u64,
+    stop: &AtomicBool,
+    transfers: &AtomicU64,
+    tell: impl Fn(i64),
+) {
+    let mut rng = Rng::new(seed);
+    while !stop.load(Ordering::Relaxed) {
+        let id = (rng.next() >> 2) as i64;
+        match transfer(&partition, id, &mut rng).await {
+            Ok(()) => {
+                transfers.fetch_add(1, Ordering::Relaxed);
+                tell(id);
+            }
+            Err(Error::Deadlock | Error::LockWaitTimeout { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Transfers, by threads that block and by tasks that share a thread, keep every sum in every
+/// scan, with snapshots meanwhile; everything acknowledged is there after a clean end.
+#[test]
+fn transfers_keep_the_sum_in_every_scan() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let engine = bank(dir.path());
+    let (stop, transfers) = (AtomicBool::new(false), AtomicU64::new(0));
+    let told = std::sync::Mutex::new(Vec::new());
+    let all = partitions(&engine);
+    std::thread::scope(|scope| {
+        for partition in &all {
+            for seed in 0..2 {
+                let (stop, transfers, told) = (&stop, &transfers, &told);
+                let tasks = move || {
+                    let tell = |id| told.lock().expect("nobody panicked").push(id);
+                    let first = 100 * u64::from(partition.ordinal()) + 8 * seed;
+                    let tasks = first..first + 8;
+                    run_all(tasks.map(|n| client(partition.clone(), n, stop, transfers, tell)));
+                };
+                scope.spawn(tasks);
+            }
+            let (stop, transfers) = (&stop, &transfers);
+            scope.spawn(move || {
+                let mut scans = 0;
+                while transfers.load(Ordering::Relaxed) < 3000 || scans < 50 {
+                    assert_eq!(sums(partition), [ACCOUNTS * BALANCE; 2]);
+                    scans += 1;
+                    if scans % 20 == 0 {
+                        partition.snapshot().expect("a snapshot");
+                    }
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+        }
+    });
+    engine.close().expect("a clean end");
+    drop((all, engine));
+    let engine = bank(dir.path());
+    let all: std::collections::BTreeSet<i64> = partitions(&engine).iter().flat_map(done).collect();
+    let told = told.into_inner().expect("nobody panicked");
+    assert!(told.len() >= 3000 && told.iter().all(|id| all.contains(id)));
+    assert_eq!(all.len(), told.len(), "a transfer was done that was not acknowledged");
+    for partition in partitions(&engine) {
+        assert_eq!(sums(&partition), [ACCOUNTS * BALANCE; 2]);
+    }
+}
+
+/// Names the directory to a process that is there to be killed.
+const CHILD: &str = "RESPROUT_TEST_CHILD_DIR";
+
+/// Not a test of its own: what [`p01_killed_processes_lose_nothing`] runs and kills.
+#[test]
+fn child() {
+    let Ok(dir) = std::env::var(CHILD) else { return };
+    let engine = bank(Path::new(&dir));
+    let (stop, transfers) = (AtomicBool::new(false), AtomicU64::new(0));
+    let all = partitions(&engine);
+    std::thread::scope(|scope| {
+        for (at, partition) in all.iter().enumerate() {
+            let (stop, transfers) = (&stop, &transfers);
+            let seed = OsEntropy.next();
+            let told = move |id| println!("\nacknowledged {at} {id}");
+            let tasks =
+                (0..8).map(move |n| client(partition.clone(), seed ^ n, stop, transfers, told));
+            scope.spawn(move || run_all(tasks));
+            let partition = partition.clone();
+            scope.spawn(move || {
+                while partition.snapshot().is_ok() {
+                    std::thread::yield_now();
+                }
+            });
+        }
+    });
+}
+
+/// P01 on one node: a process killed at any moment loses no acknowledged commit, and no transfer
+/// is ever half done.
+#[test]
+fn p01_killed_processes_lose_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut acknowledged = Vec::new();
+    let mut rng = Rng::new(1);
+    for round in 0..40 {
+        let mut child = Command::new(std::env::current_exe().expect("a running program"))
+            .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+            .env(CHILD, dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a process");
+        let before = acknowledged.len();
+        let wanted = before + 20 + rng.below(400) as usize;
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let mut read = |acknowledged: &mut Vec<(usize, i64)>| {
+            let line = lines.next()?.ok()?;
+            let mut words = line.strip_prefix("acknowledged ").unwrap_or_default().split(' ');
+            // A line that the kill cut short is no acknowledgement that anybody got.
+            if let (Some(Ok(at)), Some(Ok(id)), None) =
+                (words.next().map(str::parse), words.next().map(str::parse), words.next())
+            {
+                acknowledged.push((at, id));
+            }
+            Some(())
+        };
+        while acknowledged.len() < wanted && read(&mut acknowledged).is_some() {}
+        child.kill().expect("it runs");
+        child.wait().expect("it was killed");
+        // What is still in the pipe was said before the end; the last line may be cut.
+        while read(&mut acknowledged).is_some() {}
+        assert!(acknowledged.len() > before, "round {round}: the process did nothing");
+        let last = acknowledged.pop().expect("there are some");
+        let engine = bank(dir.path());
+        let all: Vec<_> = partitions(&engine).iter().map(done).collect();
+        for (at, id) in &acknowledged {
+            assert!(all[*at].contains(id), "round {round}: {id} is lost");
+        }
+        if all[last.0].contains(&last.1) {
+            acknowledged.push(last);
+        }
+        for partition in partitions(&engine) {
+            assert_eq!(sums(&partition), [ACCOUNTS * BALANCE; 2], "round {round}");
+        }
+        if round % 3 == 0 {
+            engine.close().expect("a clean end");
+        }
+    }
+}
