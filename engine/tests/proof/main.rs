@@ -6,6 +6,7 @@ mod contents;
 mod crash_everywhere;
 mod damage;
 mod errors;
+mod fixture;
 mod harness;
 mod limits;
 mod model;
