@@ -1,11 +1,12 @@
 //! The engine with threads on a real disk: many clients, snapshots meanwhile, clean ends, and
-//! processes that are killed under load (rows P01 and P08 on one node; assertion 12).
+//! processes that are killed under load or run out of memory or descriptors (rows P01, P15, D37).
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::future::Future;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -229,11 +230,46 @@ fn transfers_keep_the_sum_in_every_scan() {
 /// Names the directory to a process that is there to be killed.
 const CHILD: &str = "RESPROUT_TEST_CHILD_DIR";
 
+/// Which allocation of that process fails, counted once its bank is open.
+const FAILS_AT: &str = "RESPROUT_TEST_ALLOCATION_FAILS_AT";
+
+/// Allocations until one fails; none does while it is zero.
+static UNTIL_FAILURE: AtomicU64 = AtomicU64::new(0);
+
+struct Failing;
+
+#[global_allocator]
+static FAILING: Failing = Failing;
+
+fn fails() -> bool {
+    let left = UNTIL_FAILURE.load(Ordering::Relaxed);
+    left > 0 && UNTIL_FAILURE.fetch_sub(1, Ordering::Relaxed) == 1
+}
+
+// SAFETY: everything is the system's allocator, or no memory, which an allocator may answer.
+unsafe impl GlobalAlloc for Failing {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if fails() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
 /// Not a test of its own: what [`p01_killed_processes_lose_nothing`] runs and kills.
 #[test]
 fn child() {
     let Ok(dir) = std::env::var(CHILD) else { return };
     let engine = bank(Path::new(&dir));
+    if let Some(at) = std::env::var(FAILS_AT).ok().and_then(|at| at.parse().ok()) {
+        UNTIL_FAILURE.store(at, Ordering::Relaxed);
+    }
     let (stop, transfers) = (AtomicBool::new(false), AtomicU64::new(0));
     let all = partitions(&engine);
     std::thread::scope(|scope| {
@@ -254,55 +290,148 @@ fn child() {
     });
 }
 
+/// A process that runs clients until it ends, and what it said was acknowledged.
+struct Victim {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Victim {
+    fn start(dir: &Path, fails_at: u64) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("a running program"))
+            .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+            .env(CHILD, dir)
+            .env(FAILS_AT, fails_at.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a process");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        Self { child, lines }
+    }
+
+    /// The next acknowledgement, as partition and id; `None` when the process has ended. A line
+    /// that its end cut short is no acknowledgement that anybody got.
+    fn next(&mut self) -> Option<(usize, i64)> {
+        loop {
+            let line = self.lines.next()?.ok()?;
+            let Some((at, id)) =
+                line.strip_prefix("acknowledged ").and_then(|rest| rest.split_once(' '))
+            else {
+                continue;
+            };
+            if let (Ok(at), Ok(id)) = (at.parse(), id.parse()) {
+                return Some((at, id));
+            }
+        }
+    }
+}
+
+/// What was acknowledged over the lives of several processes.
+#[derive(Default)]
+struct Acknowledged(Vec<(usize, i64)>);
+
+impl Acknowledged {
+    /// Opens the bank of a process that has ended, and checks all that was ever acknowledged. The
+    /// very last line may be a part of one.
+    fn check(&mut self, dir: &Path, round: u64) -> Engine {
+        let last = self.0.pop();
+        let engine = bank(dir);
+        let all: Vec<_> = partitions(&engine).iter().map(done).collect();
+        for (at, id) in &self.0 {
+            assert!(all[*at].contains(id), "round {round}: {id} is lost");
+        }
+        self.0.extend(last.filter(|(at, id)| all[*at].contains(id)));
+        for partition in partitions(&engine) {
+            assert_eq!(sums(&partition), [ACCOUNTS * BALANCE; 2], "round {round}");
+        }
+        engine
+    }
+}
+
 /// P01 on one node: a process killed at any moment loses no acknowledged commit, and no transfer
 /// is ever half done.
 #[test]
 fn p01_killed_processes_lose_nothing() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut acknowledged = Vec::new();
+    let mut acknowledged = Acknowledged::default();
     let mut rng = Rng::new(1);
     for round in 0..40 {
-        let mut child = Command::new(std::env::current_exe().expect("a running program"))
-            .args(["child", "--exact", "--nocapture", "--test-threads=1"])
-            .env(CHILD, dir.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a process");
-        let before = acknowledged.len();
-        let wanted = before + 20 + rng.below(400) as usize;
-        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let mut read = |acknowledged: &mut Vec<(usize, i64)>| {
-            let line = lines.next()?.ok()?;
-            let mut words = line.strip_prefix("acknowledged ").unwrap_or_default().split(' ');
-            // A line that the kill cut short is no acknowledgement that anybody got.
-            if let (Some(Ok(at)), Some(Ok(id)), None) =
-                (words.next().map(str::parse), words.next().map(str::parse), words.next())
-            {
-                acknowledged.push((at, id));
-            }
-            Some(())
-        };
-        while acknowledged.len() < wanted && read(&mut acknowledged).is_some() {}
-        child.kill().expect("it runs");
-        child.wait().expect("it was killed");
-        // What is still in the pipe was said before the end; the last line may be cut.
-        while read(&mut acknowledged).is_some() {}
-        assert!(acknowledged.len() > before, "round {round}: the process did nothing");
-        let last = acknowledged.pop().expect("there are some");
-        let engine = bank(dir.path());
-        let all: Vec<_> = partitions(&engine).iter().map(done).collect();
-        for (at, id) in &acknowledged {
-            assert!(all[*at].contains(id), "round {round}: {id} is lost");
-        }
-        if all[last.0].contains(&last.1) {
-            acknowledged.push(last);
-        }
-        for partition in partitions(&engine) {
-            assert_eq!(sums(&partition), [ACCOUNTS * BALANCE; 2], "round {round}");
-        }
+        let mut victim = Victim::start(dir.path(), 0);
+        let wanted = 20 + rng.below(400) as usize;
+        let before = acknowledged.0.len();
+        acknowledged.0.extend(std::iter::from_fn(|| victim.next()).take(wanted));
+        victim.child.kill().expect("it runs");
+        victim.child.wait().expect("it was killed");
+        // What is still in the pipe was said before the end.
+        acknowledged.0.extend(std::iter::from_fn(|| victim.next()));
+        assert!(acknowledged.0.len() > before, "round {round}: the process did nothing");
+        let engine = acknowledged.check(dir.path(), round);
         if round % 3 == 0 {
             engine.close().expect("a clean end");
         }
     }
+}
+
+/// P15: a process that is refused memory, whichever allocation it is, ends at once, and loses no
+/// acknowledged commit.
+#[test]
+fn p15_allocation_failures_end_the_process_and_lose_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut acknowledged = Acknowledged::default();
+    let mut rng = Rng::new(2);
+    for round in 0..25 {
+        let mut victim = Victim::start(dir.path(), 1 + rng.below(1 << (4 + round % 12)));
+        acknowledged.0.extend(std::iter::from_fn(|| victim.next()));
+        let ended = victim.child.wait().expect("it ended");
+        assert!(!ended.success(), "round {round}: nothing failed");
+        drop(acknowledged.check(dir.path(), round));
+    }
+    assert!(acknowledged.0.len() > 100, "{} acknowledged", acknowledged.0.len());
+}
+
+/// Lets this process open no more files, or as many as before.
+fn limit_descriptors(to: Option<u64>) -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a limit of our own.
+    let read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    assert_eq!(read, 0, "a process knows its limits");
+    let before = limit.rlim_cur;
+    limit.rlim_cur = to.unwrap_or(before);
+    // SAFETY: the pointer is to a limit of our own.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(set, 0, "a process may lower its limits, and raise them to what they were");
+    before
+}
+
+/// Not a test of its own: what [`d37_without_descriptors_the_rest_goes_on`] runs, because a limit
+/// is the whole process's.
+#[test]
+fn child_without_descriptors() {
+    let Ok(dir) = std::env::var(format!("{CHILD}_DESCRIPTORS")) else { return };
+    let engine = bank(Path::new(&dir));
+    let partition = &partitions(&engine)[0];
+    let mut rng = Rng::new(1);
+    let before = limit_descriptors(Some(3));
+    let refused = partition.snapshot().expect_err("no descriptor for a file");
+    assert!(refused.to_string().contains(&dir), "{refused} names no file");
+    run_all([async { transfer(partition, 1, &mut rng).await.expect("the log is open") }]);
+    limit_descriptors(Some(before));
+    partition.snapshot().expect("there are descriptors again");
+    assert_eq!(sums(partition), [ACCOUNTS * BALANCE; 2]);
+    engine.close().expect("a clean end");
+}
+
+/// D37: without descriptors a snapshot is refused with the file's name, commits go on, and the
+/// next snapshot succeeds once there are some.
+#[test]
+fn d37_without_descriptors_the_rest_goes_on() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let ended = Command::new(std::env::current_exe().expect("a running program"))
+        .args(["child_without_descriptors", "--exact", "--nocapture"])
+        .env(format!("{CHILD}_DESCRIPTORS"), dir.path())
+        .output()
+        .expect("a process");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(done(&partitions(&bank(dir.path()))[0]).contains(&1));
 }
