@@ -124,10 +124,15 @@ impl Client {
         self.shadow().borrow().epoch != self.epoch
     }
 
+    /// Tables were changed since it began: what it was told may be of a table that is gone.
+    fn is_changed(&self) -> bool {
+        self.shadow().borrow().schema != self.schema
+    }
+
     /// What an error means; only expected ones come back from here.
     fn refused(&self, error: &Error) -> Over {
         let over = self.is_over() || self.scene.may_fail();
-        let changed = self.shadow().borrow().schema != self.schema;
+        let changed = self.is_changed();
         match error {
             Error::LockWaitTimeout { .. } => self.scene.count("lock wait limits"),
             Error::Deadlock => self.scene.count("deadlocks"),
@@ -210,7 +215,7 @@ impl Client {
     async fn insert(&mut self, table: &Arc<Table>, key: i128) -> Answer<()> {
         let row = self.row(table, key);
         let answer = self.txn.insert_async(table, &row).await;
-        if self.is_over() {
+        if self.is_over() || self.is_changed() {
             return Err(Over);
         }
         let there = self.newest(table, key);
@@ -307,7 +312,7 @@ impl Client {
         let row = self.row(table, key);
         let columns = [1, 2, 3].map(|at| (table.live()[at], row[at].clone()));
         let answer = self.txn.update_async(table, &row[..1], &columns).await;
-        if self.is_over() {
+        if self.is_over() || self.is_changed() {
             return Err(Over);
         }
         match answer {
@@ -333,7 +338,7 @@ impl Client {
     async fn delete(&mut self, table: &Arc<Table>, key: i128) -> Answer<()> {
         let answer = self.txn.delete_async(table, &[Value::Int(key as i64)]).await;
         let there = self.answer(answer)?;
-        if self.is_over() {
+        if self.is_over() || self.is_changed() {
             return Err(Over);
         }
         self.check_lock(table, key);
@@ -348,7 +353,7 @@ impl Client {
     async fn lock(&mut self, table: &Arc<Table>, key: i128) -> Answer<()> {
         let answer = self.txn.get_for_update_async(table, &[Value::Int(key as i64)]).await;
         let row = self.answer(answer)?;
-        if self.is_over() {
+        if self.is_over() || self.is_changed() {
             return Err(Over);
         }
         self.check_lock(table, key);
@@ -384,7 +389,7 @@ impl Client {
             Some(answer) => answer,
         };
         match answer {
-            Ok(_) if !self.is_over() => {
+            Ok(_) if !self.is_over() && !self.is_changed() => {
                 assert_eq!(self.newest(table, key), None, "inserted over a row");
                 self.wrote(table, key, Some(row));
                 Ok(())
@@ -398,7 +403,7 @@ impl Client {
         let before = self.shadow().borrow().numbered;
         let answer = self.txn.insert_async(table, &[Value::Null, Value::Int(stamp)]).await;
         let given = self.answer(answer)?.expect("a number was asked for");
-        if self.is_over() {
+        if self.is_over() || self.is_changed() {
             return Err(Over);
         }
         assert!(given > before, "number {given} after {before} was given (T05)");
@@ -409,7 +414,7 @@ impl Client {
 
     fn get(&mut self, table: &Table, key: i128) -> Answer<()> {
         let row = self.answer(self.txn.get(table, &[Value::Int(key as i64)]))?;
-        if self.is_over() {
+        if self.is_over() || self.is_changed() {
             return Err(Over);
         }
         let live = table.live().len();
@@ -464,7 +469,7 @@ impl Client {
 
     /// A scan shows one possible state, with the transaction's own writes over it.
     fn check_scanned(&mut self, table: &Table, rows: &Rows) -> Answer<()> {
-        if self.is_over() {
+        if self.is_over() || self.is_changed() {
             return Err(Over);
         }
         let live = table.live().len();
