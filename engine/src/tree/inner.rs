@@ -22,6 +22,7 @@
 //! Heads of 8 bytes rather than 4: several tables share a tree, so near the root separators of one
 //! table have no common prefix beyond what all tables share, and 4 bytes would tie.
 
+use super::bytes::{head8, strip_prefix};
 use super::memory::INNER_BYTES;
 
 pub(super) const HEADER_BYTES: usize = 16;
@@ -43,16 +44,6 @@ fn u16_at(bytes: &[u8], at: usize) -> usize {
 fn put_u16(bytes: &mut [u8], at: usize, value: usize) {
     let value = u16::try_from(value).expect("an inner node is far below 64 KiB");
     bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
-}
-
-#[inline]
-fn head(suffix: &[u8]) -> u64 {
-    if let Some(first) = suffix.first_chunk::<HEAD_BYTES>() {
-        return u64::from_be_bytes(*first);
-    }
-    let mut first = [0; HEAD_BYTES];
-    first[..suffix.len()].copy_from_slice(suffix);
-    u64::from_be_bytes(first)
 }
 
 /// An inner node, to be read.
@@ -102,6 +93,7 @@ impl<'a> Inner<'a> {
         u32::from_le_bytes(*self.bytes[at..].first_chunk().expect("children are inside the node"))
     }
 
+    #[inline]
     fn prefix(&self) -> &'a [u8] {
         let at = u16_at(self.bytes, AT_PREFIX);
         &self.bytes[at..at + u16_at(self.bytes, AT_PREFIX_LENGTH)]
@@ -136,10 +128,10 @@ impl<'a> Inner<'a> {
     #[inline]
     pub(super) fn child_for(&self, key: &[u8]) -> usize {
         let prefix = self.prefix();
-        let Some(rest) = key.strip_prefix(prefix) else {
+        let Some(rest) = strip_prefix(key, prefix) else {
             return if key < prefix { 0 } else { self.children - 1 };
         };
-        let wanted = head(rest);
+        let wanted = head8(key, prefix.len());
         let heads = self.heads();
         let mut index = count_less(heads, wanted);
         while index < heads.len()
@@ -158,8 +150,13 @@ impl<'a> Inner<'a> {
         let heads = self.heads();
         let low = u64::from_le_bytes(*heads.get(index.wrapping_sub(1))?);
         let high = u64::from_le_bytes(*heads.get(index)?);
-        let wanted = head(key.get(u16_at(self.bytes, AT_PREFIX_LENGTH)..)?);
-        Some(wanted.saturating_sub(low) as f32 / (high - low) as f32)
+        let at = u16_at(self.bytes, AT_PREFIX_LENGTH);
+        if at > key.len() {
+            return None;
+        }
+        // Halved, for signed numbers are converted without a branch.
+        let half = |part: u64| (part >> 1).cast_signed() as f32;
+        Some(half(head8(key, at).saturating_sub(low)) / half(high - low))
     }
 
     /// Of a separator whose head is that of `rest`: whether it is less or equal.
@@ -356,7 +353,7 @@ impl Children {
             }
             let suffix = &self.separator(from + index)[prefix_length..];
             let head_at = HEADER_BYTES + HEAD_BYTES * (index - 1);
-            node[head_at..head_at + HEAD_BYTES].copy_from_slice(&head(suffix).to_le_bytes());
+            node[head_at..head_at + HEAD_BYTES].copy_from_slice(&head8(suffix, 0).to_le_bytes());
             let mut slot = suffix.len();
             if slot > HEAD_BYTES {
                 let tail = &suffix[HEAD_BYTES..];

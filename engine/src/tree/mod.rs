@@ -19,13 +19,14 @@
 //! * row and page counts of every root are exact;
 //! * the bytes of pages depend on the operations only, never on time, threads or addresses.
 //!
-//! Files: `memory` has the address ranges, `space` the free units, `nodes` decides what may be changed
+//! Files: `bytes` compares, `memory` has the address ranges, `space` the free units, `nodes` decides what may be changed
 //! in place and when it is reused, `leaf` and `inner` are the bytes, `reader` and `cursor` go down and
 //! along, `versions` knows who still reads. The writer is in `writer` (rows), `restructure` (splits and
 //! merges), `cut` (ranges), `build` (bulk load and pages from a snapshot), `rewind` and `audit`.
 
 mod audit;
 mod build;
+mod bytes;
 mod cursor;
 mod cut;
 mod inner;

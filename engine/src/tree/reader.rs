@@ -103,7 +103,6 @@ impl<'a> Reader<'a> {
             return None;
         }
         let mut node = self.root;
-        let mut share = None;
         for level in 0..self.height {
             if level >= HOT_LEVELS {
                 self.memory.prefetch_inner(node);
@@ -111,11 +110,12 @@ impl<'a> Reader<'a> {
             let inner = self.inner(node);
             let index = inner.child_for(key);
             node = inner.child(index);
-            share = inner.share_of(key, index);
-        }
-        self.memory.prefetch_search(node);
-        if let Some(share) = share {
-            self.memory.prefetch_record(node, share);
+            if level + 1 == self.height {
+                self.memory.prefetch_search(node);
+                if let Some(share) = inner.share_of(key, index) {
+                    self.memory.prefetch_record(node, share);
+                }
+            }
         }
         match self.leaf(node) {
             Leaf::Shared(shared) => match shared.search(key) {

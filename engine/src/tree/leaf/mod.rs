@@ -45,6 +45,7 @@ pub(super) use self::build::{Entry, entries, fits, rebuild, separator, shared_pr
 pub use self::check::{LeafView, PageDamage, check};
 pub(super) use self::edit::{Sequence, insert, overwrite, remove, replace};
 pub(super) use self::jumbo::{Jumbo, run_for, write_jumbo};
+use super::bytes::{head4, is_equal, strip_prefix};
 pub use super::memory::{PAGE_BYTES, Page};
 
 /// First byte of a page of many rows.
@@ -107,12 +108,7 @@ pub(super) fn pad4(bytes: usize) -> usize {
 /// The first 4 bytes as a number that compares like the bytes, but for trailing zeros.
 #[inline]
 pub(super) fn head(suffix: &[u8]) -> u32 {
-    if let Some(first) = suffix.first_chunk::<4>() {
-        return u32::from_be_bytes(*first);
-    }
-    let mut first = [0; 4];
-    first[..suffix.len()].copy_from_slice(suffix);
-    u32::from_be_bytes(first)
+    head4(suffix, 0)
 }
 
 /// Where a key is in a page, or would be.
@@ -189,6 +185,7 @@ impl<'a> Shared<'a> {
         both.split_at(suffix_length)
     }
 
+    #[inline]
     pub(super) fn suffix(&self, row: usize) -> &'a [u8] {
         self.record(row).0
     }
@@ -206,10 +203,10 @@ impl<'a> Shared<'a> {
     /// Finds a key.
     #[inline]
     pub(super) fn search(&self, key: &[u8]) -> Place {
-        let Some(rest) = key.strip_prefix(self.prefix()) else {
+        let Some(rest) = strip_prefix(key, self.prefix()) else {
             return Place::Outside(key.cmp(self.prefix()));
         };
-        let wanted = head(rest);
+        let wanted = head4(key, self.prefix_length);
         let heads = self.heads();
         let from = count_less(heads, wanted);
         let is_tie = |row: usize| heads.get(row).is_some_and(|&h| u32::from_le_bytes(h) == wanted);
@@ -217,7 +214,11 @@ impl<'a> Shared<'a> {
             return Place::Before(from);
         }
         if !is_tie(from + 1) {
-            return match self.suffix(from).cmp(rest) {
+            let suffix = self.suffix(from);
+            if is_equal(suffix, rest) {
+                return Place::Row(from);
+            }
+            return match suffix.cmp(rest) {
                 Ordering::Less => Place::Before(from + 1),
                 Ordering::Equal => Place::Row(from),
                 Ordering::Greater => Place::Before(from),
