@@ -64,6 +64,11 @@ impl Database {
     /// If a value does not fit its column.
     pub fn partition_of(&self, table: &Table, shard_values: &[Value]) -> Result<&Partition, Error> {
         let schema = table.schema();
+        if let ([id], [value]) = (&schema.shard_key[..], shard_values)
+            && let Some(short) = key::Short::new(&schema.column(*id).ty, &value.as_ref())
+        {
+            return Ok(self.home_of(short.as_slice()));
+        }
         let mut bytes = Vec::with_capacity(32);
         for (id, value) in schema.shard_key.iter().zip(shard_values) {
             let column = schema.column(*id);
@@ -77,9 +82,15 @@ impl Database {
             key::append(&column.ty, true, &value.as_ref(), &mut bytes)
                 .map_err(|source| table.key_error(*id, source))?;
         }
+        Ok(self.home_of(&bytes))
+    }
+
+    /// The partition of an encoded shard key.
+    #[inline]
+    fn home_of(&self, bytes: &[u8]) -> &Partition {
         let partitions = self.partitions();
-        let index = xxh3_64(&bytes) % partitions.len() as u64;
-        Ok(&partitions[usize::try_from(index).unwrap_or(0)])
+        let index = xxh3_64(bytes) % partitions.len() as u64;
+        &partitions[usize::try_from(index).unwrap_or(0)]
     }
 
     /// As [`Database::partition_of`], for a table by name.

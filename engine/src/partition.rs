@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -102,8 +102,10 @@ pub(crate) struct Inner {
     /// One snapshot or rewind at a time.
     pub(crate) exclusive: Mutex<()>,
     /// Set while a snapshot should stop early.
-    pub(crate) closing: std::sync::atomic::AtomicBool,
+    pub(crate) closing: AtomicBool,
     state: Mutex<(State, Option<Arc<str>>)>,
+    /// Whether the state is ONLINE: every read asks, and a lock would make them wait for each other.
+    is_online: AtomicBool,
     core: OnceLock<Core>,
     /// The term to begin when attached, if the last stop was not clean (rule 14).
     pub(crate) next_term: Mutex<Option<Term>>,
@@ -146,6 +148,7 @@ impl Partition {
             exclusive: Mutex::default(),
             closing: false.into(),
             state: Mutex::new((State::Recovering, None)),
+            is_online: false.into(),
             core: OnceLock::new(),
             next_term: Mutex::default(),
         };
@@ -189,6 +192,8 @@ impl Partition {
         let from = state.0;
         assert!(from.may_become(next), "{}: {from} cannot become {next}", self.inner.name);
         state.0 = next;
+        // Release: what made it so, such as a durable term, is seen by those who see it.
+        self.inner.is_online.store(next == State::Online, Ordering::Release);
         if next == State::Unrecoverable {
             state.1.get_or_insert_with(|| Arc::from(cause));
             tracing::error!(partition = %self.inner.name, %from, to = %next, cause, "state");
@@ -218,6 +223,14 @@ impl Partition {
     /// # Errors
     /// [`Error::NotOnline`].
     pub(crate) fn online(&self) -> Result<&Core, Error> {
+        match self.core() {
+            Some(core) if self.inner.is_online.load(Ordering::Acquire) => Ok(core),
+            _ => self.online_by_state(),
+        }
+    }
+
+    #[cold]
+    fn online_by_state(&self) -> Result<&Core, Error> {
         let state = self.state();
         self.core()
             .filter(|_| state == State::Online)
@@ -261,6 +274,22 @@ impl Partition {
     /// [`Error::NotOnline`].
     pub fn view(&self) -> Result<View, Error> {
         Ok(self.online()?.view())
+    }
+
+    /// Moves a view of this partition to the committed state; says whether that was another one. Much
+    /// cheaper than a new view while nothing is committed, so this is how one reads again and again.
+    /// A view that is kept keeps the pages of its state: give it up before a long rest.
+    ///
+    /// # Errors
+    /// [`Error::NotOnline`]; the view stays where it is.
+    ///
+    /// # Panics
+    /// If the view is of another partition.
+    #[inline]
+    pub fn refresh(&self, view: &mut View) -> Result<bool, Error> {
+        let core = self.online()?;
+        assert!(view.is_of(&core.versions), "a view of another partition than {}", self.name());
+        Ok(view.refresh())
     }
 
     /// All tables, as committed.

@@ -120,3 +120,23 @@ fn clean_close_keeps_the_term() {
     }
     assert_eq!(terms[0], terms[2]);
 }
+
+/// A view that is kept follows the commits when it is asked to, and is refused to another partition.
+#[test]
+fn a_kept_view_follows_the_commits() {
+    let engine = Engine::open("/data", options(&SimDisk::new(1))).expect("a good directory");
+    let options = DatabaseOptions { partitions: 2, durability: Durability::Sync };
+    let database = engine.create_database("d", options).expect("a new name");
+    database.create_table(&schema()).expect("a new table");
+    let [first, second] = database.partitions() else { panic!("two partitions") };
+    let table = first.table("t").expect("the table");
+    let mut view = first.view().expect("online");
+    let key = table.primary_key(&[Value::Int(1)]).expect("a key");
+    put(first, &table, 1, "one");
+    assert!(view.get(&key).is_none());
+    assert!(first.refresh(&mut view).expect("online"));
+    assert!(view.get(&key).is_some());
+    assert!(!first.refresh(&mut view).expect("online"));
+    let foreign = std::panic::AssertUnwindSafe(|| second.refresh(&mut view).map(drop));
+    assert!(std::panic::catch_unwind(foreign).is_err(), "a view of another partition");
+}

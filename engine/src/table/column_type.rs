@@ -216,6 +216,7 @@ impl ColumnType {
     /// Whether `value` can be stored as it is, without [coercion](Self::coerce). NULL fits every
     /// type.
     #[must_use]
+    #[inline]
     pub fn fits(&self, value: &ValueRef<'_>) -> bool {
         match (self, value) {
             (_, ValueRef::Null) => true,

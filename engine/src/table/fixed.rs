@@ -25,20 +25,33 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[WIDTH_MAX - self.width..]
+    }
+
+    /// Appends the bytes; the commonest width without a call to copy them.
+    #[inline]
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
+        if self.width == 8 {
+            out.extend_from_slice(&self.bytes[WIDTH_MAX - 8..]);
+        } else {
+            out.extend_from_slice(self.as_slice());
+        }
     }
 }
 
 const SIGN: u64 = 1 << 63;
 
 /// The low `width` bytes of `bits`, big endian.
+#[inline]
 fn low(bits: u64, width: usize) -> Encoded {
     let mut bytes = [0; WIDTH_MAX];
     bytes[8..].copy_from_slice(&bits.to_be_bytes());
     Encoded { bytes, width }
 }
 
+#[inline]
 fn signed(number: i64, width: usize) -> Encoded {
     // The sign bit of the narrow number, which is where the order begins.
     low(number.cast_unsigned() ^ (1 << (8 * width - 1)), width)
@@ -51,6 +64,7 @@ fn exact(number: i128, width: usize) -> Encoded {
 
 /// The bytes of a value of fixed width; `None` if the value does not [fit](ColumnType::fits) the
 /// type as it is, or the type is not of fixed width.
+#[inline]
 pub(crate) fn encode(ty: &ColumnType, value: &ValueRef<'_>) -> Option<Encoded> {
     if !ty.fits(value) {
         return None;

@@ -206,7 +206,20 @@ impl Table {
     /// # Panics
     /// If there are more values than the primary key has columns.
     pub fn primary_key(&self, values: &[Value]) -> Result<Vec<u8>, RowError> {
-        self.key_prefix(self.schema.primary_index, self.schema.primary.columns(), values)
+        let mut key = Vec::with_capacity(64);
+        self.primary_key_into(values, &mut key)?;
+        Ok(key)
+    }
+
+    /// As [`Table::primary_key`], into `key`, whose contents are replaced: for one who makes many.
+    ///
+    /// # Errors
+    /// As there. What is in `key` then is of no use.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn primary_key_into(&self, values: &[Value], key: &mut Vec<u8>) -> Result<(), RowError> {
+        self.key_prefix(self.schema.primary_index, self.schema.primary.columns(), values, key)
     }
 
     /// The key of the row with this number, in a table without primary key.
@@ -236,7 +249,9 @@ impl Table {
     /// # Panics
     /// If there are more values than the index has columns.
     pub fn index_range(&self, index: &Index, values: &[Value]) -> Result<KeyRange, RowError> {
-        self.key_prefix(index.id, &index.columns, values).map(KeyRange::with_prefix)
+        let mut prefix = Vec::with_capacity(64);
+        self.key_prefix(index.id, &index.columns, values, &mut prefix)?;
+        Ok(KeyRange::with_prefix(prefix))
     }
 
     fn key_prefix(
@@ -244,23 +259,22 @@ impl Table {
         index: IndexId,
         columns: &[ColumnId],
         values: &[Value],
-    ) -> Result<Vec<u8>, RowError> {
+        out: &mut Vec<u8>,
+    ) -> Result<(), RowError> {
         assert!(values.len() <= columns.len(), "more values than key columns");
-        let mut out = Vec::with_capacity(64);
-        key::start(index, &mut out);
+        key::start(index, out);
         for (id, value) in columns.iter().zip(values) {
             let column = self.schema.column(*id);
-            let coerced;
-            let value = if column.ty.fits(&value.as_ref()) {
-                value
-            } else {
-                coerced = self.coerce(*id, value.clone())?;
-                &coerced
-            };
-            key::append(&column.ty, column.nullable, &value.as_ref(), &mut out)
-                .map_err(|error| self.key_error(*id, error))?;
+            let before = out.len();
+            let mut appended = key::append(&column.ty, column.nullable, &value.as_ref(), out);
+            if let Err(KeyError::Value(_)) = appended {
+                out.truncate(before);
+                let coerced = self.coerce(*id, value.clone())?;
+                appended = key::append(&column.ty, column.nullable, &coerced.as_ref(), out);
+            }
+            appended.map_err(|error| self.key_error(*id, error))?;
         }
-        Ok(out)
+        Ok(())
     }
 
     pub(crate) fn newest_layout(&self) -> &Layout {

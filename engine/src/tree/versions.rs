@@ -36,6 +36,9 @@ const SLOTS: usize = 256;
 const FREE: u64 = 0;
 const CLAIMED: u64 = u64::MAX;
 
+/// No root is published under an odd number.
+const NEVER_COMMITTED: u64 = u64::MAX;
+
 /// One frozen version of a tree. A name, not a hold: see [`Versions::hold`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Root {
@@ -141,17 +144,26 @@ impl Versions {
             let mut alive = self.lock();
             let root = alive.committed;
             alive.add(root.version);
+            // Cannot change while the lock is held.
+            let sequence = self.committed.sequence.load(Ordering::Relaxed);
             drop(alive);
-            return View { root, pin: Pin::Counted, versions: Arc::clone(self) };
+            return View { root, sequence, pin: Pin::Counted, versions: Arc::clone(self) };
         };
+        let (sequence, root) = self.pin_committed(index);
+        View { root, sequence, pin: Pin::Slot(index), versions: Arc::clone(self) }
+    }
+
+    /// Makes a claimed slot keep the committed version alive instead of what it kept before.
+    fn pin_committed(&self, index: usize) -> (u64, Root) {
         let slot = &self.slots[index].0;
         loop {
             let (sequence, root) = self.committed.load();
-            slot.store(root.version, Ordering::Relaxed);
+            // Release: our reads of pages of the version before come before the writer's reuse.
+            slot.store(root.version, Ordering::Release);
             fence(Ordering::SeqCst);
             // Unchanged after the fence: a writer that frees nodes later sees the slot.
             if self.committed.sequence.load(Ordering::Relaxed) == sequence {
-                return View { root, pin: Pin::Slot(index), versions: Arc::clone(self) };
+                return (sequence, root);
             }
         }
     }
@@ -308,7 +320,8 @@ impl Hold {
     #[must_use]
     pub fn view(&self) -> View {
         self.versions.lock().add(self.root.version);
-        View { root: self.root, pin: Pin::Counted, versions: Arc::clone(&self.versions) }
+        let (root, versions) = (self.root, Arc::clone(&self.versions));
+        View { root, sequence: NEVER_COMMITTED, pin: Pin::Counted, versions }
     }
 
     pub(super) fn belongs_to(&self, versions: &Arc<Versions>) -> bool {
@@ -339,6 +352,8 @@ enum Pin {
 #[derive(Debug)]
 pub struct View {
     root: Root,
+    /// Number under which the root was read as the committed one.
+    sequence: u64,
     pin: Pin,
     versions: Arc<Versions>,
 }
@@ -353,6 +368,30 @@ impl View {
     #[must_use]
     pub fn root(&self) -> Root {
         self.root
+    }
+
+    /// Moves to the committed root, if that is another one by now; says whether it moved. Without a
+    /// commit in between this costs one look at a number that nobody writes, where a new view takes a
+    /// slot, a reference and a fence: for one who reads again and again and wants the newest.
+    #[inline]
+    pub fn refresh(&mut self) -> bool {
+        // Acquire: what was published before the number is seen by those who see the number.
+        let now = self.versions.committed.sequence.load(Ordering::Acquire);
+        now != self.sequence && self.move_to_committed()
+    }
+
+    #[cold]
+    fn move_to_committed(&mut self) -> bool {
+        let before = self.root.version;
+        match self.pin {
+            Pin::Slot(index) => (self.sequence, self.root) = self.versions.pin_committed(index),
+            Pin::Counted => *self = self.versions.acquire(),
+        }
+        self.root.version != before
+    }
+
+    pub(crate) fn is_of(&self, versions: &Arc<Versions>) -> bool {
+        Arc::ptr_eq(&self.versions, versions)
     }
 
     /// The value of a key.

@@ -326,11 +326,15 @@ impl<'a> RowView<'a> {
 
     /// Where the variable column before the one of this number ends, counted from the first
     /// variable byte: where that one starts.
+    #[inline]
     fn end_of_var(&self, number: usize) -> usize {
         let Some(before) = number.checked_sub(1) else { return 0 };
         let at = self.layout.fixed_end + before * self.offset_bytes;
-        let bytes = &self.value[at..at + self.offset_bytes];
-        bytes.iter().rev().fold(0, |end, byte| end << 8 | usize::from(*byte))
+        if self.offset_bytes == 2 {
+            return usize::from(u16::from_le_bytes([self.value[at], self.value[at + 1]]));
+        }
+        let bytes = self.value[at..].first_chunk().expect("offsets lie before the variable part");
+        u32::from_le_bytes(*bytes) as usize
     }
 
     fn value_damage(&self, column: ColumnId, ty: ColumnType) -> RowDamage {
