@@ -1,16 +1,19 @@
 //! `resprout bench read`: points, uniformly at random, from within the process.
 //!
-//! Every read takes the committed state anew, as a request would. Each payload that comes back is
-//! checked by its length and version; one in 64 byte by byte, which also is the
-//! one whose latency is taken, without the check.
+//! Every read routes, encodes its key, moves to what is committed now, as a request would, with a view
+//! that each thread keeps per partition, and finds the payload in the row. Each payload that comes
+//! back is checked by its length and version; one in 64 byte by byte, which also is the one whose
+//! latency is taken, without the check.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use hdrhistogram::Histogram;
 use resprout_engine::table::{RowView, Table, ValueRef};
+use resprout_engine::tree::View;
 use resprout_engine::{Database, Durability, Error, Partition};
 use resprout_wal::world::Rng;
 use serde::Serialize;
@@ -124,7 +127,8 @@ struct Reads {
 /// A partition as a reader holds it.
 struct Home {
     partition: Partition,
-    table: std::sync::Arc<Table>,
+    table: Arc<Table>,
+    view: View,
 }
 
 fn read_until(
@@ -134,19 +138,20 @@ fn read_until(
     seed: u64,
 ) -> Result<Reads, Failure> {
     let home = |partition: &Partition| {
-        Ok(Home { partition: partition.clone(), table: partition.table(TABLE)? })
+        let (table, view) = (partition.table(TABLE)?, partition.view()?);
+        Ok(Home { partition: partition.clone(), table, view })
     };
     let homes: Result<Vec<Home>, Error> = database.partitions().iter().map(home).collect();
-    let homes = homes.map_err(|error| failed(&error))?;
+    let mut homes = homes.map_err(|error| failed(&error))?;
     let mut rng = Rng::new(seed);
     let mut reads = Reads { count: 0, latencies: histogram() };
-    let mut scratch = Vec::new();
+    let (mut scratch, mut encoded) = (Vec::new(), Vec::new());
     while Instant::now() < end {
         for number in 0..CHECK_EVERY {
             let key = rng.below(data.rows);
             let is_timed = number == 0;
             let began = is_timed.then(Instant::now);
-            let checked = point(database, &homes, key, |payload| {
+            let checked = point(database, &mut homes, (key, &mut encoded), |payload| {
                 if let Some(began) = began {
                     record(&mut reads.latencies, began.elapsed());
                     return data.check(key, payload, &mut scratch) == Ok(0);
@@ -165,17 +170,17 @@ fn read_until(
 /// Reads one row by its key; whether it is there and `check` likes its payload.
 fn point(
     database: &Database,
-    homes: &[Home],
-    key: u64,
+    homes: &mut [Home],
+    (key, encoded): (u64, &mut Vec<u8>),
     check: impl FnOnce(&[u8]) -> bool,
 ) -> Result<bool, Error> {
     let value = [id(key)];
     let ordinal = database.partition_of(&homes[0].table, &value)?.ordinal();
-    let Home { partition, table } = &homes[ordinal as usize];
-    let view = partition.view()?;
-    let key = table.primary_key(&value)?;
-    let Some(row) = view.get(&key) else { return Ok(false) };
-    let row = RowView::new(table, &key, row)?;
+    let Home { partition, table, view } = &mut homes[ordinal as usize];
+    partition.refresh(view)?;
+    table.primary_key_into(&value, encoded)?;
+    let Some(row) = view.get(encoded) else { return Ok(false) };
+    let row = RowView::new(table, encoded, row)?;
     match row.get(table.live()[1])? {
         ValueRef::Bytes(payload) => Ok(check(&payload)),
         _ => Ok(false),
