@@ -1,7 +1,13 @@
 //! Looking at an arena without a device: read-only, offline, changing nothing.
 //!
 //! The same walk and the same judgement as in recovery, so what this says of a log is what its
-//! next start will say.
+//! next start will say. One thing is more: recovery begins where a snapshot stands, a walk with
+//! the first slot that is still there. That may lie in the middle of a group whose beginning was
+//! released; what remains of it is shown as frames and counts as no group.
+
+mod behind;
+
+pub use behind::Behind;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +16,9 @@ use crate::arena::{Geometry, MarkKind};
 use crate::device::read_superblock;
 use crate::disk::{Cache, Disk, Open};
 use crate::frame::Header;
-use crate::recovery::{Chain, Found, Passed, Place, Survey, Walk, survey};
+use crate::recovery::{Chain, Found, Passed, Place, Reading, Survey, Walk, survey};
 use crate::{
-    Damage, Evidence, Group, History, LogIdentity, Lsn, OpenError, Tail, Term, Unreadable,
+    Damage, Evidence, Group, History, LogIdentity, Lsn, OpenError, Stop, Tail, Term, Unreadable,
 };
 
 /// An arena as it lies on the disk.
@@ -50,6 +56,8 @@ pub struct LogInfo {
     pub identity: LogIdentity,
     /// The first position that is still there.
     pub first_lsn: Lsn,
+    /// Its terms, as far as the head of its last slot knows them.
+    pub history: History,
     /// Its slots in order, leftovers last.
     pub slots: Vec<SlotInfo>,
 }
@@ -83,6 +91,8 @@ pub enum Verdict {
         at: Lsn,
         /// How far traces were found behind that.
         bytes: u64,
+        /// The frame that is not whole; `None` for what a cut left.
+        stop: Option<Stop>,
         /// Its terms.
         history: History,
     },
@@ -155,15 +165,19 @@ impl Arena {
         logs.map(|(identity, chain)| self.log_info(*identity, chain)).collect()
     }
 
-    /// Walks through a log. Of one that is not there, the walk is [`Damage::Absent`].
+    /// Walks through all that is there of a log. Of one that is not there, the walk is
+    /// [`Damage::Absent`].
+    ///
+    /// `start` is the position of the newest snapshot, or zero if there is none: the log must be
+    /// there from it on, and a group must begin there. `None` if it is not known.
     #[must_use]
-    pub fn walk(&self, identity: LogIdentity) -> LogWalk {
+    pub fn walk(&self, identity: LogIdentity, start: Option<Lsn>) -> LogWalk {
         let Some(chain) = self.survey.logs.get(&identity).cloned() else {
             let (path, unreadable) = (self.place.path.clone(), self.survey.unreadable.len());
             return LogWalk { walk: Err(Damage::Absent { path, identity, unreadable }) };
         };
-        let first = chain.slots[0].header.base;
-        let walk = Walk::new(self.place.clone(), identity, chain, (first, Evidence::default()));
+        let asked = (Reading::Whole(start), Evidence::default());
+        let walk = Walk::new(self.place.clone(), identity, chain, asked);
         LogWalk {
             walk: walk.map(|mut walk| {
                 walk.watch();
@@ -172,11 +186,22 @@ impl Arena {
         }
     }
 
+    /// The good frames of a log behind `lsn`, wherever they lie: what a damaged log still holds.
+    /// None of it counts; recovery never goes around damage.
+    #[must_use]
+    pub fn behind(&self, identity: LogIdentity, lsn: Lsn) -> Behind {
+        let chain = self.survey.logs.get(&identity);
+        let slots = chain.iter().flat_map(|chain| chain.slots.iter().chain(&chain.leftovers));
+        Behind::look(&self.place, slots, lsn)
+    }
+
     fn log_info(&self, identity: LogIdentity, chain: &Chain) -> LogInfo {
         let slots = chain.slots.iter().map(|slot| self.slot_info(slot, false));
         let leftovers = chain.leftovers.iter().map(|slot| self.slot_info(slot, true));
         let first_lsn = chain.slots[0].header.base;
-        LogInfo { identity, first_lsn, slots: slots.chain(leftovers).collect() }
+        let history = chain.slots.last().map(|slot| slot.header.history.clone());
+        let history = history.unwrap_or_default();
+        LogInfo { identity, first_lsn, history, slots: slots.chain(leftovers).collect() }
     }
 
     fn slot_info(&self, slot: &Found, leftover: bool) -> SlotInfo {
@@ -213,6 +238,12 @@ impl LogWalk {
         }
     }
 
+    /// Chain where the walk was told that a snapshot stands, once that was passed.
+    #[must_use]
+    pub fn chain_at_start(&self) -> Option<u64> {
+        self.walk.as_ref().ok().and_then(Walk::chain_at_from)
+    }
+
     /// Walks on to the end and says what it is.
     #[must_use]
     pub fn verdict(mut self) -> Verdict {
@@ -226,7 +257,9 @@ impl LogWalk {
             Tail::Clean => {
                 Verdict::Clean { end: finished.ended.end, closed: finished.ended.clean, history }
             }
-            Tail::Torn { at, bytes } => Verdict::Torn { at, bytes, history },
+            Tail::Torn { at, bytes } => {
+                Verdict::Torn { at, bytes, stop: finished.ended.stop, history }
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ pub use log::{
 pub use position::{History, LogIdentity, Lsn, SECTOR, Term, TermStart};
 pub use reader::{Frame, Reader};
 pub use recovery::{
-    Batch, Entry, Evidence, Group, Recovered, Recovery, Tail, Unreadable, UnreadableWhy,
+    Batch, Entry, Evidence, Group, Recovered, Recovery, Stop, Tail, Unreadable, UnreadableWhy,
 };
 
 mod arena;

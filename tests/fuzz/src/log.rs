@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use resprout_wal::disk::sim::SimDisk;
 use resprout_wal::frame::{Entries, HEADER_BYTES, Header};
-use resprout_wal::inspect::{Arena, Verdict};
+use resprout_wal::inspect::{Arena, LogInfo, Verdict};
 use resprout_wal::world::{SimClock, SimEntropy};
 use resprout_wal::{
     ARENA_FILE, Damage, Device, Evidence, LogIdentity, Lsn, Mark, NoObserver, Options, Recovered,
@@ -174,8 +174,8 @@ fn inspect(disk: &SimDisk) -> Vec<(LogIdentity, Verdict)> {
     let before = disk.operations();
     let Ok(arena) = Arena::open(Arc::new(disk.clone()), &path) else { return Vec::new() };
     let logs = arena.logs();
-    let verdicts = logs.iter().map(|log| (log.identity, arena.walk(log.identity).verdict()));
-    let verdicts = verdicts.collect();
+    let verdict = |log: &LogInfo| arena.walk(log.identity, Some(log.first_lsn)).verdict();
+    let verdicts = logs.iter().map(|log| (log.identity, verdict(log))).collect();
     assert_eq!(disk.operations(), before, "inspection changes nothing");
     verdicts
 }

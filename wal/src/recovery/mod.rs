@@ -17,10 +17,10 @@
 pub use batch::{Batch, Entry, Group};
 pub use recovered::{Recovered, Recovery};
 pub use survey::{Unreadable, UnreadableWhy};
-pub use walk::{Evidence, Tail};
+pub use walk::{Evidence, Stop, Tail};
 
 pub(crate) use survey::{Chain, Found, Survey, read_patiently, survey};
-pub(crate) use walk::{Ended, Passed, Place, Walk};
+pub(crate) use walk::{Ended, Passed, Place, Reading, Walk};
 
 mod batch;
 mod recovered;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::walk::{Ended, Finished, Walk};
+use super::walk::{Ended, Finished, Reading, Walk};
 use super::{Batch, Chain, Evidence, Tail};
 use crate::device::Core;
 use crate::{Damage, History, Log, LogError, LogIdentity, Lsn, Observer, Term};
@@ -55,7 +55,8 @@ impl Recovery {
         chain: Chain,
         asked: (Lsn, Evidence),
     ) -> Result<Self, Damage> {
-        let walk = Walk::new(core.place(), identity, chain, asked)?;
+        let (from, evidence) = asked;
+        let walk = Walk::new(core.place(), identity, chain, (Reading::From(from), evidence))?;
         Ok(Self { core, identity, walk })
     }
 

@@ -55,6 +55,27 @@ pub(crate) struct Finished {
     pub(crate) ended: Ended,
 }
 
+/// From where a log is read, and what is handed out of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reading {
+    /// For the next start: what lies behind a snapshot, or all.
+    From(Lsn),
+    /// For people: everything that is there. The next start would read from this position, if it
+    /// is known.
+    Whole(Option<Lsn>),
+}
+
+/// What was found where the next frame should be, at the end of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Byte position in the arena.
+    pub offset: u64,
+    /// Position in the log.
+    pub lsn: Lsn,
+    /// What is wrong with it.
+    pub flaw: Flaw,
+}
+
 /// A frame as it was passed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Passed {
@@ -77,6 +98,7 @@ pub(crate) struct Walk {
     sum: u64,
     history: History,
     from: Lsn,
+    reading: Reading,
     hint: Lsn,
     sum_at_from: Option<u64>,
     group: Option<Partial>,
@@ -103,6 +125,8 @@ pub(crate) struct Ended {
     pub(crate) sum: u64,
     pub(crate) tail: Tail,
     pub(crate) clean: bool,
+    /// At what reading stopped, if not at a mark.
+    pub(crate) stop: Option<Stop>,
     /// Traces lie up to here; what is erased.
     pub(crate) traces: Lsn,
 }
@@ -118,18 +142,22 @@ impl Walk {
         place: Place,
         identity: LogIdentity,
         chain: Chain,
-        (from, hint): (Lsn, Evidence),
+        (reading, hint): (Reading, Evidence),
     ) -> Result<Self, Damage> {
         if let Some(damage) = chain.damage.clone() {
             return Err(damage);
         }
         let first = chain.slots[0].header.base;
+        let (from, begin) = match reading {
+            Reading::From(from) => (from, from),
+            Reading::Whole(from) => (from.unwrap_or(first), first),
+        };
         if from < first {
             let present = vec![Range { start: first, end: None }];
             let missing = vec![Range { start: from, end: Some(first) }];
             return Err(Damage::Missing { path: place.path, identity, present, missing });
         }
-        let at = chain.slots.partition_point(|slot| slot.header.base <= from) - 1;
+        let at = chain.slots.partition_point(|slot| slot.header.base <= begin) - 1;
         let queue = place.disk.queue(READS_AHEAD).map_err(|error| Damage::Read {
             path: place.path.clone(),
             offset: 0,
@@ -146,6 +174,7 @@ impl Walk {
             sum: header.chain,
             history: header.history.clone(),
             from,
+            reading,
             hint: hint.durable.max(from),
             sum_at_from: None,
             group: None,
@@ -191,10 +220,11 @@ impl Walk {
         while self.ended.is_none() {
             self.note_from()?;
             if let Some(group) = self.frame()? {
-                if group.lsn >= self.from {
-                    batch.push(group);
-                } else if group.end > self.from {
+                if group.lsn < self.from && group.end > self.from {
                     return Err(self.not_a_boundary());
+                }
+                if group.lsn >= self.from || matches!(self.reading, Reading::Whole(_)) {
+                    batch.push(group);
                 }
             }
             if self.lsn.since(start) >= BATCH_BYTES && !batch.is_empty() {
@@ -273,12 +303,12 @@ impl Walk {
                 return Ok(None);
             }
             MarkKind::Clean if self.ends_clean_here() => {
-                self.end(self.lsn, !self.slot().mark_flawed);
+                self.end(self.lsn, !self.slot().mark_flawed, None);
                 return Ok(None);
             }
             MarkKind::Cut if self.slot().durable() == self.lsn => {
                 let slot_end = self.slot().header.base.advanced(self.place.geometry.capacity());
-                self.end(slot_end, false);
+                self.end(slot_end, false, None);
                 return Ok(None);
             }
             _ => {}
@@ -338,10 +368,16 @@ impl Walk {
         Ok(*header)
     }
 
-    /// Whether the walk begins in the middle of a group, one that began in a slot before: it ends
-    /// at or before the position asked for, so nothing of it is wanted.
+    /// Whether the walk begins in the middle of a group, one that began in a slot before. It ends
+    /// at or before the position asked for, so nothing of it is wanted; where none was asked for,
+    /// it is what remains of a group whose beginning was released, and no whole one.
     fn begins_inside(&self, header: &Header) -> bool {
-        self.lsn == self.began && self.lsn > Lsn::ZERO && self.lsn < self.from && header.continued()
+        let begins = self.lsn == self.began && self.lsn > Lsn::ZERO && header.continued();
+        begins && (self.lsn < self.from || self.begins_anywhere())
+    }
+
+    fn begins_anywhere(&self) -> bool {
+        matches!(self.reading, Reading::Whole(None))
     }
 
     /// Takes a good frame.
@@ -372,7 +408,8 @@ impl Walk {
             self.history.begin(group.term, group.start);
         }
         if group.headless {
-            return if self.lsn > self.from { Err(self.not_a_boundary()) } else { Ok(None) };
+            let wanted = self.lsn > self.from && !self.begins_anywhere();
+            return if wanted { Err(self.not_a_boundary()) } else { Ok(None) };
         }
         let payload = joined(group.pieces);
         if let Err(flaw) = Entries::check(&payload) {
@@ -430,7 +467,8 @@ impl Walk {
             let (path, offset, lsn) = (self.place.path.clone(), self.offset(), self.lsn);
             return Err(Damage::Frame { path, offset, lsn, flaw, durable, witness });
         }
-        self.end(traces, false);
+        let stop = Stop { offset: self.offset(), lsn: self.lsn, flaw };
+        self.end(traces, false, Some(stop));
         Ok(())
     }
 
@@ -472,7 +510,7 @@ impl Walk {
     }
 
     /// Ends the walk here; an unfinished group does not count.
-    fn end(&mut self, traces: Lsn, clean: bool) {
+    fn end(&mut self, traces: Lsn, clean: bool, stop: Option<Stop>) {
         let (end, sum) = self.group.as_ref().map_or((self.lsn, self.sum), |g| (g.start, g.sum));
         let traces = traces.max(self.lsn);
         let tail = if traces > end {
@@ -481,7 +519,7 @@ impl Walk {
             Tail::Clean
         };
         assert!(!clean || tail == Tail::Clean, "a clean end with something behind it");
-        self.ended = Some(Ended { end, sum, tail, clean, traces });
+        self.ended = Some(Ended { end, sum, tail, clean, stop, traces });
         self.lsn = end;
         self.sum = sum;
         self.group = None;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use resprout_wal::disk::sim::SimDisk;
 use resprout_wal::disk::{Disk, PlainDisk};
-use resprout_wal::inspect::{Arena, Verdict};
-use resprout_wal::{ARENA_FILE, Lsn, NoObserver, SECTOR, Term};
+use resprout_wal::frame::Flaw;
+use resprout_wal::inspect::{Arena, Behind, Verdict};
+use resprout_wal::{ARENA_FILE, Damage, Lsn, NoObserver, SECTOR, Term};
 
 use crate::harness::*;
 
@@ -16,7 +17,7 @@ fn inspect(disk: &SimDisk) -> Arena {
 
 fn frames(arena: &Arena, partition: u32) -> (usize, usize) {
     let (mut frames, mut entries) = (0, 0);
-    let mut walk = arena.walk(identity(partition));
+    let mut walk = arena.walk(identity(partition), Some(Lsn::ZERO));
     while let Some((passed, groups)) = walk.next() {
         for frame in &passed {
             assert!(frame.offset.is_multiple_of(SECTOR as u64));
@@ -40,7 +41,7 @@ fn inspection_tells_the_three_apart() {
     let torn = Lsn(19 * SECTOR as u64);
     let last = (1..3).map(|partition| {
         let arena = inspect(&disk);
-        let mut walk = arena.walk(identity(partition));
+        let mut walk = arena.walk(identity(partition), Some(Lsn::ZERO));
         let mut at = Vec::new();
         while let Some((passed, _)) = walk.next() {
             at.extend(passed);
@@ -56,7 +57,7 @@ fn inspection_tells_the_three_apart() {
     let found = inspect(&disk);
     assert_eq!(found.logs().len(), 3);
     assert_eq!(found.cluster(), CLUSTER);
-    let verdict = |partition| found.walk(identity(partition)).verdict();
+    let verdict = |partition| found.walk(identity(partition), Some(Lsn::ZERO)).verdict();
     assert!(matches!(verdict(0), Verdict::Clean { closed: true, .. }));
     assert!(matches!(verdict(1), Verdict::Torn { at, .. } if at == torn));
     assert!(matches!(verdict(2), Verdict::Damaged(_)));
@@ -65,6 +66,104 @@ fn inspection_tells_the_three_apart() {
     assert_eq!(frames(&found, 1), (19, 19));
     assert_eq!(frames(&found, 2).0, 7);
     assert_eq!((disk.operations(), disk.contents(&arena())), before);
+}
+
+/// A log whose first slot begins inside a group; where that group ends, and the log's first
+/// position. Entries 4 and 5 are whole behind it.
+fn begun_inside_a_group(disk: &SimDisk) -> (Lsn, Lsn) {
+    let device = open(disk, 1);
+    let log = create(&device, 0);
+    commit(&log, 0..3, 3000);
+    let behind = commit(&log, 3..4, 80_000);
+    commit(&log, 4..6, 3000);
+    let first = log.release_before(behind).expect("released");
+    assert!(first > Lsn::ZERO && first < behind, "{first} lies inside the group before {behind}");
+    (first, behind)
+}
+
+/// Promise: a walk shows every frame that is there, also what remains of a group whose beginning
+/// was released, and gives whole groups only; whether the next start finds what it needs is told
+/// from where it begins.
+#[test]
+fn a_released_log_is_walked_from_its_first_slot() {
+    let disk = SimDisk::new(1);
+    let (first, behind) = begun_inside_a_group(&disk);
+    let disk = disk.restart();
+    let found = inspect(&disk);
+    assert_eq!(found.logs()[0].first_lsn, first);
+    for start in [None, Some(behind), Some(behind.advanced(SECTOR as u64))] {
+        let mut walk = found.walk(identity(0), start);
+        let (mut passed, mut entries) = (Vec::new(), Vec::new());
+        while let Some((frames, groups)) = walk.next() {
+            passed.extend(frames);
+            let all = groups.iter().flat_map(|group| group.entries());
+            entries.extend(all.map(|entry| number(entry.bytes)));
+        }
+        assert_eq!(passed[0].header.lsn, first, "{start:?}");
+        assert_eq!(passed.last().map(|frame| frame.header.end()), Some(behind.advanced(8192)));
+        assert_eq!(entries, [4, 5], "{start:?}");
+        assert!(walk.chain_at_start().is_some(), "{start:?}");
+        assert!(matches!(walk.verdict(), Verdict::Clean { .. }), "{start:?}");
+    }
+    let refused = |start| match found.walk(identity(0), Some(start)).verdict() {
+        Verdict::Damaged(damage) => damage,
+        other => panic!("from {start}: {other:?}"),
+    };
+    assert!(matches!(refused(Lsn::ZERO), Damage::Missing { .. }));
+    assert!(matches!(refused(first), Damage::Frame { .. } | Damage::NotABoundary { .. }));
+    let inside = first.advanced(SECTOR as u64);
+    assert!(matches!(refused(inside), Damage::NotABoundary { .. }));
+}
+
+/// Promise: behind damage all good frames are found, in later slots too, and the entries of whole
+/// groups are counted; the damaged group's other frames are frames, and no entry.
+#[test]
+fn good_frames_behind_damage_are_found() {
+    let disk = SimDisk::new(1);
+    let device = open(&disk, 1);
+    let log = create(&device, 0);
+    commit(&log, 0..3, 3000);
+    let group = commit(&log, 3..4, 80_000);
+    let end = commit(&log, 4..30, 3000);
+    drop((log, device));
+    let whole = inspect(&disk);
+    let all = whole.behind(identity(0), Lsn::ZERO);
+    assert_eq!((all.groups, all.entries, all.unreadable), (29, 29, 0), "the first is left out");
+    let damaged = all.frames[2];
+    assert!(damaged.header.lsn < group && damaged.header.continues());
+    disk.flip(&arena(), damaged.offset + 1000, 3);
+    let found = inspect(&disk.restart());
+    let Verdict::Damaged(Damage::Frame { lsn, offset, .. }) =
+        found.walk(identity(0), Some(Lsn::ZERO)).verdict()
+    else {
+        panic!("a flip below later frames is damage");
+    };
+    assert_eq!((lsn, offset), (damaged.header.lsn, damaged.offset));
+    let behind = found.behind(identity(0), lsn);
+    assert_eq!(behind.frames, all.frames[3..]);
+    assert_eq!((behind.groups, behind.entries), (26, 26), "entries 4 to 29");
+    assert_eq!(behind.frames.last().map(|frame| frame.header.end()), Some(end));
+    assert_eq!(found.behind(identity(1), Lsn::ZERO), Behind::default(), "no such log");
+}
+
+/// Promise: of a torn end it is told which frame is not whole, and why.
+#[test]
+fn a_torn_end_says_at_which_frame() {
+    let disk = SimDisk::new(1);
+    let device = open(&disk, 1);
+    let log = create(&device, 0);
+    let last = commit(&log, 0..5, 3000);
+    commit(&log, 5..6, 3000);
+    let offset = offset_of(&device, last);
+    drop((log, device));
+    disk.flip(&arena(), offset + 500, 3);
+    let Verdict::Torn { at, stop: Some(stop), .. } =
+        inspect(&disk.restart()).walk(identity(0), Some(Lsn::ZERO)).verdict()
+    else {
+        panic!("nobody knows that the last frame was durable");
+    };
+    assert_eq!((at, stop.lsn, stop.offset), (last, last, offset));
+    assert!(matches!(stop.flaw, Flaw::PayloadSum { .. }), "{stop:?}");
 }
 
 fn fixture() -> PathBuf {
