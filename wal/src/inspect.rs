@@ -169,14 +169,15 @@ impl Arena {
     /// [`Damage::Absent`].
     ///
     /// `start` is the position of the newest snapshot, or zero if there is none: the log must be
-    /// there from it on, and a group must begin there. `None` if it is not known.
+    /// there from it on, and a group must begin there. `None` if it is not known. `evidence` is
+    /// what else is known to have been durable.
     #[must_use]
-    pub fn walk(&self, identity: LogIdentity, start: Option<Lsn>) -> LogWalk {
+    pub fn walk(&self, identity: LogIdentity, start: Option<Lsn>, evidence: Evidence) -> LogWalk {
         let Some(chain) = self.survey.logs.get(&identity).cloned() else {
             let (path, unreadable) = (self.place.path.clone(), self.survey.unreadable.len());
             return LogWalk { walk: Err(Damage::Absent { path, identity, unreadable }) };
         };
-        let asked = (Reading::Whole(start), Evidence::default());
+        let asked = (Reading::Whole(start), evidence);
         let walk = Walk::new(self.place.clone(), identity, chain, asked);
         LogWalk {
             walk: walk.map(|mut walk| {

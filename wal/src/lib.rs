@@ -18,7 +18,7 @@
 
 pub use arena::SuperblockFlaw;
 pub use arena::{ARENA_FILE, Geometry, HeadFlaw, Link, Mark, MarkKind, SlotHeader, Superblock};
-pub use device::{Counters, Device, DriverMode, FoundLog, LogStart, Options, World};
+pub use device::{Counters, Device, DriverMode, FoundLog, LOCK_FILE, LogStart, Options, World};
 pub use disk::DurableMode;
 pub use error::{CutError, Damage, Full, LogError, OpenError, Range, ReadError, Witness};
 pub use lineage::Lineage;

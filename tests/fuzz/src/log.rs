@@ -174,7 +174,9 @@ fn inspect(disk: &SimDisk) -> Vec<(LogIdentity, Verdict)> {
     let before = disk.operations();
     let Ok(arena) = Arena::open(Arc::new(disk.clone()), &path) else { return Vec::new() };
     let logs = arena.logs();
-    let verdict = |log: &LogInfo| arena.walk(log.identity, Some(log.first_lsn)).verdict();
+    let verdict = |log: &LogInfo| {
+        arena.walk(log.identity, Some(log.first_lsn), Evidence::default()).verdict()
+    };
     let verdicts = logs.iter().map(|log| (log.identity, verdict(log))).collect();
     assert_eq!(disk.operations(), before, "inspection changes nothing");
     verdicts

@@ -38,7 +38,7 @@ mod signal;
 mod space;
 
 /// Name of the lock file beside the arena.
-const LOCK_FILE: &str = "wal.lock";
+pub const LOCK_FILE: &str = "wal.lock";
 
 /// A log that lies in the arena.
 #[derive(Clone, Debug, PartialEq, Eq)]

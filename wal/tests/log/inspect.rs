@@ -7,9 +7,11 @@ use resprout_wal::disk::sim::SimDisk;
 use resprout_wal::disk::{Disk, PlainDisk};
 use resprout_wal::frame::Flaw;
 use resprout_wal::inspect::{Arena, Behind, Verdict};
-use resprout_wal::{ARENA_FILE, Damage, Lsn, NoObserver, SECTOR, Term};
+use resprout_wal::{ARENA_FILE, Damage, Evidence, Lsn, NoObserver, SECTOR, Term};
 
 use crate::harness::*;
+
+const NOTHING: Evidence = Evidence { durable: Lsn::ZERO };
 
 fn inspect(disk: &SimDisk) -> Arena {
     Arena::open(Arc::new(disk.clone()), &arena()).expect("an arena")
@@ -17,7 +19,7 @@ fn inspect(disk: &SimDisk) -> Arena {
 
 fn frames(arena: &Arena, partition: u32) -> (usize, usize) {
     let (mut frames, mut entries) = (0, 0);
-    let mut walk = arena.walk(identity(partition), Some(Lsn::ZERO));
+    let mut walk = arena.walk(identity(partition), Some(Lsn::ZERO), NOTHING);
     while let Some((passed, groups)) = walk.next() {
         for frame in &passed {
             assert!(frame.offset.is_multiple_of(SECTOR as u64));
@@ -41,7 +43,7 @@ fn inspection_tells_the_three_apart() {
     let torn = Lsn(19 * SECTOR as u64);
     let last = (1..3).map(|partition| {
         let arena = inspect(&disk);
-        let mut walk = arena.walk(identity(partition), Some(Lsn::ZERO));
+        let mut walk = arena.walk(identity(partition), Some(Lsn::ZERO), NOTHING);
         let mut at = Vec::new();
         while let Some((passed, _)) = walk.next() {
             at.extend(passed);
@@ -57,7 +59,7 @@ fn inspection_tells_the_three_apart() {
     let found = inspect(&disk);
     assert_eq!(found.logs().len(), 3);
     assert_eq!(found.cluster(), CLUSTER);
-    let verdict = |partition| found.walk(identity(partition), Some(Lsn::ZERO)).verdict();
+    let verdict = |partition| found.walk(identity(partition), Some(Lsn::ZERO), NOTHING).verdict();
     assert!(matches!(verdict(0), Verdict::Clean { closed: true, .. }));
     assert!(matches!(verdict(1), Verdict::Torn { at, .. } if at == torn));
     assert!(matches!(verdict(2), Verdict::Damaged(_)));
@@ -92,7 +94,7 @@ fn a_released_log_is_walked_from_its_first_slot() {
     let found = inspect(&disk);
     assert_eq!(found.logs()[0].first_lsn, first);
     for start in [None, Some(behind), Some(behind.advanced(SECTOR as u64))] {
-        let mut walk = found.walk(identity(0), start);
+        let mut walk = found.walk(identity(0), start, NOTHING);
         let (mut passed, mut entries) = (Vec::new(), Vec::new());
         while let Some((frames, groups)) = walk.next() {
             passed.extend(frames);
@@ -105,7 +107,7 @@ fn a_released_log_is_walked_from_its_first_slot() {
         assert!(walk.chain_at_start().is_some(), "{start:?}");
         assert!(matches!(walk.verdict(), Verdict::Clean { .. }), "{start:?}");
     }
-    let refused = |start| match found.walk(identity(0), Some(start)).verdict() {
+    let refused = |start| match found.walk(identity(0), Some(start), NOTHING).verdict() {
         Verdict::Damaged(damage) => damage,
         other => panic!("from {start}: {other:?}"),
     };
@@ -134,7 +136,7 @@ fn good_frames_behind_damage_are_found() {
     disk.flip(&arena(), damaged.offset + 1000, 3);
     let found = inspect(&disk.restart());
     let Verdict::Damaged(Damage::Frame { lsn, offset, .. }) =
-        found.walk(identity(0), Some(Lsn::ZERO)).verdict()
+        found.walk(identity(0), Some(Lsn::ZERO), NOTHING).verdict()
     else {
         panic!("a flip below later frames is damage");
     };
@@ -158,7 +160,7 @@ fn a_torn_end_says_at_which_frame() {
     drop((log, device));
     disk.flip(&arena(), offset + 500, 3);
     let Verdict::Torn { at, stop: Some(stop), .. } =
-        inspect(&disk.restart()).walk(identity(0), Some(Lsn::ZERO)).verdict()
+        inspect(&disk.restart()).walk(identity(0), Some(Lsn::ZERO), NOTHING).verdict()
     else {
         panic!("nobody knows that the last frame was durable");
     };

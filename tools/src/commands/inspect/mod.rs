@@ -4,8 +4,11 @@
 //! last frame the crash left incomplete (torn, 3: normal, recovery drops it), and bytes that once
 //! were durable and are not there any more (damaged, 4).
 
+mod arena;
+mod damage;
 mod place;
 mod snapshot;
+mod tables;
 mod verify;
 mod wal;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use resprout_engine::Manifest;
+use resprout_engine::{Manifest, partition_dir};
 use resprout_wal::disk::Disk;
-use resprout_wal::{ARENA_FILE, LogIdentity};
+use resprout_wal::{ARENA_FILE, LogIdentity, Lsn};
 
 use crate::failure::{Failure, causes};
 
@@ -65,23 +65,57 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Names of partitions, as the manifests of a data directory give them.
+/// Databases and partitions, as the manifests of a data directory give them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Names(BTreeMap<u32, String>);
+pub(super) struct Names(BTreeMap<u32, Manifest>);
+
+/// The position that the newest snapshot's name says, if it is known where snapshots are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NewestName(Option<Lsn>);
+
+impl NewestName {
+    /// Whether the partition's folder could be looked at.
+    pub(super) fn is_known(self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The position; zero if there is no snapshot or nothing is known.
+    pub(super) fn lsn(self) -> Lsn {
+        self.0.unwrap_or(Lsn::ZERO)
+    }
+}
 
 impl Names {
     /// Reads the manifests of `dir`. Without them logs still have numbers.
     pub(super) fn read(disk: &dyn Disk, dir: Option<&Path>) -> Self {
         let manifests = dir.and_then(|dir| Manifest::load_all(disk, dir).ok());
         let manifests = manifests.unwrap_or_default().into_iter();
-        Self(manifests.map(|manifest| (manifest.database, manifest.name)).collect())
+        Self(manifests.map(|manifest| (manifest.database, manifest)).collect())
     }
 
     /// `database:ordinal` of a log.
     pub(super) fn of(&self, identity: &LogIdentity) -> String {
         match self.0.get(&identity.database) {
-            Some(name) => format!("{name}:{}", identity.partition),
+            Some(manifest) => format!("{}:{}", manifest.name, identity.partition),
             None => format!("{}:{}", identity.database, identity.partition),
         }
+    }
+
+    /// What the names of a partition's snapshots say, if `dir` is the data directory of a
+    /// database that this log belongs to.
+    pub(super) fn newest_snapshot(
+        &self,
+        disk: &dyn Disk,
+        dir: &Path,
+        identity: &LogIdentity,
+    ) -> NewestName {
+        let manifest = self.0.get(&identity.database);
+        let instance = manifest.and_then(|m| m.instances.get(identity.partition as usize));
+        let Some(manifest) = manifest.filter(|_| instance == Some(&identity.instance)) else {
+            return NewestName(None);
+        };
+        let folder = partition_dir(dir, &manifest.name, identity.partition);
+        let found = resprout_snapshot::list(disk, &folder).ok();
+        NewestName(found.map(|found| found.first().map_or(Lsn::ZERO, |newest| newest.lsn)))
     }
 }

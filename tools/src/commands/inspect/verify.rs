@@ -7,8 +7,8 @@ use clap::Args;
 use resprout_engine::{Identity, Manifest};
 use serde::Serialize;
 
+use super::arena::{Arena, End, Seen, Visitor};
 use super::place::{self, Names};
-use super::wal::{Arena, End, sentence};
 use super::{snapshot, worse};
 use crate::failure::{Exit, Failure, causes};
 use crate::output;
@@ -114,6 +114,15 @@ fn identity(args: &VerifyArgs, findings: &mut Findings) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Counts records.
+struct Count(u64);
+
+impl Visitor for Count {
+    fn record(&mut self, _: &Seen<'_>) {
+        self.0 += 1;
+    }
+}
+
 fn logs(args: &VerifyArgs, findings: &mut Findings) -> Result<(), Failure> {
     let arena = match Arena::open(&args.path) {
         Ok(arena) => arena,
@@ -123,16 +132,16 @@ fn logs(args: &VerifyArgs, findings: &mut Findings) -> Result<(), Failure> {
         }
         Err(failure) => return Err(failure),
     };
-    for log in arena.device.found() {
-        let mut records = 0_u64;
-        let (end, _) = arena.walk(&log, |_| records += 1);
+    for log in arena.logs() {
+        let mut records = Count(0);
+        let (end, _) = arena.walk(&log, &mut records);
         let detail = match &end {
-            End::Damaged { why } => why.clone(),
-            other => format!("{records} records. {}", sentence(other)),
+            End::Damaged(damage) => damage.to_string(),
+            other => format!("{} records. {other}", records.0),
         };
         findings.note(format!("log {}", arena.names.of(&log.identity)), end.exit(), detail);
     }
-    for lost in arena.device.unreadable() {
+    for lost in arena.unreadable() {
         findings.note("slot of no known log".into(), Exit::Damaged, format!("{lost:?}"));
     }
     Ok(())
