@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use resprout_tools::commands::bench::{self, BenchCommand};
+use resprout_tools::commands::completions::{self, CompletionsArgs};
 use resprout_tools::commands::inspect::{self, InspectCommand};
 use resprout_tools::commands::load::{self, LoadArgs};
 use resprout_tools::node::logging::{self, Format};
@@ -30,6 +31,8 @@ enum Command {
     /// Measures one layer beside its physical bound, on data that is verified
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Writes the script that completes this command in a shell
+    Completions(CompletionsArgs),
 }
 
 fn main() -> ExitCode {
@@ -40,5 +43,6 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Inspect(command) => inspect::run(&command),
         Command::Bench(command) => bench::run(&command),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     })
 }

@@ -1,5 +1,6 @@
 //! The commands of `resprout`, one folder per noun.
 
 pub mod bench;
+pub mod completions;
 pub mod inspect;
 pub mod load;

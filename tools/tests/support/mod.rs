@@ -43,6 +43,23 @@ pub(crate) fn resprout<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item =
     command.args(args).stdin(Stdio::null()).output().expect("the binary runs").into()
 }
 
+/// The same with something on standard input.
+pub(crate) fn resprout_reading<S: AsRef<std::ffi::OsStr>>(
+    input: &[u8],
+    args: impl IntoIterator<Item = S>,
+) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_resprout"));
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    let mut stdin = child.stdin.take().expect("piped");
+    std::thread::scope(|scope| {
+        // Beside the reading of its answer, so that neither waits for the other. A command that
+        // ends early does not take it all.
+        scope.spawn(move || drop(stdin.write_all(input)));
+        child.wait_with_output().expect("it ends").into()
+    })
+}
+
 /// `resproutd node` with these arguments, to its end.
 pub(crate) fn node_to_end<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_resproutd"));

@@ -32,7 +32,7 @@ use crate::watch::{Show, Watch};
 /// Loads a CSV or TSV file with a header into a table.
 #[derive(Args, Clone, Debug)]
 pub struct LoadArgs {
-    /// The file; `.tsv` and `.tab` are tab-separated
+    /// The file, or - for standard input; `.tsv` and `.tab` are tab-separated
     pub file: PathBuf,
     /// Data directory, made if it is not there
     #[arg(long, value_name = "DIR")]

@@ -1,8 +1,13 @@
 //! The file that is loaded: rows with their line numbers, read as often as needed.
+//!
+//! Standard input can be read once only, so it is copied to an unnamed file first, which the
+//! system removes when the command ends, however it ends.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use csv::{Reader, ReaderBuilder, StringRecord};
 
@@ -11,13 +16,33 @@ use crate::failure::{Failure, causes};
 /// Bytes read at once.
 const BUFFER_BYTES: usize = 1 << 20;
 
+/// The path that means standard input.
+const STDIN: &str = "-";
+
 /// A CSV or TSV file with a header.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     path: PathBuf,
+    /// What was copied from standard input.
+    copy: Option<Arc<File>>,
     delimiter: u8,
     header: Vec<String>,
     bytes: u64,
+}
+
+/// One pass over a file from its beginning, whoever else reads it.
+#[derive(Debug)]
+struct Pass {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for Pass {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buf, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// One row.
@@ -32,15 +57,32 @@ pub(super) struct Row<'a> {
 }
 
 impl Source {
-    /// Opens a file and reads its header. Without a `delimiter`, `.tsv` and `.tab` files have
-    /// tabs, all others commas.
+    /// Opens a file, or takes in standard input if it is called `-`, and reads its header. Without
+    /// a `delimiter`, `.tsv` and `.tab` files have tabs, all others commas.
     ///
     /// # Errors
     /// If it cannot be read, is empty, or two columns have the same name.
     pub(super) fn open(path: &Path, delimiter: Option<u8>) -> Result<Self, Failure> {
         let delimiter = delimiter.unwrap_or_else(|| usual_delimiter(path));
-        let mut source = Self { path: path.into(), delimiter, header: Vec::new(), bytes: 0 };
-        let file = File::open(path).map_err(|error| source.unreadable(&error))?;
+        let (path, header) = (path.to_owned(), Vec::new());
+        let source = Self { path, copy: None, delimiter, header, bytes: 0 };
+        if source.path.as_os_str() == STDIN {
+            return Self { path: "standard input".into(), ..source }.taking_in(io::stdin().lock());
+        }
+        source.with_header()
+    }
+
+    /// Copies everything from `input`, and reads its header.
+    fn taking_in(mut self, mut input: impl Read) -> Result<Self, Failure> {
+        let mut copy = tempfile::tempfile().map_err(|error| self.uncopied(&error))?;
+        io::copy(&mut input, &mut copy).map_err(|error| self.uncopied(&error))?;
+        self.copy = Some(Arc::new(copy));
+        self.with_header()
+    }
+
+    fn with_header(self) -> Result<Self, Failure> {
+        let mut source = self;
+        let file = source.file()?;
         source.bytes = file.metadata().map_err(|error| source.unreadable(&error))?.len();
         let mut reader = source.reader()?;
         let header = reader.headers().map_err(|error| source.bad(&error))?;
@@ -118,15 +160,29 @@ impl Source {
         format!("cannot load {}", self.path.display())
     }
 
-    fn reader(&self) -> Result<Reader<BufReader<File>>, Failure> {
-        let file = File::open(&self.path).map_err(|error| self.unreadable(&error))?;
+    /// The file, to be read by position.
+    fn file(&self) -> Result<Arc<File>, Failure> {
+        match &self.copy {
+            Some(copy) => Ok(Arc::clone(copy)),
+            None => File::open(&self.path).map(Arc::new).map_err(|error| self.unreadable(&error)),
+        }
+    }
+
+    fn reader(&self) -> Result<Reader<BufReader<Pass>>, Failure> {
+        let file = Pass { file: self.file()?, at: 0 };
         let file = BufReader::with_capacity(BUFFER_BYTES, file);
         // Lengths are compared by `for_each`, which knows the line.
         Ok(ReaderBuilder::new().delimiter(self.delimiter).flexible(true).from_reader(file))
     }
 
-    fn unreadable(&self, error: &std::io::Error) -> Failure {
+    fn unreadable(&self, error: &io::Error) -> Failure {
         Failure::new(self.cannot(), error, "check the path and its permissions")
+    }
+
+    fn uncopied(&self, error: &io::Error) -> Failure {
+        let dir = std::env::temp_dir();
+        let why = format!("copying it to {} for reading it twice: {error}", dir.display());
+        Failure::new(self.cannot(), why, "set TMPDIR to a folder with space, or name a file")
     }
 
     fn bad(&self, error: &csv::Error) -> Failure {
