@@ -13,7 +13,7 @@ use crate::frame::{Entries, Flaw, Header};
 use crate::lock::lock;
 use crate::log::{Hold, Shared};
 use crate::recovery::read_patiently;
-use crate::{CutError, Damage, Lsn, ReadError, SECTOR};
+use crate::{CutError, Damage, Lsn, ReadError, SECTOR, Term};
 
 /// Bytes read at once; a longer frame is read a second time, whole.
 const READ_BYTES: usize = 64 << 10;
@@ -51,12 +51,14 @@ pub struct Reader {
     log: Arc<Shared>,
     lsn: Lsn,
     hold: Hold,
+    /// Term of the frame that was read last, so that another begins at `lsn`.
+    last: Option<Term>,
 }
 
 impl Reader {
     pub(crate) fn new(log: Arc<Shared>, lsn: Lsn) -> Result<Self, ReadError> {
         let hold = crate::Log { shared: log.clone() }.hold(lsn)?;
-        Ok(Self { log, lsn, hold })
+        Ok(Self { log, lsn, hold, last: None })
     }
 
     /// The position of the next frame.
@@ -75,15 +77,32 @@ impl Reader {
         if self.lsn >= written {
             return Ok(None);
         }
-        let frame = read_frame(&self.log, self.lsn, written)?;
+        let frame = match read_frame(&self.log, self.lsn, (written, false)) {
+            Err(ReadError::NotAFrame { .. }) if self.continues() => {
+                read_frame(&self.log, self.lsn, (written, true))?
+            }
+            other => other?,
+        };
+        self.last = Some(frame.header.term);
         assert!(frame.header.end() > self.lsn, "a frame has a length");
         self.lsn = frame.header.end();
         self.hold.advance(self.lsn);
         Ok(Some(frame))
     }
+
+    /// Whether a frame must begin where the last one ended: it was read, and the log was not cut
+    /// before it since, which would have begun a newer term there.
+    fn continues(&self) -> bool {
+        let Some(last) = self.last else { return false };
+        let mut driver = self.log.core.driver();
+        let Some(lane) = driver.lane(self.log.number) else { return false };
+        let mut terms = lane.history().entries().iter();
+        !terms.any(|begun| begun.term > last && begun.start < self.lsn)
+    }
 }
 
-fn read_frame(log: &Shared, lsn: Lsn, written: Lsn) -> Result<Frame, ReadError> {
+/// Reads one frame. `begins`: a frame is known to begin there, so anything else is damage.
+fn read_frame(log: &Shared, lsn: Lsn, (written, begins): (Lsn, bool)) -> Result<Frame, ReadError> {
     let (held, first) = {
         let table = lock(&log.slots);
         (table.holding(lsn), table.first())
@@ -108,7 +127,7 @@ fn read_frame(log: &Shared, lsn: Lsn, written: Lsn) -> Result<Frame, ReadError> 
     };
     let header = match Header::decode(&buf, slot.nonce) {
         Ok(header) => header,
-        Err(Flaw::Magic { .. } | Flaw::HeaderSum { .. }) => {
+        Err(Flaw::Magic { .. } | Flaw::HeaderSum { .. }) if !begins => {
             return Err(ReadError::NotAFrame { lsn, written });
         }
         Err(flaw) => return Err(bad(flaw)),
@@ -138,7 +157,7 @@ pub(crate) fn boundary_before(log: &Shared, to: Lsn) -> Result<u64, CutError> {
     let (header, inside) = slot_start(log, slot)?;
     let (mut at, mut chain, mut inside) = (slot.base, header, inside);
     while at < to {
-        let frame = read_frame(log, at, written)?;
+        let frame = read_frame(log, at, (written, true))?;
         chain = frame.header.next_chain();
         inside = frame.header.continues();
         at = frame.header.end();
@@ -166,6 +185,6 @@ fn slot_start(log: &Shared, slot: crate::log::SlotRef) -> Result<(u64, bool), Re
         })?;
     let written = lock(&log.progress).positions.written;
     let inside = slot.base < written
-        && read_frame(log, slot.base, written).is_ok_and(|frame| frame.header.continued());
+        && read_frame(log, slot.base, (written, true)).is_ok_and(|frame| frame.header.continued());
     Ok((header.chain, inside))
 }

@@ -1,7 +1,8 @@
-//! Giving space back behind snapshots, keeping what is still needed, reading while writing. Row D35.
+//! Giving space back behind snapshots, keeping what is still needed, reading while writing. Rows D26,
+//! D35.
 
 use resprout_wal::disk::sim::{Effect, Fault, SimDisk};
-use resprout_wal::{Lsn, ReadError, SECTOR};
+use resprout_wal::{Damage, Lsn, ReadError, SECTOR, Term};
 
 use crate::harness::*;
 
@@ -40,7 +41,7 @@ fn a_log_may_begin_in_the_middle_of_a_group() {
     commit(&log, 4..6, 3000);
     let first = log.release_before(behind).expect("released");
     assert!(first > Lsn::ZERO && first < behind, "{first} lies inside the group before {behind}");
-    log.begin_term(resprout_wal::Term(2)).and_then(|at| log.wait_durable(at)).expect("term 2");
+    log.begin_term(Term(2)).and_then(|at| log.wait_durable(at)).expect("term 2");
     drop((log, device));
     let device = open(&disk.crash(1), 2);
     for inside in [first, first.advanced(SECTOR as u64)] {
@@ -48,7 +49,7 @@ fn a_log_may_begin_in_the_middle_of_a_group() {
     }
     let read = read_from(&device, 0, behind).expect("no damage");
     assert_eq!(read.entries.iter().map(|bytes| number(bytes)).collect::<Vec<_>>(), [4, 5]);
-    assert_eq!(read.recovered.term, resprout_wal::Term(2));
+    assert_eq!(read.recovered.term, Term(2));
 }
 
 /// Promise (D35): a hold keeps the log from its position on until it is dropped or moved.
@@ -108,6 +109,70 @@ fn a_reader_starts_at_a_frame() {
     }
     let end = log.positions().written;
     assert!(log.read_from(end).expect("held").next().expect("good").is_none());
+}
+
+/// Promise (D26): damage in the log never reaches a reader, who would ship it. Wherever a bit of a
+/// frame flips, the frames before it are given as they were written, and at the frame it is said
+/// that it is damaged, and where.
+#[test]
+fn d26_a_reader_never_hands_on_damage() {
+    let disk = SimDisk::new(1);
+    let device = open(&disk, 1);
+    let log = create(&device, 0);
+    let end = commit(&log, 0..20, 3000);
+    for n in 0..20 {
+        // The header's bytes one by one, the payload's with some distance.
+        for at in (0..64).chain((64..3068).step_by(97)) {
+            let lsn = Lsn(n * SECTOR as u64);
+            let offset = offset_of(&device, lsn);
+            disk.flip(&arena(), offset + at, (at % 8) as u8);
+            let mut reader = log.read_from(Lsn::ZERO).expect("held");
+            let mut read = 0;
+            let error = loop {
+                match reader.next() {
+                    Ok(frame) => {
+                        let frame = frame.expect("the end came without damage");
+                        let bytes = frame.entries().expect("whole").next().expect("one");
+                        assert_eq!(bytes, entry(read, 3000), "frame {read}, byte {at} of {n}");
+                        read += 1;
+                    }
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(read, n, "byte {at}: {error}");
+            match error {
+                ReadError::Damage(Damage::Frame { offset: found, lsn: at_lsn, .. }) => {
+                    assert_eq!((found, at_lsn), (offset, lsn));
+                }
+                // The very first position was the caller's idea.
+                ReadError::NotAFrame { lsn: at_lsn, .. } if n == 0 => assert_eq!(at_lsn, lsn),
+                other => panic!("byte {at} of frame {n}: {other}"),
+            }
+            disk.flip(&arena(), offset + at, (at % 8) as u8);
+        }
+    }
+    let mut reader = log.read_from(Lsn::ZERO).expect("held");
+    while reader.next().expect("whole again").is_some() {}
+    assert_eq!(reader.position(), end);
+}
+
+/// Promise: a reader whose place was cut away is told that no frame begins there, which is no
+/// damage.
+#[test]
+fn a_reader_behind_a_cut_meets_no_damage() {
+    let disk = SimDisk::new(1);
+    let device = open(&disk, 1);
+    let log = create(&device, 0);
+    let to = commit(&log, 0..5, 3000);
+    commit(&log, 5..8, 3000);
+    let mut reader = log.read_from(Lsn::ZERO).expect("held");
+    while reader.next().expect("good frames").is_some() {}
+    let begun = log.cut(to, Term(2)).expect("cut");
+    log.wait_durable(begun).expect("term 2");
+    assert!(reader.next().expect("nothing is written there").is_none());
+    commit(&log, 5..6, 30_000);
+    let error = reader.next().expect_err("inside of another frame");
+    assert!(matches!(error, ReadError::NotAFrame { .. }), "{error}");
 }
 
 /// Promise (P03): power fails at every operation of a release; what remains is a whole tail.

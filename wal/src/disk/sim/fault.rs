@@ -63,8 +63,13 @@ pub enum Effect {
     Lost,
     /// A write lands so many bytes further on.
     Misdirected(i64),
+    /// A write stores one bit of its data wrong: this one, counted modulo its length.
+    Flipped(u64),
     /// Its completion comes so many waits later, unless a wait cannot end without it.
     Delay(u32),
+    /// It takes effect, and its completion does not come before [`super::SimDisk::let_go`]. For
+    /// requests of a queue.
+    Hang,
 }
 
 /// One thing that will go wrong, once.

@@ -179,6 +179,19 @@ impl SimDisk {
         self.shared.world().tear = bytes;
     }
 
+    /// From now on a crash keeps nothing that was not durable, instead of what the seed decides:
+    /// the plainest power loss, and the hardest for who trusts a cache.
+    pub fn forget_unflushed(&self) {
+        self.shared.world().forgetful = true;
+    }
+
+    /// Lets the requests complete that [`Effect::Hang`] has struck.
+    pub fn let_go(&self) {
+        let mut world = self.shared.world();
+        world.hanging = false;
+        world.changed.notify_all();
+    }
+
     /// What a reader of the file would see; `None` if there is none.
     #[must_use]
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {

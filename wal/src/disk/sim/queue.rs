@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use super::file::SimFile;
-use super::world::World;
+use super::world::{HANGS, World};
 use super::{Crashed, Place, Shared};
 use crate::disk::{Completion, FileRef, IoBuf, Queue, Request, Waker};
 use crate::world::Rng;
@@ -136,7 +136,11 @@ impl Queue for SimQueue {
         let mut world = shared.world();
         let chosen = loop {
             for request in &mut self.requests {
-                request.delay = request.delay.saturating_sub(1);
+                request.delay = match request.delay {
+                    HANGS if world.hanging => HANGS,
+                    HANGS => 0,
+                    delay => delay.saturating_sub(1),
+                };
             }
             if world.alive(self.epoch).is_err() {
                 drop(world);
@@ -149,7 +153,7 @@ impl Queue for SimQueue {
                 let count = least + self.rng.below((ready - least + 1) as u64) as usize;
                 break self.choose(count);
             }
-            if self.requests.len() < at_least {
+            if self.requests.iter().filter(|request| request.delay < HANGS).count() < at_least {
                 let changed = Arc::clone(&world.changed);
                 world = changed.wait(world).unwrap_or_else(PoisonError::into_inner);
             }

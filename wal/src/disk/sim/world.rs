@@ -25,6 +25,9 @@ pub(super) struct Started {
     pub(super) delay: u32,
 }
 
+/// The delay of a request that hangs.
+pub(super) const HANGS: u32 = u32::MAX;
+
 #[derive(Clone, Debug)]
 pub(super) struct World {
     seed: u64,
@@ -40,6 +43,10 @@ pub(super) struct World {
     pub(super) log: Vec<Op>,
     pub(super) capacity: Option<u64>,
     pub(super) tear: usize,
+    /// A crash keeps nothing that was not durable, whatever the seed says.
+    pub(super) forgetful: bool,
+    /// Requests that were made to hang do.
+    pub(super) hanging: bool,
     next_number: u64,
     /// Signalled when a queue may have something new to see.
     pub(super) changed: Arc<Condvar>,
@@ -59,6 +66,8 @@ impl World {
             log: Vec::new(),
             capacity: None,
             tear: SECTOR,
+            forgetful: false,
+            hanging: false,
             next_number: 0,
             changed: Arc::default(),
         }
@@ -102,6 +111,7 @@ impl World {
     pub(super) fn power_loss(&mut self, seed: u64) {
         let mut rng = Rng::new(seed);
         let fate = match rng.below(8) {
+            _ if self.forgetful => Fate::AllLost,
             0 => Fate::AllKept,
             1 => Fate::AllLost,
             _ => Fate::Mixed,
@@ -168,12 +178,18 @@ impl World {
         self.inodes.get_mut(&id).expect("an open or named file is kept by `collect`")
     }
 
+    fn hang(&mut self) -> u32 {
+        self.hanging = true;
+        HANGS
+    }
+
     /// Counts a read of `len` bytes; how many waits it takes.
     pub(super) fn start_read(&mut self, place: &Place, offset: u64, len: u64) -> io::Result<u32> {
         let op = Op { kind: OpKind::Read, path: place.path.clone(), offset, len };
         match self.begin(op)? {
             Some(Effect::Error(number)) => Err(io::Error::from_raw_os_error(number)),
             Some(Effect::CrashDuring | Effect::CrashAfter) => Err(self.power_loss_by_fault()),
+            Some(Effect::Hang) => Ok(self.hang()),
             Some(Effect::Delay(waits)) => Ok(waits),
             _ => Ok(0),
         }
@@ -210,6 +226,12 @@ impl World {
             Some(Effect::Misdirected(by)) => {
                 self.inode(place.inode).write(id, data, offset.saturating_add_signed(by));
             }
+            Some(Effect::Flipped(bit)) => {
+                let mut data = data.to_vec();
+                let bit = bit % (8 * len);
+                data[(bit / 8) as usize] ^= 1 << (bit % 8);
+                self.inode(place.inode).write(id, &data, offset);
+            }
             Some(Effect::CrashDuring) => {
                 self.inode(place.inode).write(id, data, offset);
                 return Err(self.power_loss_by_fault());
@@ -220,6 +242,10 @@ impl World {
                     self.inode(place.inode).persist(&[id]);
                 }
                 return Err(self.power_loss_by_fault());
+            }
+            Some(Effect::Hang) => {
+                self.inode(place.inode).write(id, data, offset);
+                started.delay = self.hang();
             }
             Some(Effect::Delay(waits)) => {
                 self.inode(place.inode).write(id, data, offset);
@@ -245,6 +271,7 @@ impl World {
                 self.inode(place.inode).persist(&ids);
                 Err(self.power_loss_by_fault())
             }
+            Some(Effect::Hang) => Ok((ids, self.hang())),
             Some(Effect::Delay(waits)) => Ok((ids, waits)),
             _ => Ok((ids, 0)),
         }
