@@ -25,6 +25,7 @@ use crate::partition::{Context, NewPartition, Partition, PartitionStatus};
 use crate::progress::Progress;
 use crate::recovery::{self, Recovery};
 use crate::state::State;
+use crate::times::{CommitTimes, Times};
 use crate::tree::MemoryLimit;
 
 /// Most partitions of one database.
@@ -138,6 +139,7 @@ impl Engine {
             bound,
             snapshot_rate: 0.into(),
             log_rate: 0.into(),
+            commits: CommitTimes::default(),
         });
         let mut databases = BTreeMap::new();
         for manifest in manifests {
@@ -312,6 +314,19 @@ impl Engine {
     #[must_use]
     pub fn log_counters(&self) -> resprout_wal::Counters {
         self.shared.context.device.counters()
+    }
+
+    /// How long commits and flushes took so far, and how long the log's device has been silent.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        let context = &self.shared.context;
+        let (sync_commits, async_commits) = context.commits.read();
+        Times {
+            sync_commits,
+            async_commits,
+            flushes: context.device.flush_times(),
+            log_waiting: context.device.waiting(),
+        }
     }
 
     /// Does what a background thread would do once: ends late lock waits, takes due snapshots.

@@ -1,5 +1,5 @@
 //! What an engine does by itself: ends lock waits that took too long, takes snapshots that are
-//! due, gives kept roots up when memory is short.
+//! due, gives kept roots up when memory is short, and a device that does not answer.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -90,7 +90,10 @@ fn run(stop: &Stop, engine: &Weak<Shared>, snapshots: bool) {
 
 /// One round of everything that is quick; with `snapshots`, of everything.
 pub(crate) fn tick(shared: &Arc<Shared>, snapshots: bool) {
-    let now = shared.context.now();
+    let context = &shared.context;
+    // A device that does not answer (D28): nobody may wait for it without end.
+    context.device.give_up_if_stuck(context.options.stuck_after);
+    let now = context.now();
     for partition in partitions(shared) {
         if let Some(core) = partition.core() {
             core.locks.expire(now);

@@ -33,6 +33,9 @@ pub struct Options {
     pub recovery_threads: usize,
     /// How long a statement waits for a row's lock. Default 60 s.
     pub lock_wait_limit: Duration,
+    /// How long a write or flush of the log may take before its logs are given up: who waits for
+    /// a commit is then told that its outcome is unknown. Default 30 s.
+    pub stuck_after: Duration,
     /// Positions kept for rewinding, per partition. Default 8.
     pub rewind_roots: usize,
     /// Log bytes between two such positions. Default 4 MiB.
@@ -62,6 +65,7 @@ impl Default for Options {
             slot_bytes: 16 << 20,
             recovery_threads: processors,
             lock_wait_limit: Duration::from_secs(60),
+            stuck_after: Duration::from_secs(30),
             rewind_roots: 8,
             rewind_spacing: 4 << 20,
             durable: DurableMode::BatchFlush,
@@ -126,6 +130,9 @@ impl Options {
         }
         if self.snapshot_trigger_size < 4096 {
             return bad("snapshot_trigger_size", "must be at least 4096 bytes".into());
+        }
+        if self.stuck_after.is_zero() {
+            return bad("stuck_after", "must not be 0".into());
         }
         if self.snapshot_bytes_per_s == 0 {
             return bad("snapshot_bytes_per_s", "must not be 0".into());

@@ -17,6 +17,7 @@ use crate::progress::{Phase, Progress, ProgressCell};
 use crate::schema_change;
 use crate::state::State;
 use crate::table::{Catalog, Change as TableChange, Table, TableSchema};
+use crate::times::CommitTimes;
 use crate::transaction::Transaction;
 use crate::tree::View;
 
@@ -31,6 +32,7 @@ pub(crate) struct Context {
     /// Bytes per second that recovery reached here, for predictions; 0 while unknown.
     pub(crate) snapshot_rate: AtomicU64,
     pub(crate) log_rate: AtomicU64,
+    pub(crate) commits: CommitTimes,
 }
 
 impl Context {

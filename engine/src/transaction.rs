@@ -34,6 +34,7 @@ use crate::table::{
     ColumnId, Index, KeyRange, PrimaryKey, RowDamage, RowView, RowWrites, Table, Value, Write,
     index_entry, index_entry_to_primary_key, plan_delete, plan_insert, plan_update,
 };
+use crate::times::Timer;
 use crate::write_set::WriteSet;
 
 /// A commit that is acknowledged.
@@ -298,10 +299,12 @@ impl Transaction {
     /// [`Error::OutcomeUnknown`] if the log failed after the append; all others mean that
     /// nothing was written.
     pub fn commit(self) -> Result<Committed, Error> {
+        let timer = self.timer();
         let Some(position) = self.append()? else { return Ok(Committed { position: None }) };
         // Not `self.core()`: what is appended is waited for, whatever state the copy enters.
         let core = self.partition.core().ok_or(Error::TransactionEnded)?;
         core.wait_committed(position)?;
+        timer.acknowledged();
         Ok(Committed { position: Some(position) })
     }
 
@@ -310,10 +313,17 @@ impl Transaction {
     /// # Errors
     /// As there.
     pub async fn commit_async(self) -> Result<Committed, Error> {
+        let timer = self.timer();
         let Some(position) = self.append()? else { return Ok(Committed { position: None }) };
         let core = self.partition.core().ok_or(Error::TransactionEnded)?;
         core.committed(position).await?;
+        timer.acknowledged();
         Ok(Committed { position: Some(position) })
+    }
+
+    fn timer(&self) -> Timer<'_> {
+        let inner = &self.partition.inner;
+        inner.context.commits.begin(inner.durability, &inner.context.world().clock)
     }
 
     /// Appends, and lets go of the locks: whoever takes them now is later in the same log.

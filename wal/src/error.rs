@@ -11,6 +11,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -65,6 +66,15 @@ pub enum LogError {
         path: PathBuf,
         /// What the system said.
         error: Arc<io::Error>,
+    },
+    /// The device has had a request for longer than is bearable (catalogue row D28). Whether it
+    /// will ever be done is unknown.
+    #[error("{path}: the device has not answered for {:.1} s", waited.as_secs_f64())]
+    Stuck {
+        /// The arena.
+        path: PathBuf,
+        /// How long it had been waited for.
+        waited: Duration,
     },
     /// Somebody panicked while holding the log's lock; the group it was building is unknown.
     #[error("a panic interrupted an append")]

@@ -21,6 +21,7 @@ pub use arena::{ARENA_FILE, Geometry, HeadFlaw, Link, Mark, MarkKind, SlotHeader
 pub use device::{Counters, Device, DriverMode, FoundLog, LOCK_FILE, LogStart, Options, World};
 pub use disk::DurableMode;
 pub use error::{CutError, Damage, Full, LogError, OpenError, Range, ReadError, Witness};
+pub use histogram::{Histogram, HistogramReading};
 pub use lineage::Lineage;
 pub use log::{
     Appender, Durable, Hold, Log, NoObserver, Observer, Position, Positions, Reservation,
@@ -37,6 +38,7 @@ pub mod disk;
 mod driver;
 mod error;
 pub mod frame;
+mod histogram;
 pub mod inspect;
 mod lineage;
 mod lock;

@@ -10,11 +10,12 @@ use std::time::Duration;
 use super::options::{Counting, Options, World};
 use super::signal::Signal;
 use super::space::Space;
+use super::timing::Timing;
 use crate::arena::Geometry;
 use crate::disk::FileRef;
 use crate::driver::{Driver, Turn};
 use crate::lock::lock;
-use crate::log::{Position, Shared};
+use crate::log::{Event, Position, Shared};
 use crate::recovery::{Chain, Place};
 use crate::{DriverMode, LogError, LogIdentity};
 
@@ -29,6 +30,9 @@ pub(crate) struct Core {
     pub(crate) space: Space,
     pub(crate) signal: Signal,
     pub(crate) counting: Counting,
+    pub(crate) timing: Arc<Timing>,
+    /// Why the watchdog gave the device up, until whoever drives it comes back and ends all logs.
+    pub(super) stuck: Mutex<Option<LogError>>,
     /// Taken through [`Core::driver`] only, which helps those it keeps from driving.
     pub(super) driver: Mutex<Driver>,
     /// Logs found at opening that do not run yet.
@@ -117,6 +121,9 @@ impl Core {
     pub(crate) fn turn(&self, mut driver: Driving<'_>) -> Turn {
         driver.quiet = true;
         let turn = driver.turn(self);
+        if let Some(error) = lock(&self.stuck).take() {
+            driver.fail_all(self, &error);
+        }
         let told = driver.take_told();
         drop(driver);
         deliver(&told);
@@ -236,6 +243,27 @@ impl Core {
     pub(crate) fn close(&self) {
         self.fail_all(&LogError::Closed);
         self.driver().clear();
+    }
+
+    /// Tells all logs that they have ended, if the device has had a request for `limit`. Without
+    /// the driver, which is with whoever waits for that request.
+    pub(super) fn give_up_if_stuck(&self, limit: Duration) -> bool {
+        let Some(waited) = self.timing.waiting().filter(|waited| *waited >= limit) else {
+            return false;
+        };
+        if !self.signal.is_device_failed() {
+            self.signal.fail_device();
+            let error = LogError::Stuck { path: self.path.clone(), waited };
+            tracing::error!(path = %self.path.display(), %error, "all logs of the device end");
+            *lock(&self.stuck) = Some(error.clone());
+            let running: Vec<Arc<Shared>> =
+                lock(&self.running).values().filter_map(Weak::upgrade).collect();
+            for log in &running {
+                log.tell(Event::Failed(error.clone()));
+            }
+            deliver(&running);
+        }
+        true
     }
 
     /// Ends all logs.

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::arena::{ARENA_FILE, Geometry, Superblock};
 use crate::disk::{AlignedBuf, Cache, Disk, FileRef, Open};
@@ -19,7 +20,8 @@ use crate::lock::lock;
 use crate::log::Observer;
 use crate::recovery::{Chain, Survey, Unreadable, read_patiently, survey};
 use crate::{
-    Damage, Evidence, History, Log, LogError, LogIdentity, Lsn, OpenError, Recovery, SECTOR, Term,
+    Damage, Evidence, HistogramReading, History, Log, LogError, LogIdentity, Lsn, OpenError,
+    Recovery, SECTOR, Term,
 };
 
 pub use options::{Counters, DriverMode, Options, World};
@@ -30,12 +32,14 @@ pub(crate) use options::count;
 use options::Counting;
 use signal::Signal;
 use space::Space;
+use timing::{TimedQueue, Timing};
 
 mod change;
 mod core;
 mod options;
 mod signal;
 mod space;
+mod timing;
 
 /// Name of the lock file beside the arena.
 pub const LOCK_FILE: &str = "wal.lock";
@@ -109,11 +113,15 @@ impl Device {
             .map_err(|error| OpenError::io("making a queue to", &path, error))?;
         let signal = Signal::default();
         signal.set_waker(queue.waker());
+        let timing = Arc::new(Timing::new(world.clock.clone()));
+        let queue = Box::new(TimedQueue::new(queue, timing.clone()));
         let Survey { slots, free, logs, unreadable, .. } = survey;
         let core = Arc::new(Core {
             driver: Mutex::new(Driver::new(queue, options.durable, geometry.frame_bytes_max())),
             space: Space::new(free, slots, options.slots_max),
             counting: Counting::default(),
+            timing,
+            stuck: Mutex::default(),
             world,
             options,
             path,
@@ -237,6 +245,26 @@ impl Device {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.core.counting.read()
+    }
+
+    /// How long flushes took, and writes that are durable by themselves: from handing them to the
+    /// system until they were on the medium.
+    #[must_use]
+    pub fn flush_times(&self) -> HistogramReading {
+        self.core.timing.flushes.read()
+    }
+
+    /// How long the oldest request has been with the device by now; `None` if it has none.
+    #[must_use]
+    pub fn waiting(&self) -> Option<Duration> {
+        self.core.timing.waiting()
+    }
+
+    /// The watchdog (catalogue row D28): if a request has been with the device for `limit`, ends
+    /// all its logs with [`LogError::Stuck`] and tells all who wait. Whether it has. The thread
+    /// that is inside the system with that request stays there until the system lets it go.
+    pub fn give_up_if_stuck(&self, limit: Duration) -> bool {
+        self.core.give_up_if_stuck(limit)
     }
 
     /// Slots in the arena, and how many of them are free.

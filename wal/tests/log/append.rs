@@ -260,3 +260,26 @@ fn p07_a_reopened_log_is_not_clean() {
     let read = read(&open(&disk.crash(1), 2), 0).expect("no damage");
     assert_eq!((read.recovered.end, read.recovered.clean), (end, false));
 }
+
+/// Promise: every flush, and every write that is durable by itself, is timed once.
+#[test]
+fn flushes_are_timed() {
+    for mode in [DurableMode::EachWrite, DurableMode::BatchFlush] {
+        let disk = SimDisk::new(1);
+        let mut options = options();
+        options.durable = mode;
+        let device = Device::open(world(&disk, 1), &dir(), options).expect("opens");
+        let logs = [create(&device, 0), create(&device, 1)];
+        // What the logs did to begin with was not all done through the queue.
+        let before = (device.flush_times().count(), device.counters().flushes);
+        for n in 0..10 {
+            let positions = logs.each_ref().map(|log| append(log, n, 3000));
+            for (log, position) in logs.iter().zip(positions) {
+                log.wait_durable(position).expect("durable");
+            }
+        }
+        let timed = device.flush_times().count() - before.0;
+        assert_eq!(timed, device.counters().flushes - before.1, "{mode:?}");
+        assert!(timed >= 10 && device.waiting().is_none(), "{mode:?}");
+    }
+}
