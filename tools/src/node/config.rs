@@ -31,7 +31,7 @@ use toml::de::{DeTable, DeValue};
 use crate::quantity::{parse_bytes, parse_duration};
 
 /// Every setting: its section (empty for the top level) and its key.
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 11] = [
     ("", "data"),
     ("", "http"),
     ("", "disk"),
@@ -42,6 +42,7 @@ const KEYS: [(&str, &str); 10] = [
     ("durability", "snapshots_to_keep"),
     ("log", "format"),
     ("log", "level"),
+    ("log", "stuck_after"),
 ];
 
 /// What is wrong with a file or an environment variable.

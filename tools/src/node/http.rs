@@ -3,7 +3,7 @@
 //!
 //! | path | 200 when |
 //! |---|---|
-//! | `/livez` | the process answers |
+//! | `/livez` | the process answers, and its log is not stuck in the device |
 //! | `/startupz` | recovered, or recovering and the position moved in the last 60 s |
 //! | `/readyz` | some partition serves, or there is none yet |
 //! | `/metrics` | always; Prometheus text |
@@ -43,7 +43,7 @@ struct Answer {
 /// The routes above, over `node`.
 pub fn router(node: Node) -> Router {
     Router::new()
-        .route("/livez", get(|| async { "alive\n" }))
+        .route("/livez", get(|node| async { probe(node, NodeView::liveness) }))
         .route("/startupz", get(|node| async { probe(node, NodeView::startup) }))
         .route("/readyz", get(|node| async { probe(node, NodeView::readiness) }))
         .route("/metrics", get(expose))

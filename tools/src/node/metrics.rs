@@ -6,12 +6,15 @@
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use resprout_wal::HistogramReading;
 
 use super::view::{NodeView, PartitionView};
 
@@ -50,6 +53,11 @@ struct Use {
     r#use: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Stage {
+    stage: String,
+}
+
 type Float = Gauge<f64, AtomicU64>;
 
 /// The metrics of `view` as OpenMetrics text.
@@ -61,6 +69,7 @@ pub fn encode(view: &NodeView) -> Result<String, fmt::Error> {
     describe_node(&mut registry, view);
     describe_recovery(&mut registry, view);
     describe_partitions(&mut registry, &view.partitions);
+    describe_times(&mut registry, view);
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
     Ok(out)
@@ -79,10 +88,76 @@ fn describe_node(registry: &mut Registry, view: &NodeView) {
     let used = Family::<Use, Gauge>::default();
     let rows = view.partitions.iter().map(|p| p.memory_bytes).sum();
     used.get_or_create(&Use { r#use: "rows".into() }).set(signed(rows));
-    registry.register("memory_used_bytes", "Page memory in use", used);
+    let unwritten = |p: &PartitionView| p.end_lsn.saturating_sub(p.durable_lsn);
+    let log = view.partitions.iter().map(unwritten).sum();
+    used.get_or_create(&Use { r#use: "log".into() }).set(signed(log));
+    let help = "Memory in use: pages of rows and indexes; log that is sealed and not on disk";
+    registry.register("memory_used_bytes", help, used);
     let limit: Gauge = Gauge::default();
     limit.set(signed(view.maximum_memory_bytes));
     registry.register("memory_limit_bytes", "Most page memory", limit);
+}
+
+/// Durations that the engine has counted, by the value of one label.
+#[derive(Debug)]
+struct Counted {
+    label: Option<&'static str>,
+    by: Vec<(&'static str, HistogramReading)>,
+}
+
+impl EncodeMetric for Counted {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        for (value, reading) in &self.by {
+            match self.label {
+                Some(label) => {
+                    let labels = [(label, *value)];
+                    encode_reading(&mut encoder.encode_family(&labels)?, reading)?;
+                }
+                None => encode_reading(&mut encoder, reading)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
+fn encode_reading(encoder: &mut MetricEncoder<'_>, reading: &HistogramReading) -> fmt::Result {
+    let bound = |bound: Option<Duration>| bound.map_or(f64::INFINITY, |bound| bound.as_secs_f64());
+    let buckets: Vec<(f64, u64)> =
+        reading.buckets().map(|(below, count)| (bound(below), count)).collect();
+    let (sum, count) = (reading.sum().as_secs_f64(), reading.count());
+    encoder.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)
+}
+
+fn describe_times(registry: &mut Registry, view: &NodeView) {
+    let times = &view.times;
+    let by = vec![("true", times.sync_commits.clone()), ("false", times.async_commits.clone())];
+    let help = "Acknowledged commits, from the call to the answer, by sync durability";
+    registry.register("commit_seconds", help, Counted { label: Some("sync"), by });
+    let by = vec![("", times.flushes.clone())];
+    let help = "Flushes of the log, and writes that are durable by themselves";
+    registry.register("wal_fsync_seconds", help, Counted { label: None, by });
+    let waiting = Float::default();
+    waiting.set(view.log_waiting_s);
+    let help = "How long the oldest request has been with the log's device";
+    registry.register("wal_waiting_seconds", help, waiting);
+    let Some(report) = view.recovered else { return };
+    let stages = Family::<Stage, Counter<f64, AtomicU64>>::default();
+    let records: Counter = Counter::default();
+    for (stage, took) in [("snapshot", report.snapshot), ("log", report.log)] {
+        stages.get_or_create(&Stage { stage: stage.into() }).inc_by(took.as_secs_f64());
+    }
+    records.inc_by(report.log_operations);
+    let help = "Time to the last page of the last snapshot, and what log took after that";
+    registry.register("recovery_stage_seconds", help, stages);
+    let help = "Operations of the log that recovery has applied";
+    registry.register("recovery_replayed_operations", help, records);
+    let total = Float::default();
+    total.set(report.total.as_secs_f64());
+    registry.register("recovery_duration_seconds", "How long the last recovery took", total);
 }
 
 fn describe_recovery(registry: &mut Registry, view: &NodeView) {
@@ -133,6 +208,14 @@ fn describe_partitions(registry: &mut Registry, partitions: &[PartitionView]) {
     per_partition(registry, target, partitions, |p| p.progress.total_bytes);
     let since = ("wal_since_snapshot_bytes", "Log bytes since the newest snapshot");
     per_partition(registry, since, partitions, |p| p.log_since_snapshot_bytes);
+    let age = Family::<Of, Float>::default();
+    for partition in partitions {
+        let seconds = partition.snapshot_age_s.unwrap_or(f64::NAN);
+        age.get_or_create(&of(partition)).set(seconds);
+    }
+    registry.register("snapshot_age_seconds", "Age of the newest snapshot, NaN without one", age);
+    let stopped = ("partition_stopped", "1 if the copy takes no more writes, whatever its state");
+    per_partition(registry, stopped, partitions, |p| u64::from(p.error.is_some()));
     let written = Family::<Of, Counter>::default();
     for partition in partitions {
         written.get_or_create(&of(partition)).inc_by(partition.end_lsn);
@@ -154,7 +237,18 @@ fn signed(number: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use resprout_engine::{RecoveryReport, Times};
+    use resprout_wal::Histogram;
+
     use super::*;
+
+    fn times() -> Times {
+        let (commits, flushes) = (Histogram::default(), Histogram::default());
+        commits.record(Duration::from_nanos(900));
+        commits.record(Duration::from_millis(4));
+        flushes.record(Duration::from_millis(1));
+        Times { sync_commits: commits.read(), flushes: flushes.read(), ..Times::default() }
+    }
 
     /// Promise: the names that dashboards and alerts use, with their labels and units.
     #[test]
@@ -165,12 +259,21 @@ mod tests {
             state: "ONLINE".into(),
             end_lsn: 8192,
             entries: 7,
+            durable_lsn: 4096,
+            snapshot_age_s: Some(1.5),
             ..PartitionView::default()
         };
         let view = NodeView {
             version: "1.2.3".into(),
             state: "ONLINE".into(),
             partitions: vec![partition],
+            times: times(),
+            recovered: Some(RecoveryReport {
+                total: Duration::from_secs(3),
+                log: Duration::from_secs(1),
+                log_operations: 9,
+                ..RecoveryReport::default()
+            }),
             ..NodeView::default()
         };
         let text = encode(&view).expect("formatting into a string");
@@ -183,7 +286,21 @@ mod tests {
             "resprout_wal_written_bytes_total{db=\"demo\",ordinal=\"3\"} 8192",
             "resprout_partition_entries{db=\"demo\",ordinal=\"3\"} 7",
             "resprout_memory_used_bytes{use=\"rows\"} 0",
+            "resprout_memory_used_bytes{use=\"log\"} 4096",
             "resprout_recovery_remaining_seconds NaN",
+            "resprout_recovery_duration_seconds 3.0",
+            "resprout_recovery_stage_seconds_total{stage=\"log\"} 1.0",
+            "resprout_recovery_replayed_operations_total 9",
+            "resprout_snapshot_age_seconds{db=\"demo\",ordinal=\"3\"} 1.5",
+            "resprout_partition_stopped{db=\"demo\",ordinal=\"3\"} 0",
+            "resprout_wal_waiting_seconds 0.0",
+            "resprout_commit_seconds_count{sync=\"true\"} 2",
+            "resprout_commit_seconds_count{sync=\"false\"} 0",
+            "resprout_commit_seconds_sum{sync=\"true\"} 0.0040009",
+            "resprout_commit_seconds_bucket{le=\"0.000004096\",sync=\"true\"} 1",
+            "resprout_commit_seconds_bucket{le=\"0.004194304\",sync=\"true\"} 2",
+            "resprout_commit_seconds_bucket{le=\"+Inf\",sync=\"true\"} 2",
+            "resprout_wal_fsync_seconds_count 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -12,11 +12,11 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use resprout_engine::{Engine, NodeStatus, Options, PartitionStatus, Progress};
+use resprout_engine::{Engine, Options, PartitionStatus, Progress, RecoveryReport, partition_dir};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -31,7 +31,7 @@ use super::view::{NodeView, PartitionView, ProgressView, SCHEMA_VERSION};
 use crate::access::{self, DiskChoice, cannot_open, explain};
 use crate::failure::{Exit, Failure};
 use crate::output;
-use crate::quantity::parse_bytes;
+use crate::quantity::{parse_bytes, parse_duration};
 
 /// Time between two looks at the node.
 const TICK: Duration = Duration::from_secs(1);
@@ -167,6 +167,7 @@ fn plan(settings: &Settings) -> Result<Plan, Failure> {
     set!(snapshot_trigger_size, "durability.snapshot_trigger_size", parse_bytes);
     set!(recovery_time_target, "durability.recovery_time_target", config::parse_target);
     set!(snapshots_to_keep, "durability.snapshots_to_keep", count);
+    set!(stuck_after, "log.stuck_after", parse_duration);
     set!(attach, "attach", config::parse_truth);
     options.validate().map_err(|error| explain("cannot use the settings", &error))?;
     let data = settings.read("data", config::parse_path).map_err(bad_setting)?;
@@ -301,12 +302,18 @@ enum Stage {
 struct Node {
     stage: RwLock<Stage>,
     maximum_memory: u64,
+    stuck_after: Duration,
+    recovered: OnceLock<RecoveryReport>,
 }
 
 impl Node {
     fn new(plan: &Plan) -> Self {
-        let maximum_memory = plan.options.maximum_memory;
-        Self { stage: RwLock::new(Stage::Opening), maximum_memory }
+        Self {
+            stage: RwLock::new(Stage::Opening),
+            maximum_memory: plan.options.maximum_memory,
+            stuck_after: plan.options.stuck_after,
+            recovered: OnceLock::new(),
+        }
     }
 
     fn enter(&self, stage: Stage) {
@@ -317,10 +324,11 @@ impl Node {
     fn recover(&self, plan: Plan) -> Result<(), Failure> {
         let outcome = Engine::recover(&plan.data, plan.options).and_then(|recovery| {
             self.enter(Stage::Recovering(recovery.engine().clone()));
-            recovery.wait()
+            recovery.wait_with_report()
         });
         match outcome {
-            Ok(engine) => {
+            Ok((engine, report)) => {
+                self.recovered.get_or_init(|| report);
                 self.enter(Stage::Online(engine));
                 Ok(())
             }
@@ -348,14 +356,16 @@ impl Describe for Node {
         let stage = self.stage.read().unwrap_or_else(PoisonError::into_inner);
         let mut view = match &*stage {
             Stage::Opening => named("RECOVERING"),
-            Stage::Recovering(engine) => of_status("RECOVERING", engine.status()),
-            Stage::Online(engine) => of_status("ONLINE", engine.status()),
-            Stage::Stopping(engine) => of_status("STOPPING", engine.status()),
+            Stage::Recovering(engine) => of_engine("RECOVERING", engine),
+            Stage::Online(engine) => of_engine("ONLINE", engine),
+            Stage::Stopping(engine) => of_engine("STOPPING", engine),
             Stage::Failed(error) => {
                 NodeView { error: Some(error.clone()), ..named("RECOVERY_FAILED") }
             }
         };
         view.maximum_memory_bytes = self.maximum_memory;
+        view.log_stuck_after_s = self.stuck_after.as_secs_f64();
+        view.recovered = self.recovered.get().copied();
         view
     }
 }
@@ -369,10 +379,23 @@ fn named(state: &str) -> NodeView {
     }
 }
 
-fn of_status(state: &str, status: NodeStatus) -> NodeView {
+fn of_engine(state: &str, engine: &Engine) -> NodeView {
+    let (status, times) = (engine.status(), engine.times());
     let progress = of_progress(&status.progress);
-    let partitions = status.partitions.into_iter().map(of_partition).collect();
-    NodeView { progress, partitions, ..named(state) }
+    let dir = status.dir;
+    let partitions = status.partitions.into_iter().map(|partition| of_partition(&dir, partition));
+    let partitions = partitions.collect();
+    let log_waiting_s = times.log_waiting.unwrap_or_default().as_secs_f64();
+    NodeView { progress, partitions, log_waiting_s, times, ..named(state) }
+}
+
+/// How long ago a snapshot was finished, by its file.
+fn snapshot_age(dir: &Path, status: &PartitionStatus) -> Option<f64> {
+    let folder = partition_dir(dir, &status.database, status.ordinal);
+    let path = folder.join(resprout_snapshot::file_name(status.snapshot_lsn?));
+    let written = std::fs::metadata(path).and_then(|meta| meta.modified()).ok()?;
+    // A clock that was set back makes a snapshot young, not an error.
+    Some(written.elapsed().unwrap_or_default().as_secs_f64())
 }
 
 fn of_progress(progress: &Progress) -> ProgressView {
@@ -386,8 +409,9 @@ fn of_progress(progress: &Progress) -> ProgressView {
     }
 }
 
-fn of_partition(status: PartitionStatus) -> PartitionView {
+fn of_partition(dir: &Path, status: PartitionStatus) -> PartitionView {
     PartitionView {
+        snapshot_age_s: snapshot_age(dir, &status),
         progress: of_progress(&status.progress),
         database: status.database,
         ordinal: status.ordinal,

@@ -3,6 +3,7 @@
 //! Serialised, this is the answer of `/api/status`: fields are added, never renamed or removed
 //! within one `schema_version`. Sizes are bytes, times seconds.
 
+use resprout_engine::{RecoveryReport, Times};
 use serde::Serialize;
 
 /// Version of the JSON.
@@ -46,7 +47,7 @@ pub struct PartitionView {
     pub ordinal: u32,
     /// `RECOVERING`, `PENDING`, `TRANSITIONING`, `ONLINE` or `UNRECOVERABLE`.
     pub state: String,
-    /// Why it is unrecoverable.
+    /// Why it is unrecoverable or takes no more writes.
     pub error: Option<String>,
     /// Recovery.
     pub progress: ProgressView,
@@ -68,6 +69,8 @@ pub struct PartitionView {
     pub memory_bytes: u64,
     /// How long a restart now would take.
     pub predicted_recovery_s: f64,
+    /// Age of its newest snapshot; absent if there is none.
+    pub snapshot_age_s: Option<f64>,
 }
 
 impl PartitionView {
@@ -83,6 +86,12 @@ impl PartitionView {
         self.state == "ONLINE"
     }
 
+    /// Whether it takes writes: online, and not stopped by its log.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.is_online() && self.error.is_none()
+    }
+
     /// Whether this copy has failed.
     #[must_use]
     pub fn is_unrecoverable(&self) -> bool {
@@ -91,7 +100,7 @@ impl PartitionView {
 }
 
 /// A node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct NodeView {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -107,6 +116,16 @@ pub struct NodeView {
     pub maximum_memory_bytes: u64,
     /// The node's partitions, by database and ordinal.
     pub partitions: Vec<PartitionView>,
+    /// How long the oldest request has been with the log's device by now.
+    pub log_waiting_s: f64,
+    /// After how long the device is given up.
+    pub log_stuck_after_s: f64,
+    /// What was measured since the start; for metrics.
+    #[serde(skip)]
+    pub times: Times,
+    /// What recovery did, once it is over; for metrics.
+    #[serde(skip)]
+    pub recovered: Option<RecoveryReport>,
 }
 
 /// An answer to a probe: whether it is yes, and why.
@@ -126,6 +145,18 @@ impl NodeView {
     #[must_use]
     pub fn is_recovering(&self) -> bool {
         self.state == "RECOVERING"
+    }
+
+    /// `/livez`: the process answers, and its core loop, the writing of the log, is not stuck inside
+    /// the system (catalogue row D28). Only a restart helps then.
+    #[must_use]
+    pub fn liveness(&self) -> Verdict {
+        let (waiting, limit) = (self.log_waiting_s, self.log_stuck_after_s);
+        if limit > 0.0 && waiting >= limit {
+            let reason = format!("the log's device has not answered for {waiting:.0} s");
+            return Verdict { ok: false, reason };
+        }
+        Verdict { ok: true, reason: "alive".into() }
     }
 
     /// `/startupz`: recovered, or recovering with a position that moved in the last minute. A
@@ -148,7 +179,7 @@ impl NodeView {
     /// unready; a node without any partition is ready to get one.
     #[must_use]
     pub fn readiness(&self) -> Verdict {
-        let online = self.partitions.iter().filter(|p| p.is_online()).count();
+        let online = self.partitions.iter().filter(|p| p.serves()).count();
         let all = self.partitions.len();
         let count = format!("{online} of {all} partitions are online");
         match self.state.as_str() {
@@ -192,6 +223,23 @@ mod tests {
         assert!(!stalled.ok && stalled.reason.contains("60 s"), "{stalled:?}");
         assert!(node("ONLINE", vec![]).startup().ok);
         assert!(!node("RECOVERY_FAILED", vec![]).startup().ok);
+    }
+
+    /// D28: a device that does not answer makes the node dead to its supervisor once the stated time
+    /// is over, not before; D18: a copy that takes no more writes does not make it ready.
+    #[test]
+    fn d18_d28_a_log_that_ended_is_neither_alive_nor_ready() {
+        let mut stuck = node("ONLINE", vec![partition("ONLINE")]);
+        (stuck.log_waiting_s, stuck.log_stuck_after_s) = (29.9, 30.0);
+        assert!(stuck.liveness().ok && stuck.readiness().ok);
+        stuck.log_waiting_s = 31.0;
+        let dead = stuck.liveness();
+        assert!(!dead.ok && dead.reason.contains("31 s"), "{dead:?}");
+        stuck.log_waiting_s = 0.0;
+        stuck.partitions[0].error = Some("flushing failed".into());
+        assert!(stuck.liveness().ok && !stuck.readiness().ok);
+        stuck.partitions.push(partition("ONLINE"));
+        assert!(stuck.readiness().ok, "the other serves");
     }
 
     /// D06: one unrecoverable copy leaves the node ready for the others; none serving is unready
