@@ -183,7 +183,7 @@ impl Arena {
 
     /// Where a position of a log lies in the arena.
     fn offset_of(&self, log: &LogInfo, lsn: Lsn) -> Option<u64> {
-        let slot = log.slots.iter().filter(|slot| !slot.leftover && slot.base <= lsn).last()?;
+        let slot = log.slots.iter().rfind(|slot| !slot.leftover && slot.base <= lsn)?;
         Some(self.logs.geometry().frame_offset(slot.index, slot.base, lsn))
     }
 }
