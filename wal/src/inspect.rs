@@ -116,7 +116,7 @@ impl Arena {
         let file = disk.open(path, Open::Read, Cache::Direct).map_err(failed)?;
         let superblock = read_superblock(&file, path)?;
         let (geometry, cluster) = (superblock.geometry, superblock.cluster);
-        let survey = survey(&*file, geometry, cluster)
+        let survey = survey(&*disk, &file, geometry, cluster)
             .map_err(|error| OpenError::io("reading", path, error))?;
         let place = Place { disk, file, path: path.to_owned(), geometry };
         Ok(Self { place, survey, cluster, directory: superblock.directory })

@@ -29,7 +29,8 @@ pub use log::{
 pub use position::{History, LogIdentity, Lsn, SECTOR, Term, TermStart};
 pub use reader::{Frame, Reader};
 pub use recovery::{
-    Batch, Entry, Evidence, Group, Recovered, Recovery, Stop, Tail, Unreadable, UnreadableWhy,
+    Anchor, Batch, Entry, Evidence, Group, Recovered, Recovery, Stop, Tail, Unreadable,
+    UnreadableWhy,
 };
 
 mod arena;

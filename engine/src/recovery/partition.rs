@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use resprout_snapshot::{Found, Snapshot};
-use resprout_wal::{Damage, Evidence, Lsn, Recovered, Term};
+use resprout_wal::{Anchor, Damage, Evidence, Lsn, Recovered, Term};
 
 use super::load::load;
 use super::replay::{Batch, Collector};
@@ -137,11 +137,11 @@ fn attempt(
     if context_of(partition).options.threads {
         std::thread::scope(|scope| {
             let (send, receive) = bounded(BATCHES_AHEAD);
-            let from = snapshot.map_or(Lsn::ZERO, Snapshot::lsn);
-            let reader = scope.spawn(move || read_log(partition, from, durable, &send));
+            let reader = scope.spawn(move || read_log(partition, snapshot, durable, &send));
             let tree = load_and_apply(partition, snapshot, &receive, (begun, report));
             // Ends the reader if it still has something to send.
             drop(receive);
+            let from = snapshot.map_or(Lsn::ZERO, Snapshot::lsn);
             let read = reader.join().map_err(|_| panicked(partition, from))?;
             finish(partition, snapshot, tree?, read?)
         })
@@ -164,12 +164,12 @@ struct ReadLog {
 /// Reads, checks and sorts the log, and sends it on in batches.
 fn read_log(
     partition: &Partition,
-    from: Lsn,
+    snapshot: Option<&Snapshot>,
     durable: Lsn,
     send: &Sender<Batch>,
 ) -> Result<ReadLog, Error> {
     let mut unsent = false;
-    let read = each_batch(partition, from, durable, |batch| {
+    let read = each_batch(partition, snapshot, durable, |batch| {
         // The receiver is gone when loading failed: its error is the one that counts.
         unsent |= send.send(batch).is_err();
         Ok(())
@@ -182,13 +182,20 @@ fn read_log(
 
 fn each_batch(
     partition: &Partition,
-    from: Lsn,
+    snapshot: Option<&Snapshot>,
     durable: Lsn,
     mut take: impl FnMut(Batch) -> Result<(), Error>,
 ) -> Result<ReadLog, Error> {
     let context = context_of(partition);
     let identity = partition.inner.identity;
-    let mut recovery = context.device.recover(identity, from, Evidence { durable })?;
+    let evidence = Evidence { durable };
+    let mut recovery = match snapshot.map(Snapshot::header) {
+        None => context.device.recover(identity, Lsn::ZERO, evidence)?,
+        Some(header) => {
+            let (lsn, chain, history) = (header.lsn, header.chain, header.history.clone());
+            context.device.recover_behind(identity, &Anchor { lsn, chain, history }, evidence)?
+        }
+    };
     let place = context.device.path().display().to_string();
     let mut collector = Collector::new(BATCH_BYTES, place);
     while let Some(batch) = recovery.next()? {
@@ -225,9 +232,9 @@ fn one_after_the_other(
 ) -> Result<(Tree, Recovered), Error> {
     let mut tree = load_snapshot(partition, snapshot, (begun, report))?;
     partition.enter_phase(Phase::Log);
-    let from = snapshot.map_or(Lsn::ZERO, Snapshot::lsn);
-    let read =
-        each_batch(partition, from, durable, |batch| apply(partition, &batch, &mut tree, report))?;
+    let read = each_batch(partition, snapshot, durable, |batch| {
+        apply(partition, &batch, &mut tree, report)
+    })?;
     finish(partition, snapshot, tree, read)
 }
 

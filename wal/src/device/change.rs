@@ -380,7 +380,7 @@ impl Core {
             return Ok(Some(chain.clone()));
         }
         // It ran since the opening: what is on the disk now counts.
-        let survey = survey(&*self.file, self.geometry, self.options.cluster);
+        let survey = survey(&*self.world.disk, &self.file, self.geometry, self.options.cluster);
         let mut survey = survey.map_err(|error| Damage::Read {
             path: self.path.clone(),
             offset: 0,

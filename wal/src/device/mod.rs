@@ -20,8 +20,8 @@ use crate::lock::lock;
 use crate::log::Observer;
 use crate::recovery::{Chain, Survey, Unreadable, read_patiently, survey};
 use crate::{
-    Damage, Evidence, HistogramReading, History, Log, LogError, LogIdentity, Lsn, OpenError,
-    Recovery, SECTOR, Term,
+    Anchor, Damage, Evidence, HistogramReading, History, Log, LogError, LogIdentity, Lsn,
+    OpenError, Recovery, SECTOR, Term,
 };
 
 pub use options::{Counters, DriverMode, Options, World};
@@ -106,7 +106,7 @@ impl Device {
             return Err(OpenError::Foreign { path, expected, found });
         }
         let geometry = superblock.geometry;
-        let survey = survey(&*file, geometry, options.cluster)
+        let survey = survey(&*disk, &file, geometry, options.cluster)
             .map_err(|error| OpenError::io("reading", &path, error))?;
         let queue = disk
             .queue(options.queue_depth.max(2))
@@ -198,12 +198,35 @@ impl Device {
         from: Lsn,
         evidence: Evidence,
     ) -> Result<Recovery, Damage> {
-        assert!(self.running(identity).is_none(), "log {identity} runs");
-        let Some(chain) = self.core.find(identity)? else {
-            let (path, unreadable) = (self.core.path.clone(), self.unreadable.len());
-            return Err(Damage::Absent { path, identity, unreadable });
-        };
+        let chain = self.chain_of(identity)?;
         Recovery::new(self.core.clone(), identity, chain, (from, evidence))
+    }
+
+    /// As [`Device::recover`], from where a snapshot stands. What lies before is not read if the first
+    /// frame behind proves that snapshot and log are of one history.
+    ///
+    /// # Errors
+    /// As [`Device::recover`].
+    ///
+    /// # Panics
+    /// As [`Device::recover`].
+    pub fn recover_behind(
+        &self,
+        identity: LogIdentity,
+        anchor: &Anchor,
+        evidence: Evidence,
+    ) -> Result<Recovery, Damage> {
+        let chain = self.chain_of(identity)?;
+        Recovery::behind(self.core.clone(), identity, chain, (anchor, evidence))
+    }
+
+    /// The slots of a log that is to be recovered.
+    fn chain_of(&self, identity: LogIdentity) -> Result<Chain, Damage> {
+        assert!(self.running(identity).is_none(), "log {identity} runs");
+        self.core.find(identity)?.ok_or_else(|| {
+            let (path, unreadable) = (self.core.path.clone(), self.unreadable.len());
+            Damage::Absent { path, identity, unreadable }
+        })
     }
 
     /// Frees all slots of a log, running or not. Nothing happens if there is none.

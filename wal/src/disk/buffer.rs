@@ -65,6 +65,17 @@ impl IoBuf {
         self.len == 0
     }
 
+    /// Asks the system for the pages of this memory now, while there is time, instead of in the
+    /// middle of a transfer: a direct read into fresh memory first clears it, in the caller, while
+    /// the device has nothing to do.
+    pub fn populate(&mut self) {
+        let start = self.start.as_ptr().cast();
+        // SAFETY: the span is mapped and writable (`from_raw`), and its bytes stay as they are.
+        // Kernels that do not know the advice, and spans that are not whole pages, are refused:
+        // the transfer brings the pages then.
+        unsafe { libc::madvise(start, self.len, libc::MADV_POPULATE_WRITE) };
+    }
+
     /// Who keeps the memory allocated.
     #[must_use]
     pub fn owner(&self) -> &Arc<dyn Any + Send + Sync> {

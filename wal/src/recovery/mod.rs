@@ -17,7 +17,7 @@
 pub use batch::{Batch, Entry, Group};
 pub use recovered::{Recovered, Recovery};
 pub use survey::{Unreadable, UnreadableWhy};
-pub use walk::{Evidence, Stop, Tail};
+pub use walk::{Anchor, Evidence, Stop, Tail};
 
 pub(crate) use survey::{Chain, Found, Survey, read_patiently, survey};
 pub(crate) use walk::{Ended, Passed, Place, Reading, Walk};

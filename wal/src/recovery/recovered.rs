@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::walk::{Ended, Finished, Reading, Walk};
-use super::{Batch, Chain, Evidence, Tail};
+use super::{Anchor, Batch, Chain, Evidence, Tail};
 use crate::device::Core;
 use crate::{Damage, History, Log, LogError, LogIdentity, Lsn, Observer, Term};
 
@@ -57,6 +57,16 @@ impl Recovery {
     ) -> Result<Self, Damage> {
         let (from, evidence) = asked;
         let walk = Walk::new(core.place(), identity, chain, (Reading::From(from), evidence))?;
+        Ok(Self { core, identity, walk })
+    }
+
+    pub(crate) fn behind(
+        core: Arc<Core>,
+        identity: LogIdentity,
+        chain: Chain,
+        asked: (&Anchor, Evidence),
+    ) -> Result<Self, Damage> {
+        let walk = Walk::behind(core.place(), identity, chain, asked)?;
         Ok(Self { core, identity, walk })
     }
 

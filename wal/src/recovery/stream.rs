@@ -15,6 +15,10 @@ use crate::SECTOR;
 use crate::disk::{AlignedBuf, Completion, FileRef, HUGE_PAGE, Queue, Request};
 use crate::lock::lock;
 
+/// How much is asked for before anything of a log was wanted. Twice as much from then on with each
+/// read that was: most logs end soon behind a snapshot, and what lies behind their end would be
+/// read for nothing while snapshots wait for the device.
+const FIRST_BYTES: u64 = 64 << 10;
 /// Reads in flight.
 pub(super) const READS_AHEAD: u32 = 4;
 /// Buffers kept for reuse: as many as one batch of replay refers to, since fresh memory is slow.
@@ -35,6 +39,8 @@ pub(super) struct Stream {
     queue: Box<dyn Queue>,
     spares: Spares,
     read_bytes: u64,
+    /// How far to ask ahead.
+    ahead: u64,
     /// Next byte to ask for, and where the run ends.
     ask: u64,
     end: u64,
@@ -50,6 +56,8 @@ pub(super) struct Stream {
 struct Lent {
     buf: Option<AlignedBuf>,
     spares: Spares,
+    /// Shorter ones are not kept.
+    whole: u64,
 }
 
 impl AsRef<[u8]> for Lent {
@@ -61,7 +69,8 @@ impl AsRef<[u8]> for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let mut spares = lock(&self.spares);
-        if spares.len() < SPARES_MAX {
+        let whole = self.buf.as_ref().is_some_and(|buf| buf.len() as u64 >= self.whole);
+        if whole && spares.len() < SPARES_MAX {
             spares.extend(self.buf.take());
         }
     }
@@ -74,6 +83,7 @@ impl Stream {
             queue,
             spares: Spares::default(),
             read_bytes: (HUGE_PAGE as u64).min(slot_bytes),
+            ahead: FIRST_BYTES,
             ask: 0,
             end: 0,
             at: 0,
@@ -132,15 +142,17 @@ impl Stream {
         }
         self.current = self.arrived.remove(&self.at).unwrap_or_default();
         assert!(!self.current.is_empty(), "a read without bytes");
+        self.ahead = (2 * self.ahead).min(self.read_bytes * u64::from(READS_AHEAD));
         self.ask_ahead()
     }
 
     fn ask_ahead(&mut self) -> Result<(), ReadFailed> {
         while self.queue.in_flight() + self.arrived.len() < READS_AHEAD as usize
             && self.ask < self.end
+            && self.ask - self.at < self.ahead
         {
-            let len = self.read_bytes.min(self.end - self.ask);
-            let buf = self.buffer().map_err(|error| ReadFailed { offset: self.ask, error })?;
+            let len = self.read_bytes.min(self.ahead).min(self.end - self.ask);
+            let buf = self.buffer(len).map_err(|error| ReadFailed { offset: self.ask, error })?;
             let (file, offset) = (self.file.clone(), self.ask);
             let buf = buf.into_io_prefix(len as usize);
             self.queue.push(offset, Request::Read { file, offset, buf });
@@ -150,10 +162,11 @@ impl Stream {
         Ok(())
     }
 
-    fn buffer(&self) -> io::Result<AlignedBuf> {
+    fn buffer(&self, len: u64) -> io::Result<AlignedBuf> {
         match lock(&self.spares).pop() {
             Some(buf) => Ok(buf),
-            None => AlignedBuf::new(self.read_bytes as usize),
+            // The first reads are small, and a buffer of a whole huge page would be cleared first.
+            None => AlignedBuf::new(len as usize),
         }
     }
 
@@ -184,7 +197,7 @@ impl Stream {
                     .map_err(|error| ReadFailed { offset, error })?;
             }
         }
-        let lent = Lent { buf: Some(buf), spares: self.spares.clone() };
+        let lent = Lent { buf: Some(buf), spares: self.spares.clone(), whole: self.read_bytes };
         self.arrived.insert(offset, Bytes::from_owner(lent).slice(..len as usize));
         Ok(())
     }

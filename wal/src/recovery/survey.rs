@@ -14,13 +14,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::arena::{Geometry, HEAD_BYTES, HeadFlaw, Mark, MarkKind, SlotHeader};
-use crate::disk::{AlignedBuf, File};
+use crate::disk::{AlignedBuf, Disk, File, FileRef, Request};
 use crate::{Damage, LogIdentity, Lsn, Range, SECTOR};
 
 /// Times a failed read is tried again (catalogue row D25).
 const READ_RETRIES: usize = 3;
 /// What is read of each slot: the head and the first sector of frames.
 const LOOK_BYTES: usize = HEAD_BYTES as usize + SECTOR;
+/// Slots looked at together.
+const LOOKS_AHEAD: u32 = 32;
 
 /// A slot with a good header.
 #[derive(Clone, Debug)]
@@ -94,7 +96,12 @@ enum Slot {
 }
 
 /// Reads all heads.
-pub(crate) fn survey(file: &dyn File, geometry: Geometry, cluster: u128) -> io::Result<Survey> {
+pub(crate) fn survey(
+    disk: &dyn Disk,
+    file: &FileRef,
+    geometry: Geometry,
+    cluster: u128,
+) -> io::Result<Survey> {
     let file_bytes = file.len()?;
     let mut survey = Survey {
         path: file.path().to_owned(),
@@ -104,10 +111,10 @@ pub(crate) fn survey(file: &dyn File, geometry: Geometry, cluster: u128) -> io::
         unreadable: Vec::new(),
     };
     let mut found: BTreeMap<LogIdentity, Vec<Found>> = BTreeMap::new();
-    let mut buf = AlignedBuf::new(LOOK_BYTES)?;
-    for slot in 0..geometry.slots_touched(file_bytes) {
+    let looked = look_at_all(disk, file, geometry, geometry.slots_touched(file_bytes))?;
+    for (slot, what) in (0..).zip(looked) {
         let offset = geometry.slot_offset(slot);
-        let why = match look(file, offset, slot, &mut buf) {
+        let why = match what {
             Slot::Free => {
                 if slot < survey.slots {
                     survey.free.insert(slot);
@@ -152,12 +159,53 @@ pub(crate) fn read_patiently(file: &dyn File, buf: &mut [u8], offset: u64) -> io
     }
 }
 
-fn look(file: &dyn File, offset: u64, index: u32, buf: &mut AlignedBuf) -> Slot {
-    if let Err(error) = read_patiently(file, buf, offset) {
-        return Slot::Unreadable(UnreadableWhy::Io(Arc::new(error)));
+/// Looks at the first slots, many at a time: an arena has one for each 16 MiB of log, and a node
+/// cannot begin to come back before it has seen all of them.
+fn look_at_all(
+    disk: &dyn Disk,
+    file: &FileRef,
+    geometry: Geometry,
+    count: u32,
+) -> io::Result<Vec<Slot>> {
+    let mut queue = disk.local_queue(LOOKS_AHEAD)?;
+    let mut spare = Vec::new();
+    for _ in 0..count.min(LOOKS_AHEAD) {
+        spare.push(AlignedBuf::new(LOOK_BYTES)?.into_io());
     }
+    let mut looked: Vec<Slot> = (0..count).map(|_| Slot::Free).collect();
+    let mut asked = 0..count;
+    let mut completions = Vec::new();
+    while !asked.is_empty() || queue.in_flight() > 0 {
+        while let Some(buf) = spare.pop_if(|_| !asked.is_empty()) {
+            let Some(slot) = asked.next() else { break };
+            let (file, offset) = (file.clone(), geometry.slot_offset(slot));
+            queue.push(u64::from(slot), Request::Read { file, offset, buf });
+        }
+        queue.wait(1, &mut completions)?;
+        for completion in completions.drain(..) {
+            let slot = u32::try_from(completion.token).expect("the number of a slot");
+            let mut buf = completion.buf.expect("a read gives its buffer back");
+            let bytes = buf.as_mut_slice();
+            let read = match completion.result {
+                Ok(len) => {
+                    bytes[len..].fill(0);
+                    Ok(len)
+                }
+                Err(_) => read_patiently(&**file, bytes, geometry.slot_offset(slot)),
+            };
+            looked[slot as usize] = match read {
+                Ok(_) => look(bytes, slot),
+                Err(error) => Slot::Unreadable(UnreadableWhy::Io(Arc::new(error))),
+            };
+            spare.push(buf);
+        }
+    }
+    Ok(looked)
+}
+
+fn look(bytes: &[u8], index: u32) -> Slot {
     let sector = |at: usize| {
-        let bytes = buf[at * SECTOR..].first_chunk::<SECTOR>();
+        let bytes = bytes[at * SECTOR..].first_chunk::<SECTOR>();
         bytes.expect("the look covers the head and one frame sector")
     };
     if sector(0).iter().all(|byte| *byte == 0) {

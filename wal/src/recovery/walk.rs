@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::batch::{Batch, Group};
 use super::stream::{READS_AHEAD, ReadFailed, Stream};
 use super::{Chain, Found, read_patiently};
-use crate::arena::{Geometry, HEAD_BYTES, HeadFlaw, MarkKind};
+use crate::arena::{Geometry, HeadFlaw, MarkKind};
 use crate::disk::{AlignedBuf, Disk, FileRef};
 use crate::error::Witness;
 use crate::frame::{Entries, Flaw, HEADER_BYTES, Header};
@@ -19,6 +19,17 @@ use crate::{Damage, History, LogIdentity, Lsn, Range, SECTOR, Term};
 pub struct Evidence {
     /// Everything below was durable in this log.
     pub durable: Lsn,
+}
+
+/// What a snapshot says of the place in the log where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// The place: between two groups.
+    pub lsn: Lsn,
+    /// Chain there.
+    pub chain: u64,
+    /// The terms of the log up to there.
+    pub history: History,
 }
 
 /// How a log ended that is not damaged.
@@ -187,6 +198,42 @@ impl Walk {
         Ok(walk)
     }
 
+    /// A walk that begins right at the anchor when the frame there proves that everything before it
+    /// is what the snapshot holds: its chain is the anchor's. Else it begins at the slot's base and
+    /// finds out. The frames before the anchor, up to a whole slot, are not read for nothing.
+    pub(crate) fn behind(
+        place: Place,
+        identity: LogIdentity,
+        chain: Chain,
+        (anchor, hint): (&Anchor, Evidence),
+    ) -> Result<Self, Damage> {
+        let mut walk = Self::new(place, identity, chain, (Reading::From(anchor.lsn), hint))?;
+        let base = walk.lsn;
+        if anchor.lsn > base {
+            walk.lsn = anchor.lsn;
+            walk.begin_slot()?;
+            if walk.stands_at(anchor) {
+                walk.began = anchor.lsn;
+                walk.sum = anchor.chain;
+                walk.history = anchor.history.clone();
+            } else {
+                walk.lsn = base;
+                walk.begin_slot()?;
+            }
+        }
+        Ok(walk)
+    }
+
+    /// Whether the frame at the present position begins a group and continues what the anchor knows.
+    fn stands_at(&mut self, anchor: &Anchor) -> bool {
+        let nonce = self.slot().header.nonce;
+        let head = self.stream.peek().ok().map(|bytes| Header::decode(bytes, nonce));
+        let is_next = |header: &Header| {
+            header.lsn == anchor.lsn && header.chain == anchor.chain && !header.continued()
+        };
+        head.and_then(Result::ok).is_some_and(|header| is_next(&header))
+    }
+
     /// The first position that is still there.
     pub(crate) fn first_lsn(&self) -> Lsn {
         self.chain.slots[0].header.base
@@ -281,7 +328,7 @@ impl Walk {
 
     fn begin_slot(&mut self) -> Result<(), Damage> {
         let (index, kind) = (self.slot().index, self.slot().kind());
-        let start = self.place.geometry.slot_offset(index) + HEAD_BYTES;
+        let start = self.offset();
         let end = match kind {
             MarkKind::Linked(link) => start + link.end.since(self.lsn),
             _ => self.place.geometry.slot_offset(index + 1),

@@ -2,7 +2,7 @@
 //! D35.
 
 use resprout_wal::disk::sim::{Effect, Fault, SimDisk};
-use resprout_wal::{Damage, Lsn, ReadError, SECTOR, Term};
+use resprout_wal::{Anchor, Damage, Evidence, History, Lsn, ReadError, SECTOR, Term};
 
 use crate::harness::*;
 
@@ -194,4 +194,75 @@ fn p03_crash_inside_a_release() {
         assert_eq!(read.recovered.end, end);
         assert_eq!(released.is_ok(), k >= 16, "operation {k}");
     }
+}
+
+/// Promise: behind a snapshot a log is read from where the snapshot stands, so that frames before it,
+/// even damaged ones, cost nothing; but only if the frame there proves that both are of one history.
+#[test]
+fn a_log_is_read_from_behind_a_snapshot() {
+    let disk = SimDisk::new(1);
+    let device = open(&disk, 1);
+    let log = create(&device, 0);
+    let lsn = commit(&log, 0..5, 100);
+    commit(&log, 5..9, 100);
+    drop((log, device));
+    let device = open(&disk, 2);
+    let mut first = device.recover(identity(0), lsn, Evidence::default()).expect("a chain");
+    while first.next().expect("good frames").is_some() {}
+    let chain = first.chain_at_from().expect("passed");
+    let history = first.finish().expect("a good log").history;
+    drop(device);
+
+    let offset = offset_of(&open(&disk, 3), Lsn::ZERO);
+    disk.flip(&arena(), offset + 100, 3);
+    let device = open(&disk, 4);
+    let anchor = Anchor { lsn, chain, history };
+    let mut recovery =
+        device.recover_behind(identity(0), &anchor, Evidence::default()).expect("one");
+    let mut numbers = Vec::new();
+    while let Some(batch) = recovery.next().expect("what lies before is not read") {
+        numbers.extend(batch.entries().map(|entry| number(entry.bytes)));
+    }
+    assert_eq!(numbers, [5, 6, 7, 8]);
+    assert_eq!(recovery.chain_at_from(), Some(chain));
+    assert_eq!(recovery.finish().expect("a good log").history, anchor.history);
+
+    let foreign = Anchor { chain: chain ^ 1, ..anchor };
+    let mut recovery =
+        device.recover_behind(identity(0), &foreign, Evidence::default()).expect("one");
+    recovery.next().expect_err("begins at the slot's base, and finds the flip");
+}
+
+/// Promise: at the end of a log, where no frame can prove anything, the chain is computed.
+#[test]
+fn a_snapshot_at_the_end_of_a_log_is_compared() {
+    let disk = SimDisk::new(1);
+    let device = open(&disk, 1);
+    let log = create(&device, 0);
+    let lsn = commit(&log, 0..5, 100);
+    drop((log, device));
+    let device = open(&disk, 2);
+    let history = History::starting(Term(1));
+    let anchor = Anchor { lsn, chain: 1, history };
+    let mut recovery =
+        device.recover_behind(identity(0), &anchor, Evidence::default()).expect("one");
+    assert!(recovery.next().expect("good frames").is_none());
+    assert_ne!(recovery.chain_at_from().expect("passed"), anchor.chain);
+}
+
+/// Promise: more slots than are looked at together are all found.
+#[test]
+fn every_slot_of_a_large_arena_is_looked_at() {
+    let disk = SimDisk::new(1);
+    let device = open(&disk, 1);
+    let log = create(&device, 0);
+    let slots = 70;
+    while log.positions().end.0 < slots * device.geometry().capacity() {
+        let n = log.positions().end.0;
+        log.wait_durable(append(&log, n, 60_000)).expect("a durable entry");
+    }
+    let end = log.positions().end;
+    drop((log, device));
+    let read = read(&open(&disk.restart(), 2), 0).expect("whole");
+    assert_eq!(read.recovered.end, end);
 }
