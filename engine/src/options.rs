@@ -29,7 +29,8 @@ pub struct Options {
     pub snapshot_bytes_per_s: u64,
     /// Bytes of one slot of the arena, a power of two. Default 16 MiB.
     pub slot_bytes: u64,
-    /// Partitions recovered at the same time. Default: processors.
+    /// Partitions recovered at the same time. Default: two per processor, so that while one of them is
+    /// opened, indexed or attached the device has reads of another.
     pub recovery_threads: usize,
     /// How long a statement waits for a row's lock. Default 60 s.
     pub lock_wait_limit: Duration,
@@ -63,7 +64,7 @@ impl Default for Options {
             snapshots_to_keep: 2,
             snapshot_bytes_per_s: 256 << 20,
             slot_bytes: 16 << 20,
-            recovery_threads: processors,
+            recovery_threads: 2 * processors,
             lock_wait_limit: Duration::from_secs(60),
             stuck_after: Duration::from_secs(30),
             rewind_roots: 8,

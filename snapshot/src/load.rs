@@ -6,10 +6,11 @@
 //! reads in flight.
 //!
 //! ```text
-//!   next_read ─► span: memory for it ─► read in flight (x depth) ─► arrived ─► verify ─► done
-//!                                              │ failed or short: again, 3 attempts (row D25)
+//!   next_read ─► prepared (x depth) ─► in flight (x depth) ─► arrived ─► verify ─► done
+//!                memory is there        │ failed or short: again, 3 attempts (row D25)
 //! ```
 
+use std::collections::VecDeque;
 use std::io;
 
 use resprout_wal::disk::{AlignedBuf, Completion, Disk, HUGE_PAGE, IoBuf, Queue, Request};
@@ -107,8 +108,8 @@ impl Loader {
 }
 
 /// Reads and checks all pages of `snapshot` with up to `depth` reads in flight on `queue`, and as
-/// many that have arrived. `span` gives the memory for each read, of exactly [`PageRead::bytes`]; `done` gets it back
-/// filled and checked, in no particular order.
+/// many each that are prepared and that have arrived. `span` gives the memory for each read, of
+/// exactly [`PageRead::bytes`]; `done` gets it back filled and checked, in no particular order.
 ///
 /// # Errors
 /// Damage, or a read that failed in several attempts. Everything in flight has been waited for,
@@ -125,10 +126,14 @@ pub fn load_all(
 ) -> Result<(), SnapshotError> {
     assert_eq!(queue.in_flight(), 0, "the queue is for this load alone");
     let depth = depth.clamp(1, queue.depth());
-    let plan = Loader::new(snapshot, READ_BYTES);
-    let slots = vec![None; depth];
-    let (completions, arrived) = (Vec::with_capacity(depth), Vec::with_capacity(depth));
-    let mut flight = Flight { plan, queue, slots, completions, arrived };
+    let mut flight = Flight {
+        plan: Loader::new(snapshot, READ_BYTES),
+        queue,
+        prepared: VecDeque::with_capacity(depth),
+        slots: vec![None; depth],
+        completions: Vec::with_capacity(depth),
+        arrived: VecDeque::with_capacity(depth),
+    };
     let result = flight.run(span, done);
     if result.is_err() {
         flight.land();
@@ -147,50 +152,88 @@ struct UnderWay {
 struct Flight<'a> {
     plan: Loader,
     queue: &'a mut dyn Queue,
+    /// With memory that is there, to be started.
+    prepared: VecDeque<(PageRead, IoBuf)>,
     slots: Vec<Option<UnderWay>>,
     completions: Vec<Completion>,
     /// Read whole, not yet checked.
-    arrived: Vec<(PageRead, IoBuf)>,
+    arrived: VecDeque<(PageRead, IoBuf)>,
 }
 
 impl Flight<'_> {
-    /// New reads are started before those that arrived are checked, so that the device works
-    /// meanwhile.
+    /// The device comes first: after each piece of work that takes this thread's time, be it one
+    /// read checked or memory for one prepared, reads are started in the places that became free.
     fn run(
         &mut self,
         mut span: impl FnMut(PageRead) -> io::Result<IoBuf>,
         mut done: impl FnMut(PageRead, IoBuf),
     ) -> Result<(), SnapshotError> {
         loop {
-            self.fill(&mut span)?;
-            if self.arrived.is_empty() && self.slots.iter().all(Option::is_none) {
+            self.exchange(0)?;
+            if self.step(&mut span, &mut done)? {
+                continue;
+            }
+            if self.slots.iter().all(Option::is_none) {
                 return Ok(());
             }
-            let at_least = usize::from(self.arrived.is_empty());
+            self.exchange(1)?;
+        }
+    }
+
+    /// Starts what is prepared and takes what has arrived, waiting for `at_least` reads, until
+    /// neither leads to the other: devices tend to end many reads at once, and then idle.
+    fn exchange(&mut self, mut at_least: usize) -> Result<(), SnapshotError> {
+        loop {
+            self.start();
             let waited = self.queue.wait(at_least, &mut self.completions);
             waited.map_err(|e| self.failed("read", e))?;
-            for (read, buf) in self.arrived.drain(..) {
-                self.plan.snapshot.verify(read.first_page, buf.as_slice())?;
-                done(read, buf);
+            if self.completions.is_empty() {
+                return Ok(());
             }
+            at_least = 0;
             while let Some(completion) = self.completions.pop() {
                 self.complete(completion)?;
             }
         }
     }
 
-    /// Gives every free slot a read, as long as there are any.
-    fn fill(
-        &mut self,
-        span: &mut impl FnMut(PageRead) -> io::Result<IoBuf>,
-    ) -> Result<(), SnapshotError> {
+    /// Gives free slots the reads that are prepared.
+    fn start(&mut self) {
         while let Some(slot) = self.slots.iter().position(Option::is_none) {
-            let Some(read) = self.plan.next_read() else { break };
-            let buf = span(read).map_err(|e| self.failed("find memory to load", e))?;
-            assert_eq!(buf.len(), read.bytes(), "memory of the length of the read");
+            let Some((read, buf)) = self.prepared.pop_front() else { break };
             self.push(slot, UnderWay { read, attempt: 1 }, buf);
         }
-        Ok(())
+    }
+
+    /// One piece of work; `false` when there is none until a read arrives. While the device idles,
+    /// the next read comes before the last one's check.
+    fn step(
+        &mut self,
+        span: &mut impl FnMut(PageRead) -> io::Result<IoBuf>,
+        done: &mut impl FnMut(PageRead, IoBuf),
+    ) -> Result<bool, SnapshotError> {
+        if self.prepared.is_empty() && self.prepare(span)? {
+            return Ok(true);
+        }
+        if let Some((read, buf)) = self.arrived.pop_front() {
+            self.plan.snapshot.verify(read.first_page, buf.as_slice())?;
+            done(read, buf);
+            return Ok(true);
+        }
+        Ok(self.prepared.len() < self.slots.len() && self.prepare(span)?)
+    }
+
+    /// Finds memory for the next read; `false` after the last.
+    fn prepare(
+        &mut self,
+        span: &mut impl FnMut(PageRead) -> io::Result<IoBuf>,
+    ) -> Result<bool, SnapshotError> {
+        let Some(read) = self.plan.next_read() else { return Ok(false) };
+        let mut buf = span(read).map_err(|e| self.failed("find memory to load", e))?;
+        assert_eq!(buf.len(), read.bytes(), "memory of the length of the read");
+        buf.populate();
+        self.prepared.push_back((read, buf));
+        Ok(true)
     }
 
     fn push(&mut self, slot: usize, under_way: UnderWay, buf: IoBuf) {
@@ -207,7 +250,7 @@ impl Flight<'_> {
         let path = self.plan.snapshot.path();
         match completion.result {
             Ok(taken) if taken == buf.len() => {
-                self.arrived.push((read, buf));
+                self.arrived.push_back((read, buf));
                 Ok(())
             }
             _ if attempt < READ_ATTEMPTS => {

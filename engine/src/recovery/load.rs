@@ -26,12 +26,11 @@ pub(crate) fn load(
     let memory = PageMemory::new(limit.clone())?;
     if snapshot.pages() > 0 {
         memory.set_aside(snapshot.pages())?;
-        let queue = disk.queue(READS_AHEAD).map_err(|source| Error::Disk {
+        let mut queue = disk.local_queue(READS_AHEAD).map_err(|source| Error::Disk {
             operation: "make a queue to read",
             path: snapshot.path().to_path_buf(),
             source,
         })?;
-        let mut queue = queue;
         let span = |read: resprout_snapshot::PageRead| {
             memory
                 .io_span(read.first_page, read.pages)
