@@ -14,7 +14,10 @@ use resprout_wal::{Group, Lsn};
 
 use crate::error::Error;
 use crate::record::{OpKind, Record};
-use crate::tree::Tree;
+use crate::tree::{Tree, prefetch};
+
+/// How many operations before its turn the bytes of one are asked for.
+const OPS_AHEAD: usize = 12;
 
 /// One operation, as a place in the groups of its batch. The first bytes of the key decide most
 /// comparisons without touching the record.
@@ -122,11 +125,7 @@ impl Collector {
         };
         // Rows loaded in key order need no sort; the check stops at the first disorder.
         if !ops.is_sorted_by(less) {
-            // Stable: operations of one key stay in log order, so the last one is the newest.
-            ops.sort_by(|a, b| {
-                a.head.cmp(&b.head).then_with(|| key(groups, a).cmp(key(groups, b)))
-            });
-            keep_last(&mut ops, |a, b| a.head == b.head && key(groups, a) == key(groups, b));
+            ops = newest_in_key_order(&ops, groups);
         }
         self.batch.steps.push(Step::Sorted(ops));
     }
@@ -149,17 +148,32 @@ fn key<'a>(groups: &'a [Group], op: &OpAt) -> &'a [u8] {
     &groups[op.group as usize].payload[at..at + usize::from(op.key_len)]
 }
 
-/// Of neighbours that are the same, keeps the last.
-fn keep_last(ops: &mut Vec<OpAt>, same: impl Fn(&OpAt, &OpAt) -> bool) {
-    let mut kept = 0;
-    for at in 0..ops.len() {
-        let replaced = ops.get(at + 1).is_some_and(|next| same(&ops[at], next));
-        if !replaced {
-            ops[kept] = ops[at];
-            kept += 1;
+/// The last operation of each key, in key order.
+///
+/// What is sorted are words: 64 bits of the key behind what all keys have in common, then the place in
+/// log order. Nearly always that decides; operations with the same 64 bits are compared by their keys.
+fn newest_in_key_order(ops: &[OpAt], groups: &[Group]) -> Vec<OpAt> {
+    let (all, none) =
+        ops.iter().fold((u128::MAX, 0), |(and, or), op| (and & op.head, or | op.head));
+    let in_common = (all ^ none).leading_zeros();
+    let window = |op: &OpAt| (op.head.unbounded_shl(in_common) >> 64) as u64;
+    let word = |(place, op): (u32, &OpAt)| u128::from(window(op)) << 32 | u128::from(place);
+    let mut words: Vec<u128> = (0..).zip(ops).map(word).collect();
+    words.sort_unstable();
+    let op_of = |word: u128| &ops[(word as u32) as usize];
+    let mut sorted: Vec<OpAt> = Vec::with_capacity(ops.len());
+    for same in words.chunk_by_mut(|a, b| a >> 32 == b >> 32) {
+        // Stable: operations of one key stay in log order, so the last one is the newest.
+        same.sort_by(|a, b| key(groups, op_of(*a)).cmp(key(groups, op_of(*b))));
+        for (at, &word) in same.iter().enumerate() {
+            let op = op_of(word);
+            let next = same.get(at + 1).map(|&next| op_of(next));
+            if next.is_none_or(|next| key(groups, op) != key(groups, next)) {
+                sorted.push(*op);
+            }
         }
     }
-    ops.truncate(kept);
+    sorted
 }
 
 impl Batch {
@@ -174,22 +188,85 @@ impl Batch {
                     tree.remove_range(from, Some(to)).map_err(Error::from)?;
                 }
                 Step::Sorted(ops) => {
-                    let ops = ops.iter().map(|op| {
-                        let payload = &self.groups[op.group as usize].payload;
-                        let at = op.key_at as usize;
-                        let value_at = at + usize::from(op.key_len);
-                        let value = &payload[value_at..value_at + op.value_len as usize];
-                        (&payload[at..value_at], (!op.removes).then_some(value))
+                    let rows = ops.iter().enumerate().map(|(number, op)| {
+                        // In key order each operation comes from another place of the log.
+                        if let Some(later) = ops.get(number + OPS_AHEAD) {
+                            prefetch(self.bytes_of(later));
+                        }
+                        let (key, value) = self.bytes_of(op).split_at(usize::from(op.key_len));
+                        (key, (!op.removes).then_some(value))
                     });
-                    tree.apply_sorted(ops).map_err(Error::from)?;
+                    tree.apply_sorted(rows).map_err(Error::from)?;
                 }
             }
         }
         Ok(())
     }
 
+    /// Key and value of an operation.
+    fn bytes_of(&self, op: &OpAt) -> &[u8] {
+        let at = op.key_at as usize;
+        let len = usize::from(op.key_len) + op.value_len as usize;
+        &self.groups[op.group as usize].payload[at..at + len]
+    }
+
     /// Whether there is nothing in it.
     pub(crate) fn is_empty(&self) -> bool {
         self.groups.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use resprout_wal::Term;
+
+    use super::*;
+
+    /// One group that holds these keys one after the other, and an operation for each.
+    fn ops(keys: &[Vec<u8>]) -> (Vec<OpAt>, Vec<Group>) {
+        let mut payload = Vec::new();
+        let mut ops = Vec::new();
+        for key in keys {
+            ops.push(OpAt {
+                head: head_of(key),
+                group: 0,
+                key_at: payload.len() as u32,
+                value_len: 0,
+                key_len: key.len() as u16,
+                removes: false,
+            });
+            payload.extend_from_slice(key);
+        }
+        let lsn = Lsn::ZERO;
+        let payload = Bytes::from(payload);
+        (ops, vec![Group { lsn, end: lsn, term: Term(1), committed: lsn, payload }])
+    }
+
+    /// Promise: replay applies the newest operation of each key, in key order, whatever the keys share.
+    #[test]
+    fn the_newest_of_each_key_in_order() {
+        let tails: [&[u8]; 6] = [b"", b"\0", b"\0\0", b"a", b"aaaaaaaaaaaaaaaaaaaaab", b"z"];
+        for prefix in [0, 3, 12, 16, 20] {
+            let keys: Vec<Vec<u8>> = (0..600_u32)
+                .map(|n| {
+                    let mut key = vec![7; prefix];
+                    key.extend_from_slice(tails[n as usize * 31 % tails.len()]);
+                    key.extend_from_slice(&(n * 7919 % 40).to_be_bytes()[2..]);
+                    key
+                })
+                .collect();
+            let newest: BTreeMap<&[u8], usize> =
+                keys.iter().enumerate().map(|(at, key)| (key.as_slice(), at)).collect();
+            let (ops, groups) = ops(&keys);
+            let sorted = newest_in_key_order(&ops, &groups);
+            let found: Vec<(&[u8], u32)> =
+                sorted.iter().map(|op| (key(&groups, op), op.key_at)).collect();
+            let expected: Vec<(&[u8], u32)> =
+                newest.iter().map(|(key, at)| (*key, ops[*at].key_at)).collect();
+            assert_eq!(found, expected, "{prefix} bytes in common");
+        }
     }
 }

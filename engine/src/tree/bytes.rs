@@ -61,9 +61,42 @@ pub(super) fn head4(key: &[u8], at: usize) -> u32 {
     rest.iter().fold(0, |head, &byte| head << 8 | u32::from(byte)).unbounded_shl(missing as u32)
 }
 
+/// Copies bytes, mostly a few.
+#[inline]
+pub(super) fn copy(to: &mut [u8], from: &[u8]) {
+    assert!(to.len() == from.len(), "{} bytes to a place of {}", from.len(), to.len());
+    if from.len() > 16 {
+        to.copy_from_slice(from);
+    } else if let (Some(first), Some(last)) = (from.first_chunk::<8>(), from.last_chunk::<8>()) {
+        // Two words that may overlap.
+        if let Some(to) = to.first_chunk_mut() {
+            *to = *first;
+        }
+        if let Some(to) = to.last_chunk_mut() {
+            *to = *last;
+        }
+    } else {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = *from;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Guards: all bytes are copied, and no others, whatever the length.
+    #[test]
+    fn copies_are_the_same_bytes() {
+        let from: Vec<u8> = (1..=40).collect();
+        for length in 0..=from.len() {
+            let mut to = vec![0xee; from.len()];
+            copy(&mut to[..length], &from[..length]);
+            assert_eq!(to[..length], from[..length]);
+            assert!(to[length..].iter().all(|&byte| byte == 0xee), "behind {length}");
+        }
+    }
 
     /// Guards: a head is what the bytes are when padded with zeros, wherever it begins.
     #[test]

@@ -21,8 +21,8 @@
 //!
 //! Files: `bytes` compares, `memory` has the address ranges, `space` the free units, `nodes` decides what may be changed
 //! in place and when it is reused, `leaf` and `inner` are the bytes, `reader` and `cursor` go down and
-//! along, `versions` knows who still reads. The writer is in `writer` (rows), `restructure` (splits and
-//! merges), `cut` (ranges), `build` (bulk load and pages from a snapshot), `rewind` and `audit`.
+//! along, `versions` knows who still reads. The writer is in `writer` (one row), `merge` (many rows in
+//! key order), `restructure` (splits and merges), `cut` (ranges), `build` (bulk load and pages from a snapshot), `rewind` and `audit`.
 
 mod audit;
 mod build;
@@ -32,6 +32,7 @@ mod cut;
 mod inner;
 pub mod leaf;
 mod memory;
+mod merge;
 mod nodes;
 mod reader;
 mod restructure;
@@ -45,6 +46,7 @@ use std::io;
 pub use self::audit::Audit;
 pub use self::build::LoadedLeaf;
 pub use self::cursor::{LeafPage, Leaves, OwnedScan, Scan};
+pub(crate) use self::memory::prefetch;
 pub use self::memory::{MemoryLimit, PAGE_BYTES, PageMemory};
 pub use self::versions::{Hold, Root, Versions, View};
 pub use self::writer::{Put, Tree};

@@ -158,6 +158,11 @@ impl Nodes {
     }
 
     #[inline]
+    pub(super) fn prefetch_page(&self, id: u32) {
+        self.memory.prefetch_page(id);
+    }
+
+    #[inline]
     pub(super) fn prefetch_inner(&self, id: u32) {
         self.memory.prefetch_inner(id);
     }

@@ -56,13 +56,13 @@ struct Plan {
 /// Children that take the place of others in a parent.
 pub(super) struct Change {
     /// How many inner nodes are above these children.
-    level: usize,
-    index: usize,
-    removed: usize,
+    pub(super) level: usize,
+    pub(super) index: usize,
+    pub(super) removed: usize,
     /// The separator of the first counts only at the root.
-    added: Vec<(Vec<u8>, u32)>,
+    pub(super) added: Vec<(Vec<u8>, u32)>,
     /// Whether the change was at the end of the parent and more of it will follow.
-    appended: bool,
+    pub(super) appended: bool,
 }
 
 impl Tree {
@@ -164,7 +164,7 @@ impl Tree {
     }
 
     /// The child taken above `level`; 0 for the root.
-    fn index_at(&self, level: usize) -> usize {
+    pub(super) fn index_at(&self, level: usize) -> usize {
         if level == 0 { 0 } else { usize::from(self.path.steps[level - 1].1) }
     }
 
@@ -386,7 +386,7 @@ impl Change {
 
 impl Nodes {
     /// A new leaf with the bytes of a page built elsewhere.
-    fn take_built(&mut self, page: &Page) -> u32 {
+    pub(super) fn take_built(&mut self, page: &Page) -> u32 {
         let id = self.new_leaf();
         self.leaf_mut(id).copy_from_slice(page);
         id
@@ -420,15 +420,8 @@ fn merge_pages(nodes: &Nodes, left: u32, right: u32, scratch: &mut Page) -> bool
     if leaf::used_by(&all) > MERGED_PAGE_BYTES {
         return false;
     }
-    build(scratch, &all, NO_INSERT);
+    leaf::build(scratch, &all, NO_INSERT);
     true
-}
-
-fn build(scratch: &mut Page, entries: &[Entry<'_>], sequence: Sequence) {
-    let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-        unreachable!("a page is built of at least one row")
-    };
-    leaf::rebuild(scratch, entries, leaf::shared_prefix(first, last), sequence);
 }
 
 /// A row and a leaf of one large row, which it replaces or stands beside.
@@ -479,7 +472,7 @@ fn page_of(
     if untouched {
         return Piece::Old;
     }
-    build(&mut scratch[index], entries, NO_INSERT);
+    leaf::build(&mut scratch[index], entries, NO_INSERT);
     Piece::Built(index)
 }
 
@@ -500,22 +493,22 @@ fn into_page(shared: Shared<'_>, new: Entry<'_>, scratch: &mut [Box<Page>; 2]) -
     }
     let plan = |pieces| Plan { pieces, replaced };
     if leaf::fits(&all) {
-        build(&mut scratch[0], &all, sequence);
+        leaf::build(&mut scratch[0], &all, sequence);
         return plan(vec![(Vec::new(), Piece::Built(0))]);
     }
     let in_sequence = !replaced && usize::from(sequence.length) > SEQUENCE.min(shared.rows());
     let at_end = !replaced && at + 1 == all.len();
     if !(in_sequence && at_end) {
         let here = if in_sequence && at > 0 { cut_in_sequence(&all, at) } else { None };
-        if let Some(cut) = here.or_else(|| balanced_cut(&all)) {
+        if let Some(cut) = here.or_else(|| leaf::balanced_cut(&all)) {
             let (left, right) = all.split_at(cut);
             let (before, after) = match here {
                 Some(_) if cut > at => (sequence, NO_INSERT),
                 Some(_) => (NO_INSERT, ONE_INSERT),
                 None => (NO_INSERT, NO_INSERT),
             };
-            build(&mut scratch[0], left, before);
-            build(&mut scratch[1], right, after);
+            leaf::build(&mut scratch[0], left, before);
+            leaf::build(&mut scratch[1], right, after);
             let separator = leaf::separator(&all[cut - 1], &all[cut]);
             return plan(vec![(Vec::new(), Piece::Built(0)), (separator, Piece::Built(1))]);
         }
@@ -534,25 +527,5 @@ fn into_page(shared: Shared<'_>, new: Entry<'_>, scratch: &mut [Box<Page>; 2]) -
 
 /// After the new row if possible: then the rows that follow do not drag the rest along.
 fn cut_in_sequence(entries: &[Entry<'_>], at: usize) -> Option<usize> {
-    [at + 1, at].into_iter().find(|&cut| cut < entries.len() && cut_fits(entries, cut))
-}
-
-fn cut_fits(entries: &[Entry<'_>], cut: usize) -> bool {
-    let (left, right) = entries.split_at(cut);
-    leaf::fits(left) && leaf::fits(right)
-}
-
-/// Where to cut rows so that two pages get about the same bytes; `None` if they would not fit.
-fn balanced_cut(entries: &[Entry<'_>]) -> Option<usize> {
-    let (first, last) = (entries.first()?, entries.last()?);
-    let prefix_length = leaf::shared_prefix(first, last);
-    let bytes = |e: &Entry<'_>| leaf::ROW_OVERHEAD + e.key_length() - prefix_length + e.value.len();
-    let total: usize = entries.iter().map(bytes).sum();
-    let mut sum = 0;
-    let mut best = (usize::MAX, 1);
-    for (row, entry) in entries[..entries.len() - 1].iter().enumerate() {
-        sum += bytes(entry);
-        best = best.min((sum.max(total - sum), row + 1));
-    }
-    cut_fits(entries, best.1).then_some(best.1)
+    [at + 1, at].into_iter().find(|&cut| cut < entries.len() && leaf::cut_fits(entries, cut))
 }

@@ -26,9 +26,9 @@ pub(super) struct Path {
     pub(super) steps: [(u32, u16); MAX_HEIGHT],
     pub(super) leaf: u32,
     /// Whether it still leads to the leaf: cleared when nodes are split or merged.
-    valid: bool,
+    pub(super) valid: bool,
     /// Whether the last child was taken everywhere.
-    rightmost: bool,
+    pub(super) rightmost: bool,
 }
 
 /// The writer of one partition's rows. See the module documentation of [`crate::tree`].
@@ -49,6 +49,7 @@ pub struct Tree {
     pub(super) dead: Vec<(u64, u64)>,
     /// Pages being built.
     pub(super) scratch: [Box<leaf::Page>; 2],
+    pub(super) pieces: Vec<leaf::Page>,
     pub(super) children: Children,
 }
 
@@ -59,7 +60,7 @@ const SHORT_SEPARATOR_BYTES: usize = 100;
 const PAGES_PER_ROW: u64 = 4;
 
 /// What puts leave untouched, so that rows can be removed when memory is full.
-const PAGES_FOR_REMOVING: u64 = 16;
+pub(super) const PAGES_FOR_REMOVING: u64 = 16;
 
 /// Units of inner nodes that a change may take per level: copies, and the pieces of a node whose
 /// common prefix was lost.
@@ -87,6 +88,7 @@ impl Tree {
             long_separators: false,
             dead: Vec::new(),
             scratch: [Box::new([0; PAGE_BYTES]), Box::new([0; PAGE_BYTES])],
+            pieces: Vec::new(),
             children: Children::default(),
         }
     }
@@ -233,6 +235,16 @@ impl Tree {
         Ok(())
     }
 
+    /// As [`Tree::promise`], for `pages` that take the place of one leaf.
+    pub(super) fn try_promise_pages(&mut self, pages: u64) -> Result<(), TreeError> {
+        let levels = (self.height as u64 + 2) * 2;
+        self.nodes.promise(pages + PAGES_FOR_REMOVING, INNERS_PER_LEVEL * levels + pages)?;
+        if self.long_separators {
+            self.nodes.promise_runs((LONG_INNERS_PER_LEVEL + pages) * levels)?;
+        }
+        Ok(())
+    }
+
     /// Puts a row, in place of the one with the same key if there is one.
     ///
     /// # Errors
@@ -254,42 +266,6 @@ impl Tree {
         self.promise(&[], 0)?;
         self.descend(key);
         Ok(self.remove_here(key))
-    }
-
-    /// Puts (`Some`) and removes (`None`) rows that come in key order; of several with one key the last
-    /// counts. One descent per leaf: several times faster than single calls.
-    ///
-    /// # Errors
-    /// As [`Tree::put`], and [`TreeError::NotSorted`]. The rows before the failing one are applied:
-    /// [`Tree::reserve`] and sort before, or rewind after.
-    pub fn apply_sorted<'a>(
-        &mut self,
-        rows: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-    ) -> Result<(), TreeError> {
-        let mut before: Option<&[u8]> = None;
-        let mut fence: Option<Vec<u8>> = None;
-        self.path.valid = false;
-        for (row, (key, value)) in rows.enumerate() {
-            if before.is_some_and(|before| before > key) {
-                return Err(TreeError::NotSorted { row: row as u64 });
-            }
-            before = Some(key);
-            check_lengths(key, value.unwrap_or_default())?;
-            self.promise(key, if value.is_some() { PAGES_FOR_REMOVING } else { 0 })?;
-            if !self.path.valid || fence.as_deref().is_some_and(|fence| key >= fence) {
-                self.descend(key);
-                self.upper_fence(&mut fence);
-            }
-            match value {
-                Some(value) => {
-                    self.put_here(key, value)?;
-                }
-                None => {
-                    self.remove_here(key);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Goes down to the leaf for a key.
@@ -330,8 +306,17 @@ impl Tree {
         }
     }
 
+    /// Asks for the leaf after that of the path, which rows in key order will need next.
+    pub(super) fn prefetch_next_leaf(&self) {
+        let Some(&(node, index)) = self.path.steps[..self.height].last() else { return };
+        let (inner, next) = (self.nodes.inner(node), usize::from(index) + 1);
+        if next < inner.children() {
+            self.nodes.prefetch_page(inner.child(next));
+        }
+    }
+
     /// The separator after the leaf of the path: keys below it belong there.
-    fn upper_fence(&self, fence: &mut Option<Vec<u8>>) {
+    pub(super) fn upper_fence(&self, fence: &mut Option<Vec<u8>>) {
         let steps = &self.path.steps[..self.height];
         for &(node, index) in steps.iter().rev() {
             let inner = self.nodes.inner(node);
@@ -344,6 +329,18 @@ impl Tree {
             }
         }
         *fence = None;
+    }
+
+    /// Whether a key comes before the separator after the parent of the path's leaf.
+    pub(super) fn is_below_parents_end(&self, key: &[u8]) -> bool {
+        let above = self.height.saturating_sub(1);
+        for &(node, index) in self.path.steps[..above].iter().rev() {
+            let inner = self.nodes.inner(node);
+            if usize::from(index) + 1 < inner.children() {
+                return inner.child_for(key) <= usize::from(index);
+            }
+        }
+        true
     }
 
     /// Makes the nodes of the path this version's own, and gives the leaf.
@@ -385,43 +382,49 @@ impl Tree {
 
     /// Puts a row into the leaf of the path. `promise` came before.
     fn put_here(&mut self, key: &[u8], value: &[u8]) -> Result<Put, TreeError> {
-        if self.root == NONE || !leaf::is_shared(key.len(), value.len()) {
-            return self.put_restructuring(key, value);
+        match self.put_in_place(key, value) {
+            Some(put) => Ok(put),
+            None => self.put_restructuring(key, value),
         }
-        let Leaf::Shared(shared) = self.reader().leaf(self.path.leaf) else {
-            return self.put_restructuring(key, value);
-        };
+    }
+
+    /// Puts a row into the leaf of the path if it has room for it. `promise` came before.
+    pub(super) fn put_in_place(&mut self, key: &[u8], value: &[u8]) -> Option<Put> {
+        if self.root == NONE || !leaf::is_shared(key.len(), value.len()) {
+            return None;
+        }
+        let Leaf::Shared(shared) = self.reader().leaf(self.path.leaf) else { return None };
         let prefix_length = shared.prefix().len();
         match shared.search(key) {
             Place::Row(row) => {
                 let (suffix, old) = shared.record(row);
                 let needed = leaf::RECORD_HEADER_BYTES + suffix.len() + value.len();
                 if value.len() > old.len() && shared.gap() < needed {
-                    return self.put_restructuring(key, value);
+                    return None;
                 }
                 let id = self.own_leaf();
                 let page = self.nodes.leaf_mut(id);
                 let done = leaf::overwrite(page, row, value) || leaf::replace(page, row, value);
                 assert!(done, "the room was looked at before");
-                Ok(Put::Replaced)
+                Some(Put::Replaced)
             }
             Place::Before(row) => {
                 let suffix = &key[prefix_length..];
                 if shared.gap() < leaf::ROW_OVERHEAD + suffix.len() + value.len() {
-                    return self.put_restructuring(key, value);
+                    return None;
                 }
                 let id = self.own_leaf();
                 let done = leaf::insert(self.nodes.leaf_mut(id), row, suffix, value);
                 assert!(done, "the room was looked at before");
                 self.rows += 1;
-                Ok(Put::Inserted)
+                Some(Put::Inserted)
             }
-            Place::Outside(_) => self.put_restructuring(key, value),
+            Place::Outside(_) => None,
         }
     }
 
     /// Removes a row from the leaf of the path. `promise` came before.
-    fn remove_here(&mut self, key: &[u8]) -> bool {
+    pub(super) fn remove_here(&mut self, key: &[u8]) -> bool {
         if self.root == NONE {
             return false;
         }
@@ -445,7 +448,7 @@ impl Tree {
     }
 }
 
-fn check_lengths(key: &[u8], value: &[u8]) -> Result<(), TreeError> {
+pub(super) fn check_lengths(key: &[u8], value: &[u8]) -> Result<(), TreeError> {
     if key.len() > MAX_KEY_BYTES {
         return Err(TreeError::KeyTooLong { found: key.len() });
     }

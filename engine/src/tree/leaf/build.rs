@@ -37,13 +37,16 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// A row of a page.
+#[inline]
+pub(crate) fn entry(shared: Shared<'_>, row: usize) -> Entry<'_> {
+    let (suffix, value) = shared.record(row);
+    Entry { key: (shared.prefix(), suffix), value }
+}
+
 /// All rows of a page.
 pub(crate) fn entries(shared: Shared<'_>) -> impl Iterator<Item = Entry<'_>> {
-    let prefix = shared.prefix();
-    (0..shared.rows()).map(move |row| {
-        let (suffix, value) = shared.record(row);
-        Entry { key: (prefix, suffix), value }
-    })
+    (0..shared.rows()).map(move |row| entry(shared, row))
 }
 
 /// Length of the longest common prefix of two keys.
@@ -109,4 +112,34 @@ pub(crate) fn rebuild(
     }
     put_u16(page, AT_HEAP_START, heap);
     page[gap_at..heap].fill(0);
+}
+
+/// Writes a page with these sorted rows, of which there is at least one. Its prefix is what their keys
+/// have in common.
+pub(crate) fn build(page: &mut Page, entries: &[Entry<'_>], sequence: Sequence) {
+    let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+        unreachable!("a page is built of at least one row")
+    };
+    rebuild(page, entries, shared_prefix(first, last), sequence);
+}
+
+/// Whether rows cut there make two pages.
+pub(crate) fn cut_fits(entries: &[Entry<'_>], cut: usize) -> bool {
+    let (left, right) = entries.split_at(cut);
+    fits(left) && fits(right)
+}
+
+/// Where to cut rows so that two pages get about the same bytes; `None` if they would not fit.
+pub(crate) fn balanced_cut(entries: &[Entry<'_>]) -> Option<usize> {
+    let (first, last) = (entries.first()?, entries.last()?);
+    let prefix_length = shared_prefix(first, last);
+    let bytes = |e: &Entry<'_>| ROW_OVERHEAD + e.key_length() - prefix_length + e.value.len();
+    let total: usize = entries.iter().map(bytes).sum();
+    let mut sum = 0;
+    let mut best = (usize::MAX, 1);
+    for (row, entry) in entries[..entries.len() - 1].iter().enumerate() {
+        sum += bytes(entry);
+        best = best.min((sum.max(total - sum), row + 1));
+    }
+    cut_fits(entries, best.1).then_some(best.1)
 }

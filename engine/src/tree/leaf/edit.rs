@@ -1,6 +1,7 @@
 //! Changing a page of many rows where it is. Each function changes nothing and says so when the
 //! change does not fit; the page then has to be rebuilt.
 
+use super::super::bytes;
 use super::{
     AT_DEAD, AT_HEAP_START, AT_LAST_INSERT, AT_ROWS, AT_SEQUENCE, Page, RECORD_HEADER_BYTES,
     Shared, head, put_u16, u16_at,
@@ -111,8 +112,8 @@ pub(super) fn write_record(page: &mut Page, at: usize, suffix: (&[u8], &[u8]), v
     put_u16(page, at + 2, value.len());
     let at = at + RECORD_HEADER_BYTES;
     let middle = at + suffix.0.len();
-    page[at..middle].copy_from_slice(suffix.0);
-    page[middle..at + suffix_length].copy_from_slice(suffix.1);
+    bytes::copy(&mut page[at..middle], suffix.0);
+    bytes::copy(&mut page[middle..at + suffix_length], suffix.1);
     let value_at = at + suffix_length;
     page[value_at..value_at + value.len()].copy_from_slice(value);
 }

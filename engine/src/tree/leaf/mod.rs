@@ -41,7 +41,10 @@ mod jumbo;
 
 use std::cmp::Ordering;
 
-pub(super) use self::build::{Entry, entries, fits, rebuild, separator, shared_prefix, used_by};
+pub(super) use self::build::{
+    Entry, balanced_cut, build, cut_fits, entries, entry, fits, rebuild, separator, shared_prefix,
+    used_by,
+};
 pub use self::check::{LeafView, PageDamage, check};
 pub(super) use self::edit::{Sequence, insert, overwrite, remove, replace};
 pub(super) use self::jumbo::{Jumbo, run_for, write_jumbo};
