@@ -1,12 +1,13 @@
 //! `resprout bench snapshot`: what a snapshot costs the writers beside it.
 //!
 //! ```text
-//!  | before | snapshots of all partitions, one after the other | after |
-//!     rate 0                      rate 1                          rate 2
+//!  | quiet | snapshot of partition 0 | quiet | snapshot of partition 1 | quiet | …
 //!
-//!  loss = 1 - rate 1 / mean of rate 0 and rate 2
+//!  loss = 1 - rate beside snapshots / rate in the quiet slices around them
 //!  pause = longest time in which a partition acknowledged nothing
 //! ```
+//!
+//! Slices alternate, since the rate drifts within a run, on a shared device by more than what is measured.
 //!
 //! Writers are tasks that update random rows, each commit acknowledged before the next.
 
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use resprout_engine::table::Value;
-use resprout_engine::{Database, Durability, Error, Partition};
+use resprout_engine::{Database, Durability, Error};
 use resprout_wal::world::Rng;
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
@@ -39,6 +40,8 @@ use crate::quantity::{Bytes, parse_bytes, parse_count, rate};
 
 /// Writers, spread over the partitions.
 const WRITERS: usize = 64;
+/// Not measured: until then caches are cold, and the log and page memory grow to what the writers need.
+const WARM_UP: Duration = Duration::from_secs(2);
 /// Keys that one writer updates.
 const KEYS_PER_WRITER: usize = 10_000;
 
@@ -54,8 +57,8 @@ pub struct SnapshotArgs {
     /// Partitions
     #[arg(long, default_value_t = 8)]
     pub partitions: u32,
-    /// How long the writers are watched before and after
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    /// How long the writers are watched without a snapshot, all slices together
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: u64,
     /// Most bytes per second that a snapshot writes; without it, as a node does
     #[arg(long, value_parser = parse_bytes)]
@@ -135,6 +138,17 @@ struct Window {
     seconds: f64,
 }
 
+impl Window {
+    /// Several windows as one.
+    fn joined(windows: &[Self]) -> Self {
+        let seconds: f64 = windows.iter().map(|window| window.seconds).sum();
+        let commits: f64 = windows.iter().map(|w| w.commits_per_s * w.seconds).sum();
+        let commits_per_s = if seconds > 0.0 { commits / seconds } else { 0.0 };
+        let longest_gap = windows.iter().map(|window| window.longest_gap).max();
+        Self { commits_per_s, longest_gap: longest_gap.unwrap_or_default(), seconds }
+    }
+}
+
 struct Measured {
     before: Window,
     during: Window,
@@ -158,23 +172,26 @@ fn measure(args: &SnapshotArgs, database: &Database, data: &Dataset) -> Result<M
     let began = Instant::now();
     let tasks = start_writers(&runtime, (database, data), &pulses, (&stop, began))
         .map_err(|error| failed(&error))?;
-    let window = Duration::from_secs(args.seconds);
-    // Not measured: the first commits find cold caches.
-    thread::sleep(Duration::from_millis(500));
-    let before = watch(&pulses, began, || thread::sleep(window)).0;
-    let (during, snapshots) = watch(&pulses, began, || {
-        let snapshot = |partition: &Partition| partition.snapshot().map(|report| report.bytes);
-        database.partitions().iter().map(snapshot).collect::<Result<Vec<u64>, Error>>()
-    });
-    let after = watch(&pulses, began, || thread::sleep(window)).0;
+    thread::sleep(WARM_UP);
+    let slice = Duration::from_secs(args.seconds) / (args.partitions + 1);
+    let quiet = || watch(&pulses, began, || thread::sleep(slice)).0;
+    let (mut quiets, mut busy, mut snapshots) = (vec![quiet()], Vec::new(), Ok(0));
+    for partition in database.partitions() {
+        let (window, snapshot) = watch(&pulses, began, || partition.snapshot());
+        busy.push(window);
+        quiets.push(quiet());
+        snapshots = snapshots.and_then(|bytes: u64| Ok(bytes + snapshot?.bytes));
+    }
     stop.store(true, Ordering::Relaxed);
     let mut versions = Vec::new();
     for task in tasks {
         let written = runtime.block_on(task).map_err(|_| failed(&Error::Closing))?;
         versions.push(written.map_err(|error| failed(&error))?);
     }
-    let snapshot_bytes = snapshots.map_err(|error| failed(&error))?.iter().sum();
-    Ok(Measured { before, during, after, snapshot_bytes, versions })
+    let snapshot_bytes = snapshots.map_err(|error: Error| failed(&error))?;
+    let (before, after) = (&quiets[..busy.len()], &quiets[1..]);
+    let (before, after) = (Window::joined(before), Window::joined(after));
+    Ok(Measured { before, during: Window::joined(&busy), after, snapshot_bytes, versions })
 }
 
 type Writing = tokio::task::JoinHandle<Result<Written, Error>>;
