@@ -21,7 +21,7 @@
 //!
 //! Files: `bytes` compares, `memory` has the address ranges, `space` the free units, `nodes` decides what may be changed
 //! in place and when it is reused, `leaf` and `inner` are the bytes, `reader` and `cursor` go down and
-//! along, `versions` knows who still reads. The writer is in `writer` (one row), `merge` (many rows in
+//! along, `multi_get` goes down for several keys at once, `versions` knows who still reads. The writer is in `writer` (one row), `merge` (many rows in
 //! key order), `restructure` (splits and merges), `cut` (ranges), `build` (bulk load and pages from a snapshot), `rewind` and `audit`.
 
 mod audit;
@@ -33,6 +33,7 @@ mod inner;
 pub mod leaf;
 mod memory;
 mod merge;
+mod multi_get;
 mod nodes;
 mod reader;
 mod restructure;
@@ -48,6 +49,7 @@ pub use self::build::LoadedLeaf;
 pub use self::cursor::{LeafPage, Leaves, OwnedScan, Scan};
 pub(crate) use self::memory::prefetch;
 pub use self::memory::{MemoryLimit, PAGE_BYTES, PageMemory};
+pub use self::multi_get::get_many;
 pub use self::versions::{Hold, Root, Versions, View};
 pub use self::writer::{Put, Tree};
 

@@ -2,7 +2,7 @@
 
 use super::inner::Inner;
 use super::leaf::{Jumbo, KIND_JUMBO, PAGE_BYTES, Place, Shared};
-use super::memory::PageMemory;
+use super::memory::{PageMemory, prefetch};
 use super::versions::NONE;
 
 /// Levels of inner nodes at most. A node has at least 2 children, nearly always more than 30.
@@ -104,20 +104,43 @@ impl<'a> Reader<'a> {
         }
         let mut node = self.root;
         for level in 0..self.height {
-            if level >= HOT_LEVELS {
-                self.memory.prefetch_inner(node);
-            }
-            let inner = self.inner(node);
-            let index = inner.child_for(key);
-            node = inner.child(index);
-            if level + 1 == self.height {
-                self.memory.prefetch_search(node);
-                if let Some(share) = inner.share_of(key, index) {
-                    self.memory.prefetch_record(node, share);
-                }
-            }
+            node = self.child_for::<true>(node, level, key);
         }
-        match self.leaf(node) {
+        self.value_in(node, key)
+    }
+
+    /// The child of an inner node that may hold a key. What a search will read of it is asked for: it
+    /// may come from far. Of a leaf, `GUESS` asks for lines where the record may be, too.
+    #[inline]
+    pub(super) fn child_for<const GUESS: bool>(&self, node: u32, level: usize, key: &[u8]) -> u32 {
+        let inner = self.inner(node);
+        let index = inner.child_for(key);
+        let child = inner.child(index);
+        if level + 1 == self.height {
+            self.memory.prefetch_search(child);
+            if GUESS && let Some(share) = inner.share_of(key, index) {
+                self.memory.prefetch_record(child, share);
+            }
+        } else if level + 1 >= HOT_LEVELS {
+            self.memory.prefetch_inner(child);
+        }
+        child
+    }
+
+    /// Asks for the record of a key in the leaf that may hold it.
+    #[inline]
+    pub(super) fn prefetch_record(&self, leaf: u32, key: &[u8]) {
+        if let Leaf::Shared(shared) = self.leaf(leaf)
+            && let Some(record) = shared.record_from(key)
+        {
+            prefetch(record);
+        }
+    }
+
+    /// The value of a key in the leaf that may hold it.
+    #[inline]
+    pub(super) fn value_in(&self, leaf: u32, key: &[u8]) -> Option<&'a [u8]> {
+        match self.leaf(leaf) {
             Leaf::Shared(shared) => match shared.search(key) {
                 Place::Row(row) => Some(shared.record(row).1),
                 _ => None,

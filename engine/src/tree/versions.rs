@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cursor::{Leaves, OwnedScan, Scan};
 use super::memory::PageMemory;
+use super::multi_get::search_all;
 use super::reader::Reader;
 
 /// No node: the root of an empty tree.
@@ -398,6 +399,36 @@ impl View {
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
         self.reader().get(key)
+    }
+
+    /// The values of several keys, in any order and any number, searched for together: in a large tree that
+    /// is about one and a half times as fast as one [`View::get`] after the other. Calls `each` with the position of
+    /// the key, from 0, and its value, in the order of the keys. For keys of several views there is
+    /// [`get_many`](super::get_many()).
+    ///
+    /// ```
+    /// use resprout_engine::tree::{MemoryLimit, PageMemory, Tree};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut tree = Tree::new(PageMemory::new(MemoryLimit::new(64 << 20))?);
+    /// tree.put(b"one", b"1")?;
+    /// tree.put(b"two", b"2")?;
+    /// # let root = tree.freeze();
+    /// # tree.versions().publish(root);
+    /// let view = tree.versions().acquire();
+    /// let mut found = Vec::new();
+    /// view.get_many(["two", "three", "one"], |_, value| found.push(value));
+    /// assert_eq!(found, [Some(&b"2"[..]), None, Some(b"1")]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn get_many<'v, K: AsRef<[u8]>>(
+        &'v self,
+        keys: impl IntoIterator<Item = K>,
+        each: impl FnMut(usize, Option<&'v [u8]>),
+    ) {
+        let reader = self.reader();
+        search_all(keys.into_iter().map(|key| (reader, key)), each);
     }
 
     /// The rows with keys in `[from, to)`, or from `from` to the end.

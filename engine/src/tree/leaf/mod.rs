@@ -230,6 +230,15 @@ impl<'a> Shared<'a> {
         self.search_ties(from, wanted, rest)
     }
 
+    /// The page from the record on that a key has if it is here and its head is no other's: found without
+    /// a look at any record.
+    #[inline]
+    pub(super) fn record_from(&self, key: &[u8]) -> Option<&'a [u8]> {
+        strip_prefix(key, self.prefix())?;
+        let row = count_less(self.heads(), head4(key, self.prefix_length));
+        (row < self.rows).then(|| &self.page[self.slot(row)..])
+    }
+
     /// Finds a suffix among rows whose heads are equal, by halving.
     #[cold]
     fn search_ties(&self, from: usize, wanted: u32, rest: &[u8]) -> Place {

@@ -3,7 +3,10 @@
 //! Every read routes, encodes its key, moves to what is committed now, as a request would, with a view
 //! that each thread keeps per partition, and finds the payload in the row. Each payload that comes
 //! back is checked by its length and version; one in 64 byte by byte, which also is the one whose
-//! latency is taken, without the check.
+//! latency is taken, without the check. With `--batch` several keys are looked up together ([`batch`]); a
+//! latency then is that of a batch divided by its reads.
+
+mod batch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +35,9 @@ use crate::quantity::parse_count;
 /// One read of so many is timed and checked completely; the others would measure the check.
 const CHECK_EVERY: u64 = 64;
 
+/// Most keys of a batch: the clock is looked at after 64 batches.
+const BATCH_MAX: usize = 4096;
+
 /// What is read, by how many.
 #[derive(Args, Clone, Debug)]
 pub struct ReadArgs {
@@ -47,6 +53,9 @@ pub struct ReadArgs {
     /// How long
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: u64,
+    /// Keys that are looked up together; latencies then are those of a batch divided by this
+    #[arg(long, default_value_t = 1, value_parser = parse_batch)]
+    pub batch: usize,
     /// Partitions
     #[arg(long, default_value_t = 8)]
     pub partitions: u32,
@@ -71,12 +80,20 @@ struct Report {
     rows: u64,
     row_bytes: usize,
     threads: usize,
+    batch: usize,
     reads: u64,
     reads_per_s: f64,
     p50_ns: u64,
     p99_ns: u64,
     memory_bytes: u64,
     verified: bool,
+}
+
+fn parse_batch(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(batch) if (1..=BATCH_MAX).contains(&batch) => Ok(batch),
+        _ => Err(format!("a number from 1 to {BATCH_MAX} is needed")),
+    }
 }
 
 /// Runs the bench.
@@ -98,7 +115,11 @@ pub fn run(args: &ReadArgs) -> Result<(), Failure> {
     let readers: Vec<Result<Reads, Failure>> = thread::scope(|scope| {
         let database = &database;
         let readers = (0..threads as u64).map(|number| {
-            scope.spawn(move || read_until(database, &data, end, args.seed ^ (number + 1)))
+            let seed = args.seed ^ (number + 1);
+            scope.spawn(move || match args.batch {
+                1 => read_until(database, &data, end, seed),
+                batch => batch::read_until(database, &data, (end, batch), seed),
+            })
         });
         let readers: Vec<_> = readers.collect();
         let join = |reader: thread::ScopedJoinHandle<'_, _>| {
@@ -131,18 +152,22 @@ struct Home {
     view: View,
 }
 
+fn open_homes(database: &Database) -> Result<Vec<Home>, Failure> {
+    let home = |partition: &Partition| {
+        let (table, view) = (partition.table(TABLE)?, partition.view()?);
+        Ok(Home { partition: partition.clone(), table, view })
+    };
+    let homes: Result<Vec<Home>, Error> = database.partitions().iter().map(home).collect();
+    homes.map_err(|error| failed(&error))
+}
+
 fn read_until(
     database: &Database,
     data: &Dataset,
     end: Instant,
     seed: u64,
 ) -> Result<Reads, Failure> {
-    let home = |partition: &Partition| {
-        let (table, view) = (partition.table(TABLE)?, partition.view()?);
-        Ok(Home { partition: partition.clone(), table, view })
-    };
-    let homes: Result<Vec<Home>, Error> = database.partitions().iter().map(home).collect();
-    let mut homes = homes.map_err(|error| failed(&error))?;
+    let mut homes = open_homes(database)?;
     let mut rng = Rng::new(seed);
     let mut reads = Reads { count: 0, latencies: histogram() };
     let (mut scratch, mut encoded) = (Vec::new(), Vec::new());
@@ -179,8 +204,17 @@ fn point(
     let Home { partition, table, view } = &mut homes[ordinal as usize];
     partition.refresh(view)?;
     table.primary_key_into(&value, encoded)?;
-    let Some(row) = view.get(encoded) else { return Ok(false) };
-    let row = RowView::new(table, encoded, row)?;
+    is_right(table, (encoded, view.get(encoded)), check)
+}
+
+/// Whether a row is there and `check` likes its payload.
+fn is_right(
+    table: &Table,
+    (key, row): (&[u8], Option<&[u8]>),
+    check: impl FnOnce(&[u8]) -> bool,
+) -> Result<bool, Error> {
+    let Some(row) = row else { return Ok(false) };
+    let row = RowView::new(table, key, row)?;
     match row.get(table.live()[1])? {
         ValueRef::Bytes(payload) => Ok(check(&payload)),
         _ => Ok(false),
@@ -199,6 +233,7 @@ fn report(
         rows: args.rows,
         row_bytes: args.row_bytes,
         threads,
+        batch: args.batch,
         reads: all.count,
         reads_per_s: per_second(all.count, seconds),
         p50_ns: all.latencies.value_at_quantile(0.5),
@@ -220,6 +255,9 @@ fn tell(args: &ReadArgs, report: &Report) {
         report.threads
     ));
     output::line(format_args!("latency  p50 {} ns   p99 {} ns", report.p50_ns, report.p99_ns));
+    if report.batch > 1 {
+        output::line(format_args!("         of batches of {}, divided by that", report.batch));
+    }
     let packed = args.rows * (args.row_bytes as u64 + 8);
     output::line(format_args!(
         "memory   {:.2} x the packed bytes of the rows",
