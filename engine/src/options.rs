@@ -25,7 +25,8 @@ pub struct Options {
     pub recovery_time_target: Option<Duration>,
     /// Snapshots kept per partition, at least 1. The log is kept behind the oldest. Default 2.
     pub snapshots_to_keep: usize,
-    /// Most bytes per second that a snapshot writes beside a running workload. Default 256 MiB.
+    /// Most bytes per second that a snapshot writes, and then reads back, beside a running workload. Default
+    /// 48 MiB: with 64 writers on two processors, 64 MiB cost them 9 to 11 %, 128 MiB 19 %.
     pub snapshot_bytes_per_s: u64,
     /// Bytes of one slot of the arena, a power of two. Default 16 MiB.
     pub slot_bytes: u64,
@@ -62,7 +63,7 @@ impl Default for Options {
             snapshot_trigger_size: 2 << 30,
             recovery_time_target: Some(Duration::from_secs(30)),
             snapshots_to_keep: 2,
-            snapshot_bytes_per_s: 256 << 20,
+            snapshot_bytes_per_s: 48 << 20,
             slot_bytes: 16 << 20,
             recovery_threads: 2 * processors,
             lock_wait_limit: Duration::from_secs(60),

@@ -75,8 +75,12 @@ fn the_other_benches_verify_and_report() {
     let replay = bench(&["replay", "--rows", "20k", "--partitions", "2", "--runs", "1"]);
     has_numbers(&replay["median"], &["total_s", "rows_per_s", "bytes_per_s"]);
     assert_eq!(replay["verified"], true);
-    let read = bench(&["read", "--rows", "20k", "--threads", "2", "--seconds", "1"]);
-    has_numbers(&read, &["threads", "reads_per_s", "p50_ns", "p99_ns"]);
+    for batch in ["1", "50"] {
+        let args = ["read", "--rows", "20k", "--threads", "2", "--seconds", "1", "--batch", batch];
+        let read = bench(&args);
+        has_numbers(&read, &["threads", "reads_per_s", "p50_ns", "p99_ns"]);
+        assert_eq!(read["batch"].to_string(), batch);
+    }
     let snapshot = bench(&["snapshot", "--rows", "20k", "--partitions", "2", "--seconds", "1"]);
     has_numbers(&snapshot, &["loss", "max_pause_ms", "bytes_per_s"]);
     assert_eq!(snapshot["verified"], true);

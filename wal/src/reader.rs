@@ -156,13 +156,84 @@ pub(crate) fn boundary_before(log: &Shared, to: Lsn) -> Result<u64, CutError> {
     };
     let (header, inside) = slot_start(log, slot)?;
     let (mut at, mut chain, mut inside) = (slot.base, header, inside);
+    let mut stretch = Stretch { log, slot, written, from: slot.base, bytes: None };
     while at < to {
-        let frame = read_frame(log, at, (written, true))?;
-        chain = frame.header.next_chain();
-        inside = frame.header.continues();
-        at = frame.header.end();
+        let header = stretch.frame_at(at)?;
+        chain = header.next_chain();
+        inside = header.continues();
+        at = header.end();
     }
     if at != to || inside { Err(CutError::NotABoundary { to }) } else { Ok(chain) }
+}
+
+/// Bytes of a stretch: few reads, and none that keeps the device from a commit for long.
+const STRETCH_BYTES: u64 = 256 << 10;
+
+/// Frames of one slot, read many at a time.
+struct Stretch<'a> {
+    log: &'a Shared,
+    slot: crate::log::SlotRef,
+    written: Lsn,
+    /// Where `bytes` begin.
+    from: Lsn,
+    bytes: Option<AlignedBuf>,
+}
+
+impl Stretch<'_> {
+    /// Checks the frame that begins at `at`.
+    fn frame_at(&mut self, at: Lsn) -> Result<Header, ReadError> {
+        self.check(at).map_err(|damage| {
+            // A slot that was released and used again holds other frames than was thought.
+            let table = lock(&self.log.slots);
+            let still = table.holding(at).is_some_and(|(slot, _)| slot.nonce == self.slot.nonce);
+            if still {
+                damage.into()
+            } else {
+                ReadError::Released { lsn: at, first: table.first() }
+            }
+        })
+    }
+
+    fn check(&mut self, at: Lsn) -> Result<Header, Damage> {
+        let (core, written) = (&self.log.core, self.written);
+        let offset = core.geometry.frame_offset(self.slot.index, self.slot.base, at);
+        let damaged = |flaw: Flaw| {
+            let (path, witness) = (core.path.clone(), Witness::Frame { lsn: at });
+            Damage::Frame { path, offset, lsn: at, flaw, durable: written, witness }
+        };
+        let nonce = self.slot.nonce;
+        let header = Header::decode(self.bytes_at(at, SECTOR as u64)?, nonce).map_err(damaged)?;
+        if header.lsn != at {
+            return Err(damaged(Flaw::Position { found: header.lsn }));
+        }
+        if header.end() > self.written {
+            return Err(damaged(Flaw::Short { missing: header.end().since(self.written) }));
+        }
+        let bytes = self.bytes_at(at, header.padded_bytes())?;
+        header.check_payload(bytes).map_err(damaged)?;
+        Ok(header)
+    }
+
+    /// At least `len` written bytes from `at` on.
+    fn bytes_at(&mut self, at: Lsn, len: u64) -> Result<&[u8], Damage> {
+        let core = &self.log.core;
+        let known = self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        if at < self.from || at.since(self.from) + len > known {
+            let offset = core.geometry.frame_offset(self.slot.index, self.slot.base, at);
+            let failed = |error: std::io::Error| Damage::Read {
+                path: core.path.clone(),
+                offset,
+                error: Arc::new(error),
+            };
+            let rest = self.written.since(at).max(len);
+            let want = rest.min(STRETCH_BYTES.max(len)).next_multiple_of(SECTOR as u64);
+            let mut bytes = AlignedBuf::new(want as usize).map_err(failed)?;
+            read_patiently(&*core.file, &mut bytes, offset).map_err(failed)?;
+            (self.from, self.bytes) = (at, Some(bytes));
+        }
+        let bytes = self.bytes.as_ref().expect("read just now, or before");
+        Ok(&bytes[at.since(self.from) as usize..])
+    }
 }
 
 /// Chain at a slot's base, and whether a group runs across it.
