@@ -3,7 +3,7 @@
 //! Every read routes, encodes its key, moves to what is committed now, as a request would, with a view
 //! that each thread keeps per partition, and finds the payload in the row. Each payload that comes
 //! back is checked by its length and version; one in 64 byte by byte, which also is the one whose
-//! latency is taken, without the check. With `--batch` several keys are looked up together ([`batch`]); a
+//! latency is taken, without the check. With `--batch` several keys are looked up together (`batch`); a
 //! latency then is that of a batch divided by its reads.
 
 mod batch;
