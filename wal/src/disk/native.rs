@@ -226,15 +226,51 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
 }
 
-/// Takes `flock` on the file; the kernel gives it back when the descriptor closes, also when the
-/// process dies (catalogue row D38).
+/// A file whose lock this process has, until it is dropped.
+#[derive(Debug)]
+struct Locked(fs::File);
+
+impl Drop for Locked {
+    /// Closing alone would not do: a process that is being started by another thread has a copy of the
+    /// descriptor for a moment, and the lock would live as long as that.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "a lock goes with its descriptor");
+        }
+    }
+}
+
+/// Takes `flock` on the file; the kernel gives it back when the process dies (catalogue row D38).
 pub(super) fn lock(path: &Path) -> io::Result<Box<dyn Send + Sync + fmt::Debug>> {
+    Ok(Box::new(locked(path)?))
+}
+
+fn locked(path: &Path) -> io::Result<Locked> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
     let file = options.open(path)?;
     match file.try_lock() {
-        Ok(()) => Ok(Box::new(file)),
+        Ok(()) => Ok(Locked(file)),
         Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
         Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// D38: whoever gave a lock back can take it again at once, although a process that is just being
+    /// started has a copy of the descriptor.
+    #[test]
+    fn d38_a_copied_descriptor_keeps_no_lock() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("lock");
+        let first = locked(&path).expect("nobody has it");
+        let copy = first.0.try_clone().expect("a descriptor");
+        assert!(locked(&path).is_err(), "taken twice");
+        drop(first);
+        drop(locked(&path).expect("given back"));
+        drop(copy);
     }
 }
