@@ -212,6 +212,7 @@ impl Tree {
             let last = number + 1 == old.len();
             taken += merge_page(page, &rows[taken..], last, &mut merged);
         }
+        assert!(taken == rows.len(), "{taken} of {} rows found a page", rows.len());
         let ends = page_ends(&merged, path.rightmost);
         let separators = write_pages(&merged, &ends, pieces);
         let after = merged.len() as u64;
