@@ -1,0 +1,232 @@
+//! How far one member has come, as its leader sees it.
+//!
+//! ```text
+//!            answered: matched                    behind what is kept
+//!   Probe ───────────────────► Replicate ────────────────────────► Snapshot
+//!     ▲ ◄─── rejected, lost ───────┘                                   │
+//!     └──────────────────────── installed ◄────────────────────────────┘
+//! ```
+//!
+//! *Probe* looks for the place where the logs agree, one message at a time. *Replicate* sends
+//! ahead of the answers, within bounds. *Snapshot* sends the state in pieces.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::log::Snapshot;
+use crate::{EntryId, Index, Limits, Round, Stamp};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    /// The logs are equal up to here, and there it is durable.
+    pub(crate) matched: Index,
+    /// What is sent next.
+    pub(crate) next: Index,
+    pub(crate) phase: Phase,
+    /// Newest round that it has answered.
+    pub(crate) round: Round,
+    /// Its answer that `matched` stems from: an older one says nothing about what it has lost.
+    pub(crate) stamp: Stamp,
+    /// It has lost what it had acknowledged, and counts for nothing (row M07).
+    pub(crate) forgot: bool,
+    /// Newest commit mark that it was told.
+    pub(crate) commit_sent: Index,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    Probe {
+        /// A question is under way.
+        asked: bool,
+    },
+    Replicate(Inflight),
+    Snapshot(Transfer),
+}
+
+/// Appends under way to one member.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inflight {
+    /// Last entry and bytes of each.
+    sent: VecDeque<(Index, usize)>,
+    bytes: usize,
+}
+
+/// A snapshot on its way to one member.
+#[derive(Clone, Debug)]
+pub(crate) struct Transfer {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Bytes that it has, from the front.
+    pub(crate) received: u64,
+    /// Bytes that were sent.
+    pub(crate) sent: u64,
+    /// It was asked how much it has, and nothing has come since.
+    pub(crate) stalled: bool,
+}
+
+impl Progress {
+    /// Of a member about which nothing is known.
+    pub(crate) fn new(last: Index) -> Self {
+        Self {
+            matched: Index(0),
+            next: last.next(),
+            phase: Phase::Probe { asked: false },
+            round: Round(0),
+            stamp: Stamp::default(),
+            forgot: false,
+            commit_sent: Index(0),
+        }
+    }
+
+    /// Notes that the logs agree up to `index`. Whether that is news.
+    pub(crate) fn matched(&mut self, index: Index, stamp: Stamp) -> bool {
+        self.stamp = self.stamp.max(stamp);
+        let news = index > self.matched;
+        self.matched = self.matched.max(index);
+        self.next = self.next.max(self.matched.next());
+        match &mut self.phase {
+            Phase::Probe { .. } => {
+                self.next = self.matched.next();
+                self.phase = Phase::Replicate(Inflight::default());
+            }
+            Phase::Replicate(inflight) => inflight.answered(index),
+            Phase::Snapshot(transfer) if self.matched >= transfer.snapshot.meta.last.index => {
+                self.next = self.matched.next();
+                self.phase = Phase::Replicate(Inflight::default());
+            }
+            Phase::Snapshot(_) => {}
+        }
+        news
+    }
+
+    /// Notes that it does not have the entry at `previous`, and goes back to `hint`. False if that
+    /// was known: the answer is old.
+    pub(crate) fn rejected(&mut self, previous: Index, hint: Index) -> bool {
+        let stale = match &self.phase {
+            Phase::Probe { .. } => previous != self.next.previous(),
+            Phase::Replicate(_) => previous <= self.matched,
+            Phase::Snapshot(_) => true,
+        };
+        if stale {
+            return false;
+        }
+        self.next = hint.min(previous.previous()).max(self.matched).next();
+        self.phase = Phase::Probe { asked: false };
+        true
+    }
+
+    /// Notes that it has lost what it had acknowledged.
+    pub(crate) fn forget(&mut self) {
+        self.forgot = true;
+        self.phase = Phase::Probe { asked: true };
+    }
+
+    /// What it counts with for a commit.
+    pub(crate) fn counted(&self) -> Index {
+        if self.forgot { Index(0) } else { self.matched }
+    }
+
+    /// Begins to send a snapshot.
+    pub(crate) fn send_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        let transfer = Transfer { snapshot, received: 0, sent: 0, stalled: false };
+        self.phase = Phase::Snapshot(transfer);
+    }
+
+    /// Whether entries may be sent now.
+    pub(crate) fn may_append(&self, limits: &Limits) -> bool {
+        match &self.phase {
+            Phase::Probe { asked } => !asked,
+            Phase::Replicate(inflight) => !inflight.is_full(limits),
+            Phase::Snapshot(_) => false,
+        }
+    }
+
+    /// Notes that entries up to `last` were sent.
+    pub(crate) fn sent(&mut self, last: EntryId, bytes: usize) {
+        match &mut self.phase {
+            Phase::Probe { asked } => *asked = true,
+            Phase::Replicate(inflight) => {
+                inflight.push(last.index, bytes);
+                self.next = last.index.next();
+            }
+            Phase::Snapshot(_) => {}
+        }
+    }
+}
+
+impl Inflight {
+    fn push(&mut self, last: Index, bytes: usize) {
+        self.sent.push_back((last, bytes));
+        self.bytes += bytes;
+    }
+
+    fn answered(&mut self, index: Index) {
+        while let Some((_, bytes)) = self.sent.front().copied().filter(|(last, _)| *last <= index) {
+            self.sent.pop_front();
+            self.bytes -= bytes;
+        }
+    }
+
+    fn is_full(&self, limits: &Limits) -> bool {
+        self.sent.len() >= limits.inflight_appends_max || self.bytes >= limits.inflight_bytes_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replicating(matched: u64, next: u64) -> Progress {
+        let mut progress = Progress::new(Index(matched));
+        progress.matched(Index(matched), Stamp::default());
+        progress.next = Index(next);
+        progress
+    }
+
+    /// Promise: an old rejection moves nothing back.
+    #[test]
+    fn an_old_rejection_is_ignored() {
+        let mut progress = replicating(5, 9);
+        assert!(!progress.rejected(Index(5), Index(3)));
+        assert_eq!((progress.matched, progress.next), (Index(5), Index(9)));
+    }
+
+    /// Promise: a rejection goes back to the hint, never below what is known to match.
+    #[test]
+    fn a_rejection_goes_back_to_the_hint() {
+        let mut progress = replicating(5, 20);
+        assert!(progress.rejected(Index(19), Index(7)));
+        assert_eq!(progress.next, Index(8));
+        let mut progress = replicating(5, 20);
+        assert!(progress.rejected(Index(19), Index(2)));
+        assert_eq!(progress.next, Index(6));
+    }
+
+    /// Promise: sending ahead stops at either bound and goes on with an answer.
+    #[test]
+    fn sending_ahead_is_bounded() {
+        let limits =
+            Limits { inflight_appends_max: 2, inflight_bytes_max: 100, ..Limits::default() };
+        let id = |index| EntryId::new(crate::Term(1), Index(index));
+        let mut progress = replicating(0, 1);
+        progress.sent(id(1), 10);
+        assert!(progress.may_append(&limits));
+        progress.sent(id(2), 10);
+        assert!(!progress.may_append(&limits));
+        progress.matched(Index(1), Stamp::default());
+        assert!(progress.may_append(&limits));
+        progress.sent(id(3), 100);
+        assert!(!progress.may_append(&limits));
+        progress.matched(Index(3), Stamp::default());
+        assert!(progress.may_append(&limits));
+    }
+
+    /// Promise: one question at a time while the place is looked for.
+    #[test]
+    fn probing_asks_once() {
+        let mut progress = Progress::new(Index(4));
+        assert!(progress.may_append(&Limits::default()));
+        progress.sent(EntryId::new(crate::Term(1), Index(4)), 0);
+        assert!(!progress.may_append(&Limits::default()));
+    }
+}
