@@ -42,8 +42,10 @@ pub struct Limits {
     pub snapshot_pieces_max: usize,
     /// Most bytes of a snapshot that is taken from a leader.
     pub snapshot_bytes_max: u64,
-    /// Entries kept behind a snapshot, for members that are a little behind.
+    /// Most entries kept behind a snapshot, for members that are a little behind.
     pub entries_kept: u64,
+    /// About the most bytes of them.
+    pub entries_kept_bytes: usize,
 }
 
 /// How a member takes part.
@@ -139,6 +141,7 @@ impl Default for Limits {
             snapshot_pieces_max: 4,
             snapshot_bytes_max: 4 << 30,
             entries_kept: 4096,
+            entries_kept_bytes: 4 << 20,
         }
     }
 }

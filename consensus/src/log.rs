@@ -244,6 +244,18 @@ impl Log {
         }
     }
 
+    /// The entry before the last few at or below `index`: at most `count` of them, about `bytes`.
+    pub(crate) fn tail(&self, index: Index, count: u64, bytes: usize) -> EntryId {
+        let (mut at, mut left, mut room) = (index, count, bytes);
+        while left > 0
+            && let Some(entry) = self.get(at)
+            && let Some(rest) = room.checked_sub(entry.bytes())
+        {
+            (at, left, room) = (at.previous(), left - 1, rest);
+        }
+        self.id_at(at).expect("a log knows the entry before those it has")
+    }
+
     /// Bytes of entries that are not committed.
     pub(crate) fn uncommitted_bytes(&self) -> usize {
         let newest = self.entries.iter().rev();

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::{Part, Raft, Storing};
 use crate::log::Snapshot;
 use crate::progress::{Phase, Transfer};
-use crate::{Alarm, AppendResult, Content, EntryId, Index, Message, NodeId, Round, SnapshotMeta};
+use crate::{Alarm, AppendResult, Content, EntryId, Message, NodeId, Round, SnapshotMeta};
 
 /// A snapshot of which this member has a part.
 #[derive(Clone, Debug)]
@@ -39,9 +39,9 @@ impl Raft {
             self.mark("snapshot not needed");
             return;
         }
-        let kept = last.index.0.saturating_sub(self.config.limits.entries_kept);
-        let base = self.log.id_at(Index(kept)).unwrap_or(self.log.base());
-        self.store(snapshot, base, false);
+        let limits = &self.config.limits;
+        let kept = self.log.tail(last.index, limits.entries_kept, limits.entries_kept_bytes);
+        self.store(snapshot, kept, false);
     }
 
     fn store(&mut self, snapshot: Arc<Snapshot>, base: EntryId, installed: bool) {

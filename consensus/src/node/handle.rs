@@ -1,0 +1,228 @@
+//! What callers use. Cheap to clone.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use resprout_wal::world::Entropy;
+
+use super::Options;
+use super::failure::{ChangeFailure, Ended, ProposeFailure, ReadFailure};
+use super::request::Request;
+use crate::machine::Applied;
+use crate::{
+    Change, EntryId, Index, NodeId, Proposal, ProposalId, ReadProof, State, Status, StoreId,
+};
+
+/// A way to one node: proposing, reading, changing the members, watching. Works at any member; what
+/// only the leader can do is passed on to it, except changes of the members.
+pub struct Handle<S> {
+    requests: mpsc::Sender<Request<S>>,
+    state: watch::Receiver<State>,
+    applied: Arc<AtomicU64>,
+    entropy: Arc<dyn Entropy>,
+    node: NodeId,
+    patience: Duration,
+}
+
+impl<S> Clone for Handle<S> {
+    fn clone(&self) -> Self {
+        Self {
+            requests: self.requests.clone(),
+            state: self.state.clone(),
+            applied: self.applied.clone(),
+            entropy: self.entropy.clone(),
+            node: self.node,
+            patience: self.patience,
+        }
+    }
+}
+
+impl<S> fmt::Debug for Handle<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({})", self.node)
+    }
+}
+
+impl<S> Handle<S> {
+    pub(super) fn new(
+        requests: mpsc::Sender<Request<S>>,
+        state: watch::Receiver<State>,
+        applied: Arc<AtomicU64>,
+        options: &Options,
+    ) -> Self {
+        Self {
+            requests,
+            state,
+            applied,
+            entropy: options.entropy.clone(),
+            node: options.identity.node,
+            // Long enough for one failed election and one that succeeds.
+            patience: options.config.timing.election() * 5,
+        }
+    }
+
+    /// The same way with another limit for each request; five election timeouts unless set.
+    #[must_use]
+    pub fn within(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Term, role, leader and members, now and whenever they change.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
+    /// Names a command, to be proposed as often as need be and applied once.
+    #[must_use]
+    pub fn proposal(&self, command: impl Into<Bytes>) -> Proposal {
+        let id = u128::from(self.entropy.next()) << 64 | u128::from(self.entropy.next());
+        let since = Index(self.applied.load(Ordering::Acquire));
+        Proposal { id: ProposalId(id), since, command: command.into() }
+    }
+
+    /// Proposes a command and waits until it is applied here.
+    ///
+    /// # Errors
+    /// [`ProposeFailure`]. After [`ProposeFailure::Unknown`] only [`Handle::submit`] with a
+    /// [`Handle::proposal`] kept from before can find out.
+    pub async fn propose(&self, command: impl Into<Bytes>) -> Result<Applied, ProposeFailure> {
+        self.submit(self.proposal(command)).await
+    }
+
+    /// Proposes a named command and waits until it is applied here. Repeating it, here or at another
+    /// member, is harmless.
+    ///
+    /// # Errors
+    /// [`ProposeFailure`].
+    pub async fn submit(&self, proposal: Proposal) -> Result<Applied, ProposeFailure> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Propose { proposal, within: self.patience, answer };
+        let stopped = || ProposeFailure::Ended(Ended::Stopped);
+        self.requests.send(request).await.map_err(|_| stopped())?;
+        answered.await.unwrap_or_else(|_| Err(ProposeFailure::Unknown))
+    }
+
+    /// Reads a state with everything in it that was acknowledged, by whomever, before this call.
+    /// The closure runs on the node's task and must be short.
+    ///
+    /// # Errors
+    /// [`ReadFailure`].
+    pub async fn read<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&S) -> R + Send + 'static,
+    ) -> Result<R, ReadFailure> {
+        self.read_by(ReadProof::Round, read).await
+    }
+
+    /// As [`Handle::read`], with the lease where there is one: no message, but it relies on clocks
+    /// that run within a fifth of each other.
+    ///
+    /// # Errors
+    /// [`ReadFailure`].
+    pub async fn read_by<R: Send + 'static>(
+        &self,
+        proof: ReadProof,
+        read: impl FnOnce(&S) -> R + Send + 'static,
+    ) -> Result<R, ReadFailure> {
+        let (answer, answered) = oneshot::channel();
+        let read = Box::new(move |state: Result<&S, ReadFailure>| {
+            // A caller that went away needs no answer.
+            drop(answer.send(state.map(read)));
+        });
+        let request = Request::Read { proof, within: self.patience, read };
+        self.requests.send(request).await.map_err(|_| ReadFailure::Ended(Ended::Stopped))?;
+        answered.await.unwrap_or_else(|_| Err(ReadFailure::Ended(Ended::Stopped)))
+    }
+
+    /// Gives the log to a node that has no part yet, and waits until that is committed.
+    ///
+    /// # Errors
+    /// [`ChangeFailure`].
+    pub async fn add_learner(
+        &self,
+        node: NodeId,
+        store: StoreId,
+        address: impl Into<String>,
+    ) -> Result<EntryId, ChangeFailure> {
+        self.change(Change::AddLearner { node, store, address: address.into() }).await
+    }
+
+    /// Lets a learner vote, once it has caught up.
+    ///
+    /// # Errors
+    /// [`ChangeFailure`]; [`crate::ChangeError::Behind`] while it has not caught up.
+    pub async fn promote(&self, node: NodeId) -> Result<EntryId, ChangeFailure> {
+        self.change(Change::Promote(node)).await
+    }
+
+    /// Takes a voter its vote.
+    ///
+    /// # Errors
+    /// [`ChangeFailure`].
+    pub async fn demote(&self, node: NodeId) -> Result<EntryId, ChangeFailure> {
+        self.change(Change::Demote(node)).await
+    }
+
+    /// Takes a member out. A leader that removes itself steps down when that is committed.
+    ///
+    /// # Errors
+    /// [`ChangeFailure`].
+    pub async fn remove(&self, node: NodeId) -> Result<EntryId, ChangeFailure> {
+        self.change(Change::Remove(node)).await
+    }
+
+    /// Changes the members, and waits until that is committed. At the leader only.
+    ///
+    /// # Errors
+    /// [`ChangeFailure`].
+    pub async fn change(&self, change: Change) -> Result<EntryId, ChangeFailure> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Change { change, within: self.patience, answer };
+        let stopped = || ChangeFailure::Ended(Ended::Stopped);
+        self.requests.send(request).await.map_err(|_| stopped())?;
+        answered.await.unwrap_or_else(|_| Err(ChangeFailure::Unknown))
+    }
+
+    /// Hands leadership to another voter, and waits until it leads.
+    ///
+    /// # Errors
+    /// [`ChangeFailure::Unknown`] if it does not lead within the limit.
+    pub async fn transfer_leadership(&self, to: NodeId) -> Result<(), ChangeFailure> {
+        let (answer, answered) = oneshot::channel();
+        let stopped = || ChangeFailure::Ended(Ended::Stopped);
+        self.requests.send(Request::Transfer { to, answer }).await.map_err(|_| stopped())?;
+        answered.await.unwrap_or_else(|_| Err(stopped()))?;
+        let mut state = self.state.clone();
+        let leads = state.wait_for(|state| state.leader == Some(to));
+        match tokio::time::timeout(self.patience, leads).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(stopped()),
+            Err(_) => Err(ChangeFailure::Unknown),
+        }
+    }
+
+    /// What the node knows now; `None` if it was stopped.
+    pub async fn status(&self) -> Option<Status> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::Status { answer }).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// Asks the node to end in order.
+    pub(super) async fn stop(&self) {
+        // A node that has ended already needs not be asked.
+        drop(self.requests.send(Request::Stop).await);
+    }
+}
