@@ -115,6 +115,21 @@ pub enum ChangeError {
     },
 }
 
+impl ChangeError {
+    /// Whether the same change may be possible in a moment.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::NotLeader { leader: None }
+                | Self::TermNotCommitted
+                | Self::Pending
+                | Self::Transferring
+                | Self::Behind { .. }
+        )
+    }
+}
+
 struct Hint(Option<NodeId>);
 
 impl std::fmt::Display for Hint {

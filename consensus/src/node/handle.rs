@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use resprout_wal::world::Entropy;
 
@@ -27,6 +28,8 @@ pub struct Handle<S> {
     entropy: Arc<dyn Entropy>,
     node: NodeId,
     patience: Duration,
+    /// Between two tries.
+    pause: Duration,
 }
 
 impl<S> Clone for Handle<S> {
@@ -38,6 +41,7 @@ impl<S> Clone for Handle<S> {
             entropy: self.entropy.clone(),
             node: self.node,
             patience: self.patience,
+            pause: self.pause,
         }
     }
 }
@@ -63,6 +67,7 @@ impl<S> Handle<S> {
             node: options.identity.node,
             // Long enough for one failed election and one that succeeds.
             patience: options.config.timing.election() * 5,
+            pause: options.config.timing.heartbeat() / 4,
         }
     }
 
@@ -183,14 +188,32 @@ impl<S> Handle<S> {
         self.change(Change::Remove(node)).await
     }
 
-    /// Changes the members, and waits until that is committed. At the leader only.
+    /// Changes the members, and waits until that is committed. At the leader only. What hinders it for a
+    /// moment (another change, a learner that has to catch up, an election) is waited for.
     ///
     /// # Errors
     /// [`ChangeFailure`].
     pub async fn change(&self, change: Change) -> Result<EntryId, ChangeFailure> {
+        let end = Instant::now() + self.patience;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.change_once(change.clone(), left).await {
+                Err(ChangeFailure::Refused(error)) if error.is_passing() && !left.is_zero() => {
+                    tokio::time::sleep(self.pause.min(left)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn change_once(
+        &self,
+        change: Change,
+        within: Duration,
+    ) -> Result<EntryId, ChangeFailure> {
         let (answer, answered) = oneshot::channel();
-        let request = Request::Change { change, within: self.patience, answer };
         let stopped = || ChangeFailure::Ended(Ended::Stopped);
+        let request = Request::Change { change, within, answer };
         self.requests.send(request).await.map_err(|_| stopped())?;
         answered.await.unwrap_or_else(|_| Err(ChangeFailure::Unknown))
     }

@@ -30,6 +30,7 @@ use crate::{Config, ConfigError, Identity, Raft, Recovered, State};
 
 pub use failure::{ChangeFailure, Ended, ProposeFailure, ReadFailure};
 pub use handle::Handle;
+pub use memory::MemoryStorage;
 pub use storage::{Durability, Keeper, Storage, StorageFailure};
 
 use task::{Edge, Task};
@@ -37,6 +38,7 @@ use task::{Edge, Task};
 mod alarm;
 mod failure;
 mod handle;
+mod memory;
 mod request;
 mod storage;
 mod task;

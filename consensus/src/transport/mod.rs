@@ -1,5 +1,7 @@
 //! Carrying messages between nodes.
 
+pub mod local;
+
 use std::fmt;
 
 use crate::{Envelope, Membership, NodeId};
