@@ -44,6 +44,8 @@ pub(super) struct Task<S, D, T> {
     changes: Changes,
     /// When to repeat what may be lost.
     retry_at: Option<Duration>,
+    /// All that waits may be lost, whoever leads: it went to another leader, or came by a snapshot.
+    retry_all: bool,
     applied_bytes: usize,
     snapshot: Option<oneshot::Receiver<Result<Arc<Snapshot>, StorageFailure>>>,
     alarms: Alarms,
@@ -86,6 +88,7 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
             reads: Reads::default(),
             changes: Changes::default(),
             retry_at: None,
+            retry_all: false,
             applied_bytes: 0,
             snapshot: None,
             alarms: Alarms::default(),
@@ -273,7 +276,8 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
         self.changes.expire(now);
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
-            self.repeat(self.state.role != Role::Leader);
+            let all = std::mem::take(&mut self.retry_all) || self.state.role != Role::Leader;
+            self.repeat(all);
         }
         self.flush();
         self.snapshot_if_due();
@@ -393,6 +397,11 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
             self.end(Ended::Restore(error));
         }
         // What waits may be in the snapshot: asked again, it is answered from there.
+        self.retry_soon();
+    }
+
+    fn retry_soon(&mut self) {
+        self.retry_all = true;
         self.retry_at = Some(Duration::ZERO);
     }
 
@@ -411,7 +420,7 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
         }
         if state.leader != self.state.leader && state.leader.is_some() {
             // Who waits may have asked the one before.
-            self.retry_at = Some(Duration::ZERO);
+            self.retry_soon();
         }
         self.state = state.clone();
         self.edge.told.send_replace(state);

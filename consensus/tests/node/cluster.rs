@@ -94,6 +94,14 @@ impl Cluster {
         known.expect("the node runs").leader.expect("it is known").0
     }
 
+    /// Waits for a node's snapshot, which is made beside everything else.
+    pub(crate) async fn until_snapshot(&self, id: u64) {
+        let handle = self.handle(id);
+        while handle.status().await.expect("the node runs").snapshot.is_none() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub(crate) async fn lines(&self, id: u64) -> Vec<String> {
         self.handle(id).read(|lines| lines.0.clone()).await.expect("a read")
     }

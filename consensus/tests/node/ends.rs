@@ -49,8 +49,7 @@ async fn a_restarted_cluster_has_everything() {
             let wanted = cluster.handle(2).within(Duration::from_secs(30));
             wanted.propose(format!("{round}.{n}")).await.expect("applied");
         }
-        let status = cluster.handle(2).status().await.expect("it runs");
-        assert!(status.snapshot.is_some(), "a snapshot was taken: {status:?}");
+        cluster.until_snapshot(2).await;
         for id in 1..=3 {
             drop(cluster.nodes.remove(&id));
         }
@@ -77,6 +76,9 @@ async fn a_member_behind_the_log_gets_the_state() {
     let writer = cluster.handle(1).within(Duration::from_secs(30));
     for n in 0..200 {
         writer.propose(format!("line {n}")).await.expect("applied");
+    }
+    for id in 1..=2 {
+        cluster.until_snapshot(id).await;
     }
     cluster.run(3);
     assert_eq!(cluster.lines(3).await.len(), 200);
