@@ -16,6 +16,9 @@ use std::sync::Arc;
 use crate::log::Snapshot;
 use crate::{EntryId, Index, Limits, Round, Stamp};
 
+#[cfg(test)]
+mod model;
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
