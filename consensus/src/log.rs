@@ -22,7 +22,7 @@ use crate::{Entry, EntryId, Index, Membership, Payload, SnapshotMeta, Term, Writ
 mod model;
 
 /// A state with everything up to an entry in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Snapshot {
     /// Which state.
     pub meta: SnapshotMeta,
@@ -41,7 +41,7 @@ impl Snapshot {
 }
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Log {
     snapshot: Option<Arc<Snapshot>>,
     base: EntryId,
@@ -282,6 +282,12 @@ impl Log {
     /// Notes that a write with everything up to here is under way.
     pub(crate) fn wrote(&mut self, write: WriteId) {
         self.writes.push_back((write, self.last()));
+    }
+
+    /// The names of the writes under way.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn writes_mut(&mut self) -> impl Iterator<Item = &mut WriteId> {
+        self.writes.iter_mut().map(|(write, _)| write)
     }
 
     /// Notes that all writes up to `write` are durable.

@@ -20,7 +20,7 @@ use crate::{EntryId, Index, Limits, Round, Stamp};
 mod model;
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Progress {
     /// The logs are equal up to here, and there it is durable.
     pub(crate) matched: Index,
@@ -37,7 +37,7 @@ pub(crate) struct Progress {
     pub(crate) commit_sent: Index,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum Phase {
     Probe {
         /// A question is under way.
@@ -48,7 +48,7 @@ pub(crate) enum Phase {
 }
 
 /// Appends under way to one member.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Inflight {
     /// Last entry and bytes of each.
     sent: VecDeque<(Index, usize)>,
@@ -56,7 +56,7 @@ pub(crate) struct Inflight {
 }
 
 /// A snapshot on its way to one member.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Transfer {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Bytes that it has, from the front.

@@ -20,7 +20,7 @@ use crate::progress::{Phase, Transfer};
 use crate::{Alarm, AppendResult, Content, EntryId, Message, NodeId, Round, SnapshotMeta};
 
 /// A snapshot of which this member has a part.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Receiving {
     meta: SnapshotMeta,
     state: Vec<u8>,
