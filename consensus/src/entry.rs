@@ -6,7 +6,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::{EntryId, Index, Membership, ProposalId};
 
 /// One place of the log.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Its name.
     pub id: EntryId,
@@ -15,7 +15,7 @@ pub struct Entry {
 }
 
 /// What an entry says.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
     /// A leader's first: until it is committed, the leader knows of nothing that it is (paper,
     /// section 8).
@@ -27,7 +27,7 @@ pub enum Payload {
 }
 
 /// A command and its name, so that a repetition is recognised wherever it arrives.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proposal {
     /// Its name.
     pub id: ProposalId,

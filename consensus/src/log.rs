@@ -18,8 +18,11 @@ use bytes::Bytes;
 
 use crate::{Entry, EntryId, Index, Membership, Payload, SnapshotMeta, Term, WriteId};
 
+#[cfg(test)]
+mod model;
+
 /// A state with everything up to an entry in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Snapshot {
     /// Which state.
     pub meta: SnapshotMeta,
@@ -38,7 +41,7 @@ impl Snapshot {
 }
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Log {
     snapshot: Option<Arc<Snapshot>>,
     base: EntryId,
@@ -46,7 +49,8 @@ pub(crate) struct Log {
     entries_bytes: usize,
     committed: Index,
     durable: Index,
-    /// Writes under way and the last entry when each was handed out.
+    /// Writes under way and the last entry when each was handed out, or the last of those that was
+    /// not cut since.
     writes: VecDeque<(WriteId, EntryId)>,
     /// Members laid down, oldest first; the first is committed.
     memberships: VecDeque<(Index, Membership)>,
@@ -236,7 +240,12 @@ impl Log {
         {
             self.entries_bytes -= entry.bytes();
         }
-        self.durable = self.durable.min(self.last().index);
+        let left = self.last();
+        self.durable = self.durable.min(left.index);
+        // What is cut may come again while these writes are under way: it is then in a later one.
+        for (_, last) in &mut self.writes {
+            *last = left.min(*last);
+        }
         while self.memberships.len() > 1
             && self.memberships.back().is_some_and(|(at, _)| *at >= from)
         {
@@ -275,14 +284,17 @@ impl Log {
         self.writes.push_back((write, self.last()));
     }
 
+    /// The names of the writes under way.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn writes_mut(&mut self) -> impl Iterator<Item = &mut WriteId> {
+        self.writes.iter_mut().map(|(write, _)| write)
+    }
+
     /// Notes that all writes up to `write` are durable.
     pub(crate) fn persisted(&mut self, write: WriteId) {
         while let Some((_, last)) = self.writes.front().copied().filter(|(id, _)| *id <= write) {
             self.writes.pop_front();
-            // What was cut since is not there to be durable.
-            if last.index > self.base.index && self.has(last) {
-                self.durable = self.durable.max(last.index);
-            }
+            self.durable = self.durable.max(last.index);
         }
     }
 
@@ -318,6 +330,10 @@ impl Log {
         self.base = last;
         self.committed = last.index;
         self.durable = last.index;
+        // What they wrote is gone, also if it comes again.
+        for (_, written) in &mut self.writes {
+            *written = last;
+        }
         self.snapshot = Some(snapshot);
     }
 

@@ -8,14 +8,14 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::{NodeId, StoreId};
 
 /// The nodes that have the log, and which of them decide.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
     /// All of them.
     pub members: BTreeMap<NodeId, Member>,
 }
 
 /// One node that has the log.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// Its data directory: another one under the same node id is not this member.
     pub store: StoreId,
@@ -26,7 +26,7 @@ pub struct Member {
 }
 
 /// Whether a member counts for elections and commits.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Vote {
     /// It does.
     Voter,

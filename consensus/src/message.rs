@@ -6,7 +6,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::{Entry, EntryId, Index, Membership, NodeId, Proposal, ReadId, Round, StoreId, Term};
 
 /// A message and whose it is.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Envelope {
     /// Who says it.
     pub from: NodeId,
@@ -32,7 +32,7 @@ pub struct Envelope {
 ///  leader ───── TransferNow ► voter   stand for election now
 ///  member ───── Propose, Read ► leader                    passed on for who asked here
 /// ```
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// Whether the receiver would vote for the sender (dissertation, section 9.6).
     PreVote {
@@ -124,7 +124,7 @@ pub enum Message {
 }
 
 /// What became of an append.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AppendResult {
     /// The logs are equal up to here, and here it is durable.
     Matched(Index),
@@ -142,7 +142,18 @@ pub enum AppendResult {
 
 /// Orders what one node says.
 #[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord,
+    Archive,
+    Serialize,
+    Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
 )]
 pub struct Stamp {
     /// Which start of its process, counted durably.
@@ -152,7 +163,7 @@ pub struct Stamp {
 }
 
 /// What a snapshot is.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SnapshotMeta {
     /// The last entry in it.
     pub last: EntryId,
@@ -167,7 +178,7 @@ pub struct SnapshotMeta {
 }
 
 /// Why a node is refused.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// It is no member by the membership laid down at `membership`.
     Removed {

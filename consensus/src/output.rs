@@ -106,7 +106,7 @@ pub enum Content {
 }
 
 /// The newest term that a node knows, and whom it has voted for in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ballot {
     /// The term. Never falls (assertion 6 of the catalogue).
     pub term: Term,

@@ -16,8 +16,11 @@ use std::sync::Arc;
 use crate::log::Snapshot;
 use crate::{EntryId, Index, Limits, Round, Stamp};
 
+#[cfg(test)]
+mod model;
+
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Progress {
     /// The logs are equal up to here, and there it is durable.
     pub(crate) matched: Index,
@@ -34,7 +37,7 @@ pub(crate) struct Progress {
     pub(crate) commit_sent: Index,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum Phase {
     Probe {
         /// A question is under way.
@@ -45,7 +48,7 @@ pub(crate) enum Phase {
 }
 
 /// Appends under way to one member.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Inflight {
     /// Last entry and bytes of each.
     sent: VecDeque<(Index, usize)>,
@@ -53,7 +56,7 @@ pub(crate) struct Inflight {
 }
 
 /// A snapshot on its way to one member.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Transfer {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Bytes that it has, from the front.

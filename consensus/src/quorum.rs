@@ -40,7 +40,7 @@ pub enum Outcome {
 }
 
 /// Answers of voters in one election.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tally {
     answers: BTreeMap<NodeId, bool>,
 }

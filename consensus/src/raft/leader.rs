@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What a leader knows beside its log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Leader {
     /// How far the others are; also one that was removed, until its removal is committed.
     pub(super) progress: BTreeMap<NodeId, Progress>,
@@ -31,7 +31,7 @@ pub(super) struct Leader {
 }
 
 /// Leadership on its way to another.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Handover {
     pub(super) to: NodeId,
     pub(super) until: Duration,

@@ -48,6 +48,8 @@ mod election;
 mod follower;
 mod install;
 mod leader;
+#[cfg(any(test, feature = "testing"))]
+mod projection;
 mod read;
 mod receive;
 mod replicate;
@@ -94,7 +96,7 @@ pub struct Raft {
 }
 
 /// What a member does in its term.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Part {
     Follower,
     PreCandidate(Tally),
@@ -104,7 +106,7 @@ enum Part {
 }
 
 /// Writes under way, and what waits for them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Writes {
     last: WriteId,
     durable: WriteId,
@@ -112,7 +114,7 @@ struct Writes {
 }
 
 /// A snapshot that the store is writing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Storing {
     write: WriteId,
     snapshot: Arc<Snapshot>,

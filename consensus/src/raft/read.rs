@@ -14,7 +14,7 @@ use super::Raft;
 use crate::{Index, Message, NodeId, ReadId, ReadProof, Round};
 
 /// Reads that wait at a leader.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Reads {
     /// Until an entry of its term is committed, the leader does not know what is.
     early: Vec<(Option<NodeId>, Vec<ReadId>)>,
@@ -22,7 +22,7 @@ pub(super) struct Reads {
     count: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Asked {
     round: Round,
     index: Index,
