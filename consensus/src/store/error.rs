@@ -57,7 +57,7 @@ pub enum StoreError {
         /// Where its group begins, or where the log ends.
         lsn: Lsn,
         /// What contradicts what.
-        what: Contradiction,
+        what: Box<Contradiction>,
     },
     /// The newest snapshot is not good, and the log does not reach back to an older one.
     #[error(

@@ -97,8 +97,9 @@ impl Store {
         if replay.boot == 0 {
             return Err(StoreError::Unfinished { path, store });
         }
-        let ended = |what| StoreError::Contradiction { path: path.clone(), lsn: log.end, what };
-        replay.finish().map_err(ended)?;
+        let (at, lsn) = (path.clone(), log.end);
+        let finished = replay.finish().map_err(Box::new);
+        finished.map_err(|what| StoreError::Contradiction { path: at, lsn, what })?;
         let owner = options.owner();
         let folder = Folder::open(disk, options.dir, owner)?;
         let snapshot = newest_snapshot(&replay, &folder)?;
@@ -282,7 +283,7 @@ fn take(replay: &mut Replay, path: &Path, (lsn, bytes): (Lsn, &[u8])) -> Result<
     let path = || path.to_owned();
     let record = Record::decode(bytes);
     let record = record.map_err(|flaw| StoreError::Record { path: path(), lsn, flaw })?;
-    let taken = replay.apply(record, lsn);
+    let taken = replay.apply(record, lsn).map_err(Box::new);
     taken.map_err(|what| StoreError::Contradiction { path: path(), lsn, what })
 }
 

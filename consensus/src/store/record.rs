@@ -13,6 +13,9 @@ const VERSION: u8 = 1;
 /// Version and kind, and zeros up to the alignment of an archive.
 const HEAD_BYTES: usize = 8;
 
+/// Terms, indexes and counts are below.
+const NUMBER_MAX: u64 = 1 << 62;
+
 const BOOT: u8 = 1;
 const VOTE: u8 = 2;
 const ENTRIES: u8 = 3;
@@ -88,6 +91,12 @@ pub enum RecordFlaw {
         /// Stored.
         found: u64,
     },
+    /// A term, an index or a count that nobody ever reaches: counting on from it would overflow.
+    #[error("the number {found} is out of range")]
+    Range {
+        /// Stored.
+        found: u64,
+    },
     /// The archive of the entries is none.
     #[error("the entries are no archive: {what}")]
     Archive {
@@ -154,7 +163,7 @@ impl Record {
             return Err(RecordFlaw::Reserved);
         }
         match head[1] {
-            BOOT => to_words(body).map(|[number]| Self::Boot(number)),
+            BOOT => to_words(body).and_then(|[number]| in_range(number)).map(Self::Boot),
             VOTE => ballot_of(to_words(body)?).map(Self::Vote),
             ENTRIES => entries_of(body).map(Self::Entries),
             SNAPSHOT => Checkpoint::of(to_words(body)?).map(Self::Snapshot),
@@ -177,15 +186,16 @@ impl Checkpoint {
     }
 
     fn of(words: [u64; 11]) -> Result<Self, RecordFlaw> {
-        let id = |at: usize| EntryId::new(Term(words[at]), Index(words[at + 1]));
-        let (last, base, end) = (id(0), id(2), id(4));
+        let id = |at: usize| id_in_range(EntryId::new(Term(words[at]), Index(words[at + 1])));
+        let (last, base, end) = (id(0)?, id(2)?, id(4)?);
         let installed = flag(words[6])?;
         let ballot = ballot_of([words[8], words[9], words[10]])?;
         let ordered = base.index <= last.index && last.index <= end.index;
         if !ordered || (installed && (base != last || end != last)) {
             return Err(RecordFlaw::Places { last, base, end });
         }
-        Ok(Self { last, base, end, installed, boot: words[7], ballot })
+        let boot = in_range(words[7])?;
+        Ok(Self { last, base, end, installed, boot, ballot })
     }
 }
 
@@ -196,7 +206,7 @@ fn ballot_words(ballot: Ballot) -> [u64; 3] {
 
 fn ballot_of([term, has_vote, vote]: [u64; 3]) -> Result<Ballot, RecordFlaw> {
     let vote = flag(has_vote)?.then_some(NodeId(vote));
-    Ok(Ballot { term: Term(term), vote })
+    Ok(Ballot { term: Term(in_range(term)?), vote })
 }
 
 fn entries_of(archive: &[u8]) -> Result<Vec<Entry>, RecordFlaw> {
@@ -211,6 +221,9 @@ fn entries_of(archive: &[u8]) -> Result<Vec<Entry>, RecordFlaw> {
     if first.index == Index(0) {
         return Err(RecordFlaw::Order { before: EntryId::ZERO, after: first });
     }
+    for entry in &entries {
+        id_in_range(entry.id)?;
+    }
     for pair in entries.windows(2) {
         let (before, after) = (pair[0].id, pair[1].id);
         if !follows(before, after) {
@@ -222,7 +235,15 @@ fn entries_of(archive: &[u8]) -> Result<Vec<Entry>, RecordFlaw> {
 
 /// Whether an entry may stand right behind another.
 pub(super) fn follows(before: EntryId, after: EntryId) -> bool {
-    before.index.0.checked_add(1) == Some(after.index.0) && after.term >= before.term
+    after.index == before.index.next() && after.term >= before.term
+}
+
+fn in_range(found: u64) -> Result<u64, RecordFlaw> {
+    if found < NUMBER_MAX { Ok(found) } else { Err(RecordFlaw::Range { found }) }
+}
+
+fn id_in_range(id: EntryId) -> Result<EntryId, RecordFlaw> {
+    in_range(id.term.0.max(id.index.0)).map(|_| id)
 }
 
 fn flag(word: u64) -> Result<bool, RecordFlaw> {
@@ -290,7 +311,7 @@ mod tests {
     fn all() -> Vec<Record> {
         let ballot = Ballot { term: Term(8), vote: Some(NodeId(0)) };
         vec![
-            Record::Boot(u64::MAX),
+            Record::Boot(NUMBER_MAX - 1),
             Record::Vote(ballot),
             Record::Vote(Ballot { vote: None, ..ballot }),
             Record::Entries(entries()),
@@ -328,6 +349,8 @@ mod tests {
         assert_eq!(changed(16, 2), RecordFlaw::Flag { found: 2 });
         let short = Record::decode(&vote[..vote.len() - 1]).expect_err("a flaw");
         assert_eq!(short, RecordFlaw::Length { expected: 32, found: 31 });
+        let far = Record::decode(&bytes(&Record::Boot(NUMBER_MAX)));
+        assert_eq!(far, Err(RecordFlaw::Range { found: NUMBER_MAX }));
         let empty = Record::decode(&bytes(&Record::Entries(Vec::new())));
         assert_eq!(empty, Err(RecordFlaw::Empty));
         let mut gap = entries();

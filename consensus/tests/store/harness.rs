@@ -16,10 +16,6 @@ pub(crate) fn raft_dir() -> PathBuf {
     PathBuf::from("/data/raft")
 }
 
-pub(crate) fn arena() -> PathBuf {
-    PathBuf::from("/data").join(resprout_wal::ARENA_FILE)
-}
-
 pub(crate) fn options() -> StoreOptions {
     StoreOptions { cluster: CLUSTER, store: STORE, dir: raft_dir() }
 }
