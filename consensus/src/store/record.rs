@@ -334,6 +334,23 @@ mod tests {
         }
     }
 
+    /// Promise: the bytes are those of `docs/formats/raft-log.md`, which every later version must
+    /// read.
+    #[test]
+    fn version_1_stays_readable() {
+        let words = |kind: u8, words: &[u64]| {
+            let words = words.iter().flat_map(|word| word.to_le_bytes());
+            [1, kind, 0, 0, 0, 0, 0, 0].into_iter().chain(words).collect::<Vec<u8>>()
+        };
+        let vote = Record::Vote(Ballot { term: Term(7), vote: Some(NodeId(3)) });
+        assert_eq!(bytes(&Record::Boot(2)), words(1, &[2]));
+        assert_eq!(bytes(&vote), words(2, &[7, 1, 3]));
+        let snapshot = words(4, &[3, 6, 1, 4, 5, 9, 0, 3, 8, 0, 0]);
+        assert_eq!(bytes(&Record::Snapshot(checkpoint())), snapshot);
+        let stored = include_bytes!("../../tests/fixtures/v1.entries");
+        assert_eq!(Record::decode(stored), Ok(Record::Entries(entries())));
+    }
+
     /// Promise: each flaw is told by its name.
     #[test]
     fn flaws_are_told() {
