@@ -44,6 +44,7 @@ mod output;
 mod progress;
 pub mod quorum;
 mod raft;
+pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod transport;

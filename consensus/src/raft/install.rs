@@ -212,3 +212,56 @@ impl Raft {
         self.count_rounds();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        Ballot, Config, Entry, Envelope, Event, Identity, Member, Membership, Payload, Recovered,
+        StoreId, Term, Timing, Vote,
+    };
+
+    fn member(node: u64) -> (NodeId, Member) {
+        let (store, address) = (StoreId(node), format!("h{node}:1"));
+        (NodeId(node), Member { store, address, vote: Vote::Voter })
+    }
+
+    /// Promise: entries that this member has acknowledged stay, also where a snapshot ends before them
+    /// that is late, or was sent because an acknowledgement was: they may be committed by it (paper,
+    /// figure 13, step 6).
+    #[test]
+    fn m08_a_late_snapshot_takes_nothing_back() {
+        let membership = Membership { members: BTreeMap::from([1, 2, 3].map(member)) };
+        let id = |index| EntryId::new(Term(1), Index(index));
+        let entry = |index| Entry { id: id(index), payload: Payload::TermStart };
+        let mut entries: Vec<Entry> = (1..=10).map(entry).collect();
+        entries[0].payload = Payload::Membership(membership.clone());
+        let ballot = Ballot { term: Term(1), vote: None };
+        let (snapshot, base, boot) = (None, EntryId::ZERO, 1);
+        let recovered = Recovered { ballot, snapshot, base, entries, boot };
+        let config = Config::new(Timing::new(Duration::from_secs(1)).unwrap());
+        let identity = Identity { node: NodeId(2), store: StoreId(2) };
+        let mut raft = Raft::new(identity, config, recovered, (Duration::ZERO, 1));
+
+        let snapshot = Snapshot::new(id(5), (Index(1), membership), Bytes::from_static(b"state"));
+        let (meta, data) = (snapshot.meta, snapshot.state);
+        let message = Message::Snapshot { meta, offset: 0, data, round: Round(7) };
+        let (from, from_store, to, to_store) = (NodeId(1), StoreId(1), NodeId(2), StoreId(2));
+        let envelope = Envelope { from, from_store, to, to_store, term: Term(1), message };
+        let output = raft.step(Duration::ZERO, Event::Receive(envelope));
+
+        assert!(output.writes.is_empty(), "{:?}", output.writes);
+        let answer = output.messages.last().map(|envelope| &envelope.message);
+        let result = AppendResult::Matched(Index(5));
+        assert!(
+            matches!(answer, Some(Message::AppendAnswer { result: given, .. }) if *given == result),
+            "{answer:?}"
+        );
+        let status = raft.status();
+        assert_eq!((status.last, status.committed, status.applied), (id(10), Index(5), Index(5)));
+        assert_eq!(output.apply.len(), 5);
+    }
+}
