@@ -45,3 +45,4 @@ mod raft;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod transport;
+pub mod wire;
