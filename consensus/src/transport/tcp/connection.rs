@@ -238,3 +238,73 @@ async fn write<W: AsyncWrite + Unpin>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+
+    const NO_WAIT: Duration = Duration::from_secs(1);
+
+    fn beats(count: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        (0..count).for_each(|_| Encoder::default().put_beat(&mut bytes));
+        bytes
+    }
+
+    /// Promise: frames are found however they are cut on their way; one that is cut for good is no
+    /// frame.
+    #[tokio::test]
+    async fn frames_are_found_however_they_are_cut() {
+        let bytes = beats(3);
+        for piece in [1, 7, HEADER_BYTES, bytes.len()] {
+            let (mut far, near) = duplex(piece);
+            let sent = bytes[..bytes.len() - 1].to_vec();
+            let sending = tokio::spawn(async move { far.write_all(&sent).await });
+            let mut reader = FrameReader::new(near);
+            for _ in 0..2 {
+                let frame = reader.next(100, NO_WAIT).await.unwrap();
+                assert_eq!((frame.header.kind, frame.body()), (Kind::Beat, &[][..]));
+            }
+            let error = reader.next(100, NO_WAIT).await.unwrap_err();
+            assert!(matches!(error, ConnectionError::Closed), "{error}");
+            sending.await.unwrap().unwrap();
+        }
+    }
+
+    /// Promise: memory is taken as bytes arrive, not as a length announces them; a length above the
+    /// bound is refused by its head.
+    #[tokio::test(start_paused = true)]
+    async fn memory_follows_what_arrives() {
+        let (mut far, near) = duplex(1 << 20);
+        let mut head = beats(1);
+        head[8..12].copy_from_slice(&(8_000_000_u32).to_le_bytes());
+        far.write_all(&head).await.unwrap();
+        let mut reader = FrameReader::new(near);
+        let error = reader.next(8 << 20, NO_WAIT).await.unwrap_err();
+        assert!(matches!(error, ConnectionError::Silent(_)), "{error}");
+        assert!(reader.buffer.capacity() <= 2 * READ_BYTES, "{}", reader.buffer.capacity());
+        let error = reader.next(4 << 20, NO_WAIT).await.unwrap_err();
+        assert_eq!(error.to_string(), "a frame of 8000016 bytes, at most 4194304 are possible");
+    }
+
+    /// Promise: a long message may take longer than the silence that ends a connection, if something
+    /// arrives all the time.
+    #[tokio::test(start_paused = true)]
+    async fn slow_is_not_silent() {
+        let (mut far, near) = duplex(1);
+        let sending = tokio::spawn(async move {
+            for byte in beats(1) {
+                tokio::time::sleep(NO_WAIT * 3 / 4).await;
+                far.write_all(&[byte]).await.unwrap();
+            }
+            far
+        });
+        let mut reader = FrameReader::new(near);
+        assert!(reader.next(100, NO_WAIT).await.is_ok());
+        let _far = sending.await.unwrap();
+        let error = reader.next(100, NO_WAIT).await.unwrap_err();
+        assert_eq!(error.to_string(), "silent for 1000 ms");
+    }
+}
