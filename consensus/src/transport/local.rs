@@ -94,11 +94,13 @@ impl Links {
     /// Whether the link is there at all; a full inbox is no broken link.
     fn carry(&mut self, from: NodeId, to: NodeId, envelope: Envelope) -> bool {
         let link = self.inboxes.get(&to).filter(|_| !self.cut.contains(&(from, to)));
-        let sent = link.map(|(_, inbox)| inbox.try_send(Incoming::Message(envelope)));
-        let (there, arrived) = match sent {
-            Some(Ok(())) => (true, true),
-            Some(Err(TrySendError::Full(_))) => (true, false),
-            Some(Err(TrySendError::Closed(_))) | None => (false, false),
+        let (there, arrived) = match link {
+            Some((_, inbox)) => match inbox.try_send(Incoming::Message(envelope)) {
+                Ok(()) => (true, true),
+                Err(TrySendError::Full(_)) => (true, false),
+                Err(TrySendError::Closed(_)) => (false, false),
+            },
+            None => (false, false),
         };
         self.dropped += u64::from(!arrived);
         there

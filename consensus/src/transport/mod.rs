@@ -1,10 +1,20 @@
 //! Carrying messages between nodes.
+//!
+//! [`Transport`] is what the driver needs. [`TcpTransport`] is it between processes, [`local::Hub`]
+//! within one.
 
 pub mod local;
 
 use std::fmt;
 
 use crate::{Envelope, Membership, NodeId};
+
+pub use tcp::{
+    ConnectionError, InboundStatus, Local, PeerStatus, StatusReader, TcpOptions, TcpTransport,
+};
+
+pub mod local;
+mod tcp;
 
 /// Carries messages, as well as it can: they may be lost, delayed, doubled, and overtake each other.
 pub trait Transport: fmt::Debug + Send + 'static {

@@ -22,6 +22,7 @@ mod record;
 mod seal;
 mod snapshot;
 mod table;
+mod wire;
 
 /// What a decoder said to an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,8 @@ const TARGETS: &[Target] = &[
         honest: Some(directory::whole_honest),
         ..sealed("directory", directory::whole, seal::directory, 400)
     },
+    sealed("raft_message", wire::message, seal::wire, 400_000),
+    sealed("raft_handshake", wire::handshake, seal::wire, 200_000),
 ];
 
 /// All targets.

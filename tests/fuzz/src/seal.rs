@@ -62,6 +62,20 @@ pub(crate) fn manifest(input: &mut Vec<u8>) {
     put(input, 16, crc);
 }
 
+/// A frame of Raft: its length, and the sum of its head and body.
+pub(crate) fn wire(input: &mut Vec<u8>) {
+    const HEADER: usize = 16;
+    if input.len() < HEADER {
+        return;
+    }
+    let body = input.len() - HEADER;
+    put(input, 8, body as u32);
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&input[..12]);
+    crc.update(&input[HEADER..]);
+    put(input, 12, crc.finalize());
+}
+
 /// A bundle with one arena.
 pub(crate) fn arena(input: &mut Vec<u8>) {
     let mut bundle = Bundle::decode(input);

@@ -1,9 +1,10 @@
 //! Sound inputs, written by the programs themselves: what the corpus is made of, and what is known
 //! of its content.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use resprout_consensus::wire;
 use resprout_engine::record::{
     Op, OpKind, PreparedSet, RecordHeader, RecordKind, RecordWriter, Stamp, write_prepare,
 };
@@ -75,6 +76,15 @@ pub fn seeds(target: &str) -> Vec<Seed> {
         "identity" => named("identity", [file_of_directory("identity")]),
         "manifest" => named("d", [file_of_directory("databases/d.db")]),
         "directory" => named("directory", [data_directory().encode()]),
+        "raft_message" => raft_frames(|name, frame| {
+            let envelope = wire::decode(&frame, wire::MESSAGE_BYTES_MAX).ok()?;
+            let again = wire::encode(&envelope, wire::MESSAGE_BYTES_MAX);
+            Some((name, again.expect("it was in a frame").to_vec()))
+        }),
+        "raft_handshake" => raft_frames(|name, frame| {
+            let is_greeting = ["hello", "welcome", "reject"].iter().any(|it| name.starts_with(it));
+            is_greeting.then_some((name, frame))
+        }),
         _ => Vec::new(),
     }
 }
@@ -97,6 +107,20 @@ pub fn entry(n: u64, len: usize) -> Vec<u8> {
     }
     bytes.truncate(len.max(8));
     bytes
+}
+
+/// Frames that the tests of Raft keep for every version, those that `seed` wants.
+fn raft_frames(seed: impl Fn(String, Vec<u8>) -> Option<Seed>) -> Vec<Seed> {
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../consensus/tests/fixtures/raft-wire-1");
+    let entries = std::fs::read_dir(folder).expect("the fixtures of Raft");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
+    paths.sort();
+    let read = |path: &PathBuf| {
+        let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+        seed(name, std::fs::read(path).expect("a readable fixture"))
+    };
+    paths.iter().filter_map(read).collect()
 }
 
 fn frames() -> Vec<Seed> {

@@ -221,6 +221,8 @@ fuzzed!(
     identity,
     manifest,
     directory,
+    raft_message,
+    raft_handshake,
 );
 
 /// Targets whose seeds also follow from when the programs write what (marks, the fill of pages):
