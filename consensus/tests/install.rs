@@ -33,7 +33,7 @@ fn voter() -> Raft {
         ..Recovered::default()
     };
     let identity = Identity { node: NodeId(1), store: StoreId(1) };
-    let config = Config::new(Timing::new(Duration::from_secs(1)).unwrap());
+    let config = Config::new(Timing::new(Duration::from_secs(1)).expect("a sound timeout"));
     Raft::new(identity, config, recovered, (Duration::ZERO, 1))
 }
 

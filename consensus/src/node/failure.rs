@@ -1,7 +1,12 @@
 //! Why a request was not fulfilled, by what its caller may conclude.
 
-use crate::node::StorageFailure;
+use std::error::Error;
+use std::sync::Arc;
+
 use crate::{ChangeError, NodeId, Refusal, TransferError};
+
+/// Why a store has ended, whatever store it is.
+pub type StorageFailure = Arc<dyn Error + Send + Sync>;
 
 /// Why a proposal was not answered.
 #[derive(Clone, Debug, thiserror::Error)]

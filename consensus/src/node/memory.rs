@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::storage::{Durability, Keeper, Storage, StorageFailure};
+use super::failure::StorageFailure;
+use super::storage::{Durability, Keeper, Storage};
 use crate::{Content, Entry, Recovered, Snapshot, Write};
 
 /// Keeps what is written in memory, durable at once. Clones are the same store, so a node that was
@@ -19,7 +20,7 @@ pub struct MemoryStorage {
 struct Kept {
     recovered: Recovered,
     entries: VecDeque<Entry>,
-    told: watch::Sender<Durability>,
+    told: watch::Sender<Durability<StorageFailure>>,
     failed: Option<StorageFailure>,
 }
 
@@ -81,6 +82,8 @@ impl Kept {
 }
 
 impl Storage for MemoryStorage {
+    type Failure = StorageFailure;
+
     fn write(&mut self, writes: Vec<Write>) -> Result<(), StorageFailure> {
         let mut kept = self.kept();
         if let Some(failure) = &kept.failed {
@@ -93,15 +96,15 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
-    fn durability(&self) -> watch::Receiver<Durability> {
+    fn durability(&self) -> watch::Receiver<Durability<StorageFailure>> {
         self.kept().told.subscribe()
     }
 
-    fn keeper(&self) -> Keeper {
+    fn keeper(&self) -> Keeper<StorageFailure> {
         Box::new(|_: &Snapshot| Ok(()))
     }
 
-    fn close(&mut self) -> Result<(), StorageFailure> {
+    fn close(self) -> Result<(), StorageFailure> {
         Ok(())
     }
 }

@@ -28,10 +28,10 @@ use crate::machine::{Applier, RestoreError, StateMachine};
 use crate::transport::{Incoming, Transport};
 use crate::{Config, ConfigError, Identity, Raft, Recovered, State};
 
-pub use failure::{ChangeFailure, Ended, ProposeFailure, ReadFailure};
+pub use failure::{ChangeFailure, Ended, ProposeFailure, ReadFailure, StorageFailure};
 pub use handle::Handle;
 pub use memory::MemoryStorage;
-pub use storage::{Durability, Keeper, Storage, StorageFailure};
+pub use storage::{Durability, Keeper, Storage};
 
 use task::{Edge, Task};
 

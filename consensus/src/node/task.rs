@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::failure::{ChangeFailure, Ended, ProposeFailure};
 use super::request::Request;
-use super::storage::{Durability, Storage, StorageFailure};
+use super::storage::{Durability, Storage};
 use super::waiting::{Changes, Proposals, Reads};
 use super::{Options, alarm::Alarms};
 use crate::machine::{Applier, StateMachine};
@@ -32,7 +32,7 @@ pub(super) struct Edge<D, T> {
 }
 
 /// A node at work.
-pub(super) struct Task<S, D, T> {
+pub(super) struct Task<S, D: Storage, T> {
     options: Options,
     raft: Raft,
     applier: Applier<S>,
@@ -47,19 +47,22 @@ pub(super) struct Task<S, D, T> {
     /// All that waits may be lost, whoever leads: it went to another leader, or came by a snapshot.
     retry_all: bool,
     applied_bytes: usize,
-    snapshot: Option<oneshot::Receiver<Result<Arc<Snapshot>, StorageFailure>>>,
+    snapshot: Option<Making<D>>,
     alarms: Alarms,
     ended: Option<Ended>,
     /// Asked to stop: when to wait no longer for another leader.
     stop_at: Option<Duration>,
 }
 
+/// A snapshot that is being made.
+type Making<D> = oneshot::Receiver<Result<Arc<Snapshot>, <D as Storage>::Failure>>;
+
 /// What woke the task.
-enum Woken<S> {
+enum Woken<S, F> {
     Request(Request<S>),
     Incoming(Incoming),
     Durable,
-    Snapshot(Result<Arc<Snapshot>, StorageFailure>),
+    Snapshot(Option<Result<Arc<Snapshot>, F>>),
     Time,
     /// Nobody is left to ask for anything.
     Abandoned,
@@ -117,7 +120,7 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
                 },
                 Some(message) = incoming.recv() => Woken::Incoming(message),
                 request = requests.recv() => request.map_or(Woken::Abandoned, Woken::Request),
-                done = snapshot_done(&mut self.snapshot) => Woken::Snapshot(done),
+                done = made::<D>(&mut self.snapshot) => Woken::Snapshot(done),
                 () = &mut sleep => Woken::Time,
             };
             let mut batch = Batch { proposals: Vec::new(), reads: Vec::new() };
@@ -160,8 +163,8 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
 
     fn take(
         &mut self,
-        woken: Woken<S>,
-        durability: &watch::Receiver<Durability>,
+        woken: Woken<S, D::Failure>,
+        durability: &watch::Receiver<Durability<D::Failure>>,
         batch: &mut Batch,
     ) {
         match woken {
@@ -176,13 +179,15 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
                 let Durability { durable, failed } = durability.borrow().clone();
                 self.step(Event::Persisted(durable));
                 if let Some(failure) = failed {
-                    self.end(Ended::Storage(failure));
+                    self.end(Ended::Storage(Arc::new(failure)));
                 }
             }
-            Woken::Snapshot(Ok(snapshot)) => {
+            Woken::Snapshot(Some(Ok(snapshot))) => {
                 self.step(Event::Compact(snapshot));
             }
-            Woken::Snapshot(Err(failure)) => self.end(Ended::Storage(failure)),
+            Woken::Snapshot(Some(Err(failure))) => self.end(Ended::Storage(Arc::new(failure))),
+            // The thread that made it was ended: the next one will do.
+            Woken::Snapshot(None) => {}
             Woken::Time | Woken::Abandoned => {}
         }
     }
@@ -436,7 +441,7 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
         }
         let writes = std::mem::take(&mut self.writes);
         if let Err(failure) = self.edge.storage.write(writes) {
-            self.end(Ended::Storage(failure));
+            self.end(Ended::Storage(Arc::new(failure)));
         }
     }
 
@@ -477,25 +482,24 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
         self.changes.fail_all(ended);
     }
 
-    fn close(&mut self) {
+    fn close(mut self) {
         self.flush();
+        self.fail_all(&Ended::Stopped);
         if self.ended.is_none()
             && let Err(failure) = self.edge.storage.close()
         {
-            tracing::warn!(node = %self.options.identity.node, %failure, "no clean end");
+            let node = self.options.identity.node;
+            tracing::warn!(%node, %failure, "no clean end");
         }
-        self.fail_all(&Ended::Stopped);
     }
 }
 
 /// Waits for a snapshot that is being made; for ever if none is.
-async fn snapshot_done(
-    snapshot: &mut Option<oneshot::Receiver<Result<Arc<Snapshot>, StorageFailure>>>,
-) -> Result<Arc<Snapshot>, StorageFailure> {
-    let Some(receiver) = snapshot else { return std::future::pending().await };
+async fn made<D: Storage>(
+    making: &mut Option<Making<D>>,
+) -> Option<Result<Arc<Snapshot>, D::Failure>> {
+    let Some(receiver) = making else { return std::future::pending().await };
     let result = receiver.await;
-    *snapshot = None;
-    result.unwrap_or_else(|_| {
-        Err(Arc::new(std::io::Error::other("writing a snapshot was interrupted")))
-    })
+    *making = None;
+    result.ok()
 }

@@ -190,9 +190,25 @@ impl Raft {
             }
             None => {
                 let leader = self.leader.expect("without a leader proposals are refused");
-                self.send(leader, Message::Propose { proposals: fit });
+                self.pass_on(leader, fit);
             }
             Some(error) => self.out.refused.extend(fit.iter().map(|one| (one.id, error))),
+        }
+    }
+
+    /// Passes proposals on to the leader, in messages of bounded size.
+    fn pass_on(&mut self, leader: NodeId, proposals: Vec<Proposal>) {
+        let bytes_max = self.config.limits.append_bytes_max;
+        let (mut proposals, mut bytes) = (proposals.into_iter().peekable(), 0);
+        let mut some = Vec::new();
+        while let Some(proposal) = proposals.next() {
+            bytes += proposal.command.len();
+            some.push(proposal);
+            let full = proposals.peek().is_none_or(|next| bytes + next.command.len() > bytes_max);
+            if full {
+                bytes = 0;
+                self.send(leader, Message::Propose { proposals: std::mem::take(&mut some) });
+            }
         }
     }
 

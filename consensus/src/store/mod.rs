@@ -36,6 +36,7 @@ pub use record::RecordFlaw;
 pub use replay::Contradiction;
 pub use snapshot_file::SnapshotFlaw;
 
+use crate::node::Durability;
 use crate::{Ballot, Content, EntryId, Snapshot, StoreId, Write, WriteId};
 use folder::Folder;
 use marks::Marks;
@@ -66,13 +67,7 @@ pub struct StoreOptions {
 }
 
 /// How far the writes have come.
-#[derive(Clone, Debug, Default)]
-pub struct Progress {
-    /// All writes up to this one are durable.
-    pub durable: WriteId,
-    /// Why the store takes no more. What was under way may still become durable.
-    pub failed: Option<Arc<StoreError>>,
-}
+pub type Progress = Durability<Arc<StoreError>>;
 
 /// See the module. One per data directory: the lock is the device's.
 pub struct Store {

@@ -3,8 +3,6 @@
 //! [`Transport`] is what the driver needs. [`TcpTransport`] is it between processes, [`local::Hub`]
 //! within one.
 
-pub mod local;
-
 use std::fmt;
 
 use crate::{Envelope, Membership, NodeId};
