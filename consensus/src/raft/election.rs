@@ -3,7 +3,7 @@
 
 use super::{Part, Raft};
 use crate::quorum::{Outcome, Tally};
-use crate::{Ballot, Content, EntryId, Index, Message, NodeId, Refusal, Term};
+use crate::{Ballot, Content, EntryId, Index, Message, NodeId, Refusal, Term, Write};
 
 impl Raft {
     pub(super) fn tick_voter(&mut self) {
@@ -180,6 +180,11 @@ impl Raft {
     fn set_ballot(&mut self, ballot: Ballot) -> crate::WriteId {
         assert!(ballot.term >= self.ballot.term, "terms fall");
         self.ballot = ballot;
+        // Term and vote of one step are one record (row M01).
+        if let Some(Write { id, content: Content::Vote(last) }) = self.out.writes.last_mut() {
+            *last = ballot;
+            return *id;
+        }
         self.write(Content::Vote(ballot))
     }
 
