@@ -19,19 +19,24 @@ impl Raft {
 
     /// Tells the members of a new commit mark, with entries where there are any.
     pub(super) fn send_commit(&mut self) {
-        let committed = self.log.committed();
         for member in self.followers() {
             self.send_entries(member);
-            let behind = self.leadership().and_then(|leader| leader.progress.get(&member));
-            if behind.is_some_and(|progress| {
-                matches!(progress.phase, Phase::Replicate(_)) && progress.commit_sent < committed
-            }) {
-                self.send_sign(member);
-            }
+            self.tell_commit(member);
         }
     }
 
-    fn followers(&self) -> Vec<NodeId> {
+    /// Tells a member of a commit mark that no entries have told it of.
+    fn tell_commit(&mut self, member: NodeId) {
+        let committed = self.log.committed();
+        let behind = self.leadership().and_then(|leader| leader.progress.get(&member));
+        if behind.is_some_and(|progress| {
+            matches!(progress.phase, Phase::Replicate(_)) && progress.commit_sent < committed
+        }) {
+            self.send_sign(member);
+        }
+    }
+
+    pub(super) fn followers(&self) -> Vec<NodeId> {
         self.leadership()
             .map(|leader| leader.progress.keys().copied().collect())
             .unwrap_or_default()
@@ -116,6 +121,8 @@ impl Raft {
         self.count_rounds();
         self.continue_transfer(from);
         self.send_entries(from);
+        // What was committed while the place was looked for.
+        self.tell_commit(from);
     }
 
     /// A member has less than it had acknowledged: what it says counts no more (row M07).
