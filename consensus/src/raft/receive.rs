@@ -112,8 +112,8 @@ impl Raft {
             Message::Append { previous, entries, commit, round } => {
                 self.take_append(from, (previous, entries), commit, round);
             }
-            Message::AppendAnswer { round, stamp, result } => {
-                self.take_append_answer(from, round, (stamp, result));
+            Message::AppendAnswer { round, result, .. } => {
+                self.take_append_answer(from, round, result);
             }
             Message::Snapshot { meta, offset, data, round } => {
                 self.take_piece(from, meta, (offset, data), round);

@@ -2,7 +2,7 @@
 
 use super::{Part, Raft};
 use crate::progress::Phase;
-use crate::{Alarm, AppendResult, Index, Message, NodeId, Refusal, Round, Stamp};
+use crate::{Alarm, AppendResult, Index, Message, NodeId, Refusal, Round};
 
 impl Raft {
     /// Sends to every member what it lacks and may get.
@@ -91,25 +91,25 @@ impl Raft {
         &mut self,
         from: NodeId,
         round: Round,
-        (stamp, result): (Stamp, AppendResult),
+        result: AppendResult,
     ) {
         let own_last = self.last_index();
         let Part::Leader(leader) = &mut self.part else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
-        progress.round = progress.round.max(round.min(leader.round));
+        let newest = leader.round;
+        let round = round.min(newest);
+        progress.round = progress.round.max(round);
         match result {
             AppendResult::Matched(index) if index > own_last => {
                 self.out.alarms.push(Alarm::Unsound { node: from });
                 return;
             }
             AppendResult::Matched(index) => {
-                if progress.matched(index, stamp) {
+                if progress.matched(index, newest) {
                     self.count_log();
                 }
             }
-            AppendResult::Rejected { last, .. }
-                if last < progress.matched && stamp > progress.stamp && !progress.forgot =>
-            {
+            AppendResult::Rejected { last, .. } if progress.has_lost(round, last) => {
                 self.member_forgot(from, last);
             }
             AppendResult::Rejected { previous, hint, .. } => {
@@ -125,14 +125,17 @@ impl Raft {
         self.tell_commit(from);
     }
 
-    /// A member has less than it had acknowledged: what it says counts no more (row M07).
+    /// A member has less than it had acknowledged: what it says counts no more (row M07). It is
+    /// told for as long as it answers.
     fn member_forgot(&mut self, node: NodeId, has: Index) {
         let Some(leader) = self.leadership_mut() else { return };
         let Some(progress) = leader.progress.get_mut(&node) else { return };
         let acknowledged = progress.matched;
-        progress.forget();
-        self.mark("member forgot");
-        self.out.alarms.push(Alarm::Forgot { node, acknowledged, has });
+        if !progress.forgot {
+            progress.forget();
+            self.mark("member forgot");
+            self.out.alarms.push(Alarm::Forgot { node, acknowledged, has });
+        }
         self.send(node, Message::Refuse { why: Refusal::Forgot { acknowledged, has } });
     }
 
