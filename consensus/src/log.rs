@@ -46,7 +46,8 @@ pub(crate) struct Log {
     entries_bytes: usize,
     committed: Index,
     durable: Index,
-    /// Writes under way and the last entry when each was handed out.
+    /// Writes under way and the last entry when each was handed out, or the last of those that was
+    /// not cut since.
     writes: VecDeque<(WriteId, EntryId)>,
     /// Members laid down, oldest first; the first is committed.
     memberships: VecDeque<(Index, Membership)>,
@@ -236,7 +237,12 @@ impl Log {
         {
             self.entries_bytes -= entry.bytes();
         }
-        self.durable = self.durable.min(self.last().index);
+        let left = self.last();
+        self.durable = self.durable.min(left.index);
+        // What is cut may come again while these writes are under way: it is then in a later one.
+        for (_, last) in &mut self.writes {
+            *last = left.min(*last);
+        }
         while self.memberships.len() > 1
             && self.memberships.back().is_some_and(|(at, _)| *at >= from)
         {
@@ -267,10 +273,7 @@ impl Log {
     pub(crate) fn persisted(&mut self, write: WriteId) {
         while let Some((_, last)) = self.writes.front().copied().filter(|(id, _)| *id <= write) {
             self.writes.pop_front();
-            // What was cut since is not there to be durable.
-            if last.index > self.base.index && self.has(last) {
-                self.durable = self.durable.max(last.index);
-            }
+            self.durable = self.durable.max(last.index);
         }
     }
 
@@ -306,6 +309,10 @@ impl Log {
         self.base = last;
         self.committed = last.index;
         self.durable = last.index;
+        // What they wrote is gone, also if it comes again.
+        for (_, written) in &mut self.writes {
+            *written = last;
+        }
         self.snapshot = Some(snapshot);
     }
 
@@ -319,5 +326,33 @@ impl Log {
             assert!(snapshot.meta.last.index >= base, "entries behind the snapshot are missing");
             assert!(snapshot.meta.last.index <= self.committed, "an uncommitted snapshot");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(term: u64, index: u64) -> Entry {
+        Entry { id: EntryId::new(Term(term), Index(index)), payload: Payload::TermStart }
+    }
+
+    /// Promise: what was taken back and came again is durable when its new write is, not its old one:
+    /// between the two the store holds something else there.
+    #[test]
+    fn durable_follows_the_newest_write() {
+        let mut log = Log::recovered(None, EntryId::ZERO, vec![entry(1, 1)]);
+        log.take(vec![entry(1, 2), entry(1, 3)]);
+        log.wrote(WriteId(1));
+        log.take(vec![entry(2, 2)]);
+        log.wrote(WriteId(2));
+        log.take(vec![entry(1, 2), entry(1, 3)]);
+        log.wrote(WriteId(3));
+        log.persisted(WriteId(1));
+        assert_eq!(log.durable(), Index(1));
+        log.persisted(WriteId(2));
+        assert_eq!(log.durable(), Index(1));
+        log.persisted(WriteId(3));
+        assert_eq!(log.durable(), Index(3));
     }
 }
