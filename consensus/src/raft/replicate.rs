@@ -87,12 +87,7 @@ impl Raft {
         self.send(to, Message::Append { previous, entries: Vec::new(), commit: committed, round });
     }
 
-    pub(super) fn take_append_answer(
-        &mut self,
-        from: NodeId,
-        round: Round,
-        result: AppendResult,
-    ) {
+    pub(super) fn take_append_answer(&mut self, from: NodeId, round: Round, result: AppendResult) {
         let own_last = self.last_index();
         let Part::Leader(leader) = &mut self.part else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
@@ -113,7 +108,9 @@ impl Raft {
                 self.member_forgot(from, last);
             }
             AppendResult::Rejected { previous, hint, .. } => {
-                if progress.rejected(previous, self.log.last_of_term(hint.index, hint.term).index) {
+                // Before the log's base there is only the snapshot: no need to ask for the base.
+                let back = self.log.last_of_term(hint.index, hint.term).index.min(hint.index);
+                if progress.rejected(previous, back) {
                     self.mark("went back");
                 }
             }
