@@ -61,7 +61,7 @@ pub(crate) struct Transfer {
     pub(crate) received: u64,
     /// Bytes that were sent.
     pub(crate) sent: u64,
-    /// It was asked how much it has, and nothing has come since.
+    /// A sign of life has asked how much it has, and nothing has come since.
     pub(crate) stalled: bool,
 }
 
@@ -144,6 +144,13 @@ impl Progress {
     pub(crate) fn send_snapshot(&mut self, snapshot: Arc<Snapshot>) {
         let transfer = Transfer { snapshot, received: 0, sent: 0, stalled: false };
         self.phase = Phase::Snapshot(transfer);
+    }
+
+    /// What is under way of a snapshot may be lost: its next answer will tell.
+    pub(crate) fn doubt_pieces(&mut self) {
+        if let Phase::Snapshot(transfer) = &mut self.phase {
+            transfer.stalled = true;
+        }
     }
 
     /// Whether entries may be sent now.
