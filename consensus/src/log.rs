@@ -349,3 +349,31 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(term: u64, index: u64) -> Entry {
+        Entry { id: EntryId::new(Term(term), Index(index)), payload: Payload::TermStart }
+    }
+
+    /// Promise: what was taken back and came again is durable when its new write is, not its old one:
+    /// between the two the store holds something else there.
+    #[test]
+    fn durable_follows_the_newest_write() {
+        let mut log = Log::recovered(None, EntryId::ZERO, vec![entry(1, 1)]);
+        log.take(vec![entry(1, 2), entry(1, 3)]);
+        log.wrote(WriteId(1));
+        log.take(vec![entry(2, 2)]);
+        log.wrote(WriteId(2));
+        log.take(vec![entry(1, 2), entry(1, 3)]);
+        log.wrote(WriteId(3));
+        log.persisted(WriteId(1));
+        assert_eq!(log.durable(), Index(1));
+        log.persisted(WriteId(2));
+        assert_eq!(log.durable(), Index(1));
+        log.persisted(WriteId(3));
+        assert_eq!(log.durable(), Index(3));
+    }
+}

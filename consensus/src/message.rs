@@ -108,11 +108,15 @@ pub enum Message {
     Read {
         /// Which reads.
         ids: Vec<ReadId>,
+        /// Of which start of the sender's process: the next counts its reads anew.
+        boot: u64,
     },
     /// Answers [`Message::Read`].
     ReadAnswer {
         /// Which reads.
         ids: Vec<ReadId>,
+        /// Of which start of the receiver's process.
+        boot: u64,
         /// A read sees everything that was acknowledged before it if it sees this.
         index: Index,
     },
@@ -222,18 +226,17 @@ impl Message {
     }
 
     /// Whether it promises something that must be on the medium before it is said: a vote, an
-    /// acknowledgement, a candidacy (rule 20). A leader's own messages promise nothing.
+    /// acknowledgement, a candidacy (rule 20). A leader's own messages promise nothing, and neither
+    /// does a part of a snapshot that is in memory.
     #[must_use]
     pub fn promises(&self) -> bool {
         match self {
-            Self::Vote { .. }
-            | Self::VoteAnswer { .. }
-            | Self::AppendAnswer { .. }
-            | Self::SnapshotAnswer { .. } => true,
+            Self::Vote { .. } | Self::VoteAnswer { .. } | Self::AppendAnswer { .. } => true,
             Self::PreVote { .. }
             | Self::PreVoteAnswer { .. }
             | Self::Append { .. }
             | Self::Snapshot { .. }
+            | Self::SnapshotAnswer { .. }
             | Self::TransferNow
             | Self::Propose { .. }
             | Self::Read { .. }

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::log::Snapshot;
-use crate::{EntryId, Index, Limits, Round, Stamp};
+use crate::{EntryId, Index, Limits, Round};
 
 #[cfg(test)]
 mod model;
@@ -29,8 +29,9 @@ pub(crate) struct Progress {
     pub(crate) phase: Phase,
     /// Newest round that it has answered.
     pub(crate) round: Round,
-    /// Its answer that `matched` stems from: an older one says nothing about what it has lost.
-    pub(crate) stamp: Stamp,
+    /// The newest round when it acknowledged `matched`. An answer to a later one was given after
+    /// that, whatever order the answers arrive in and however often it has started since.
+    matched_in: Round,
     /// It has lost what it had acknowledged, and counts for nothing (row M07).
     pub(crate) forgot: bool,
     /// Newest commit mark that it was told.
@@ -63,7 +64,7 @@ pub(crate) struct Transfer {
     pub(crate) received: u64,
     /// Bytes that were sent.
     pub(crate) sent: u64,
-    /// It was asked how much it has, and nothing has come since.
+    /// A sign of life has asked how much it has, and nothing has come since.
     pub(crate) stalled: bool,
 }
 
@@ -75,17 +76,19 @@ impl Progress {
             next: last.next(),
             phase: Phase::Probe { asked: false },
             round: Round(0),
-            stamp: Stamp::default(),
+            matched_in: Round(0),
             forgot: false,
             commit_sent: Index(0),
         }
     }
 
-    /// Notes that the logs agree up to `index`. Whether that is news.
-    pub(crate) fn matched(&mut self, index: Index, stamp: Stamp) -> bool {
-        self.stamp = self.stamp.max(stamp);
+    /// Notes that the logs agree up to `index`, `newest` being the leader's newest round. Whether
+    /// that is news.
+    pub(crate) fn matched(&mut self, index: Index, newest: Round) -> bool {
         let news = index > self.matched;
-        self.matched = self.matched.max(index);
+        if news {
+            (self.matched, self.matched_in) = (index, newest);
+        }
         self.next = self.next.max(self.matched.next());
         match &mut self.phase {
             Phase::Probe { .. } => {
@@ -103,7 +106,8 @@ impl Progress {
     }
 
     /// Notes that it does not have the entry at `previous`, and goes back to `hint`. False if that
-    /// was known: the answer is old.
+    /// was known, because the answer is old, or if there is no way back: then nothing is sent
+    /// before the next sign of life, which finds out more.
     pub(crate) fn rejected(&mut self, previous: Index, hint: Index) -> bool {
         let stale = match &self.phase {
             Phase::Probe { .. } => previous != self.next.previous(),
@@ -113,9 +117,19 @@ impl Progress {
         if stale {
             return false;
         }
-        self.next = hint.min(previous.previous()).max(self.matched).next();
+        let next = hint.min(previous.previous()).max(self.matched).next();
+        if next >= self.next {
+            return false;
+        }
+        self.next = next;
         self.phase = Phase::Probe { asked: false };
         true
+    }
+
+    /// Whether its answer to `round`, that its log ends at `last`, proves that it has lost what it
+    /// had acknowledged: within a term a follower's log never gets shorter.
+    pub(crate) fn has_lost(&self, round: Round, last: Index) -> bool {
+        last < self.matched && round > self.matched_in
     }
 
     /// Notes that it has lost what it had acknowledged.
@@ -135,9 +149,17 @@ impl Progress {
         self.phase = Phase::Snapshot(transfer);
     }
 
+    /// What is under way of a snapshot may be lost: its next answer will tell.
+    pub(crate) fn doubt_pieces(&mut self) {
+        if let Phase::Snapshot(transfer) = &mut self.phase {
+            transfer.stalled = true;
+        }
+    }
+
     /// Whether entries may be sent now.
     pub(crate) fn may_append(&self, limits: &Limits) -> bool {
         match &self.phase {
+            _ if self.forgot => false,
             Phase::Probe { asked } => !asked,
             Phase::Replicate(inflight) => !inflight.is_full(limits),
             Phase::Snapshot(_) => false,
@@ -181,7 +203,7 @@ mod tests {
 
     fn replicating(matched: u64, next: u64) -> Progress {
         let mut progress = Progress::new(Index(matched));
-        progress.matched(Index(matched), Stamp::default());
+        progress.matched(Index(matched), Round(0));
         progress.next = Index(next);
         progress
     }
@@ -205,6 +227,16 @@ mod tests {
         assert_eq!(progress.next, Index(6));
     }
 
+    /// Promise: a member that lacks what it had acknowledged is not asked for it again and again.
+    #[test]
+    fn a_rejection_without_a_way_back_is_left_alone() {
+        let mut progress = replicating(5, 20);
+        assert!(progress.rejected(Index(19), Index(3)));
+        progress.sent(EntryId::new(crate::Term(1), Index(19)), 0);
+        assert!(!progress.rejected(Index(5), Index(3)));
+        assert!(!progress.may_append(&Limits::default()));
+    }
+
     /// Promise: sending ahead stops at either bound and goes on with an answer.
     #[test]
     fn sending_ahead_is_bounded() {
@@ -216,12 +248,24 @@ mod tests {
         assert!(progress.may_append(&limits));
         progress.sent(id(2), 10);
         assert!(!progress.may_append(&limits));
-        progress.matched(Index(1), Stamp::default());
+        progress.matched(Index(1), Round(0));
         assert!(progress.may_append(&limits));
         progress.sent(id(3), 100);
         assert!(!progress.may_append(&limits));
-        progress.matched(Index(3), Stamp::default());
+        progress.matched(Index(3), Round(0));
         assert!(progress.may_append(&limits));
+    }
+
+    /// Promise: only an answer to a question that was asked after the acknowledgement proves a loss.
+    #[test]
+    fn m07_a_loss_is_proven_by_a_later_round() {
+        let mut progress = replicating(0, 1);
+        progress.matched(Index(9), Round(4));
+        assert!(!progress.has_lost(Round(4), Index(5)), "asked before it was acknowledged");
+        assert!(!progress.has_lost(Round(5), Index(9)), "nothing is missing");
+        assert!(progress.has_lost(Round(5), Index(8)));
+        assert!(!progress.matched(Index(7), Round(8)), "an old acknowledgement");
+        assert!(progress.has_lost(Round(5), Index(8)));
     }
 
     /// Promise: one question at a time while the place is looked for.

@@ -3,7 +3,9 @@
 
 use super::{Part, Raft};
 use crate::quorum::{Outcome, Tally};
-use crate::{Ballot, Content, EntryId, Index, Message, NodeId, Refusal, Term};
+use crate::{
+    Ballot, Content, EntryId, Index, Membership, Message, NodeId, Refusal, StoreId, Term, Write,
+};
 
 impl Raft {
     pub(super) fn tick_voter(&mut self) {
@@ -11,6 +13,8 @@ impl Raft {
             return;
         }
         if !self.may_stand() {
+            // Whoever asks here is better told that no leader is known than sent to one that is gone.
+            self.leader = None;
             self.reset_election_timer();
         } else if self.stood_still() {
             // The process stood still (row T06): what a leader has said meanwhile is waiting to
@@ -24,7 +28,7 @@ impl Raft {
     }
 
     /// Whether this member may be elected.
-    fn may_stand(&self) -> bool {
+    pub(super) fn may_stand(&self) -> bool {
         self.log.membership().1.is_voter(self.identity.node)
             && !self.storing.as_ref().is_some_and(|storing| storing.installed)
     }
@@ -91,11 +95,14 @@ impl Raft {
         }
     }
 
-    pub(super) fn answer_pre_vote(&mut self, from: NodeId, term: Term, last: EntryId) {
-        if self.is_leader() && self.is_removed(from) {
-            self.mark("removed member told");
-            let membership = self.log.membership_at(self.log.committed()).0;
-            self.send(from, Message::Refuse { why: Refusal::Removed { membership } });
+    pub(super) fn answer_pre_vote(
+        &mut self,
+        (from, store): (NodeId, StoreId),
+        term: Term,
+        last: EntryId,
+    ) {
+        if self.is_leader() && self.is_removed(from, store) {
+            self.refuse_removed(from, store);
             return;
         }
         let granted =
@@ -104,10 +111,21 @@ impl Raft {
         self.send_in(answer_term, from, Message::PreVoteAnswer { granted });
     }
 
-    /// Whether the node is no member by what is committed.
-    fn is_removed(&self, node: NodeId) -> bool {
+    /// Tells a node that it was removed.
+    pub(super) fn refuse_removed(&mut self, node: NodeId, store: StoreId) {
+        self.mark("removed member told");
+        let membership = self.log.membership_at(self.log.committed()).0;
+        let why = Refusal::Removed { membership };
+        self.send_to((node, store), self.ballot.term, Message::Refuse { why });
+    }
+
+    /// Whether the node with this directory is no member by what is committed.
+    pub(super) fn is_removed(&self, node: NodeId, store: StoreId) -> bool {
+        let is_in = |membership: &Membership| {
+            membership.get(node).is_some_and(|member| member.store == store)
+        };
         let (_, committed) = self.log.membership_at(self.log.committed());
-        committed.get(node).is_none() && self.log.membership().1.get(node).is_none()
+        !is_in(&committed) && !is_in(self.log.membership().1)
     }
 
     pub(super) fn count_pre_vote(&mut self, from: NodeId, term: Term, granted: bool) {
@@ -180,6 +198,11 @@ impl Raft {
     fn set_ballot(&mut self, ballot: Ballot) -> crate::WriteId {
         assert!(ballot.term >= self.ballot.term, "terms fall");
         self.ballot = ballot;
+        // Term and vote of one step are one record (row M01).
+        if let Some(Write { id, content: Content::Vote(last) }) = self.out.writes.last_mut() {
+            *last = ballot;
+            return *id;
+        }
         self.write(Content::Vote(ballot))
     }
 

@@ -11,8 +11,10 @@ impl Raft {
         commit: Index,
         round: Round,
     ) {
-        if self.storing.as_ref().is_some_and(|storing| storing.installed) {
+        if let Some(storing) = self.storing.as_ref().filter(|storing| storing.installed) {
             // The log is about to begin anew behind a snapshot.
+            let last = storing.snapshot.meta.last;
+            self.answer_while_storing(from, last, round);
             return;
         }
         if previous.index < self.log.committed() {
@@ -60,6 +62,7 @@ impl Raft {
             commit.min(matched)
         };
         self.log.commit(commit.min(self.last_index()));
+        self.drop_received();
         self.answer_append(from, round, AppendResult::Matched(matched));
     }
 

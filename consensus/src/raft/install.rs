@@ -24,9 +24,8 @@ use crate::{Alarm, AppendResult, Content, EntryId, Message, NodeId, Round, Snaps
 pub(super) struct Receiving {
     meta: SnapshotMeta,
     state: Vec<u8>,
-    /// Whom and what to answer when it is durable.
+    /// Whom to answer when it is durable.
     from: NodeId,
-    round: Round,
 }
 
 impl Raft {
@@ -69,10 +68,12 @@ impl Raft {
         self.applied = last;
         self.out.restore = Some(snapshot);
         self.mark("snapshot installed");
-        if let Some(Receiving { from, round, .. }) = self.receiving.take()
+        if let Some(Receiving { from, .. }) = self.receiving.take()
             && self.leader == Some(from)
         {
-            self.answer_append(from, round, AppendResult::Matched(last));
+            // In answer to no question: the round of the pieces may be one of an older term, and
+            // must not vouch for that leader in this one.
+            self.answer_append(from, Round(0), AppendResult::Matched(last));
         }
     }
 
@@ -103,6 +104,16 @@ impl Raft {
             return;
         }
         if self.storing.is_some() {
+            self.answer_while_storing(from, meta.last, round);
+            return;
+        }
+        if self.log.has(meta.last) {
+            // All of it is here, and what lies behind may be acknowledged already: a majority may
+            // count on it (paper, figure 13, rule 6). The sender did not know that yet.
+            self.mark("snapshot of what the log has");
+            self.receiving = None;
+            self.log.commit(meta.last.index);
+            self.answer_append(from, round, AppendResult::Matched(meta.last.index));
             return;
         }
         if self.log.has(meta.last) {
@@ -115,10 +126,10 @@ impl Raft {
             return;
         }
         if self.receiving.as_ref().is_none_or(|receiving| receiving.meta != meta) {
-            self.receiving = Some(Receiving { meta, state: Vec::new(), from, round });
+            self.receiving = Some(Receiving { meta, state: Vec::new(), from });
         }
         let Some(receiving) = &mut self.receiving else { return };
-        (receiving.from, receiving.round) = (from, round);
+        receiving.from = from;
         if offset == receiving.state.len() as u64 {
             receiving.state.extend_from_slice(&data);
         }
@@ -135,6 +146,26 @@ impl Raft {
             return;
         }
         self.store(Arc::new(Snapshot { meta, state }), last, true);
+    }
+
+    /// Answers a leader while the store writes a snapshot: that may take longer than a leader waits
+    /// for a majority.
+    pub(super) fn answer_while_storing(&mut self, from: NodeId, last: EntryId, round: Round) {
+        self.mark("answered while a snapshot is stored");
+        let whole = self.storing.as_ref().filter(|storing| storing.installed);
+        let whole = whole.map(|storing| &storing.snapshot.meta).filter(|meta| meta.last == last);
+        let part = self.receiving.as_ref().filter(|receiving| receiving.meta.last == last);
+        let part = part.map_or(0, |receiving| receiving.state.len() as u64);
+        let received = whole.map_or(part, |meta| meta.bytes);
+        self.send(from, Message::SnapshotAnswer { last, received, round });
+    }
+
+    /// Forgets the part of a snapshot that is not needed any more.
+    pub(super) fn drop_received(&mut self) {
+        let committed = self.log.committed();
+        if self.storing.is_none() {
+            self.receiving.take_if(|receiving| receiving.meta.last.index <= committed);
+        }
     }
 
     /// Begins to send the newest snapshot. False: nothing more can be sent now.
@@ -182,7 +213,6 @@ impl Raft {
     /// Asks how much of the snapshot is there: the sign of life while one is sent.
     pub(super) fn ask_for_received(&mut self, to: NodeId, round: Round) {
         let Some((transfer, _)) = self.snapshot_to(to) else { return };
-        transfer.stalled = true;
         let (meta, offset) = (transfer.snapshot.meta.clone(), transfer.received);
         self.send(to, Message::Snapshot { meta, offset, data: Bytes::new(), round });
     }

@@ -122,17 +122,18 @@ impl Raft {
         let Some(leader) = self.leadership_mut() else { return };
         if leader.heartbeat_at <= now {
             leader.heartbeat_at = now + timing.heartbeat();
-            self.ask_all();
+            leader.progress.values_mut().for_each(Progress::doubt_pieces);
+            self.ask(self.followers());
+            self.repeat_transfer();
         }
     }
 
-    /// Asks all members whether they still follow.
-    pub(super) fn ask_all(&mut self) {
+    /// Asks members whether they still follow.
+    pub(super) fn ask(&mut self, members: Vec<NodeId>) {
         let now = self.now;
         let Some(leader) = self.leadership_mut() else { return };
         leader.round = Round(leader.round.0 + 1);
         leader.rounds.push_back((leader.round, now));
-        let members: Vec<NodeId> = leader.progress.keys().copied().collect();
         for member in members {
             self.send_sign(member);
         }

@@ -56,6 +56,10 @@ mod replicate;
 mod status;
 mod transfer;
 
+/// Most messages that wait for the medium. One that hangs must not take the memory; whoever waits
+/// for an answer asks again.
+const HELD_MAX: usize = 1024;
+
 /// Who a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -340,14 +344,21 @@ impl Raft {
     }
 
     fn send_in(&mut self, term: Term, to: NodeId, message: Message) {
+        let to_store = self.log.membership().1.get(to).map_or(StoreId(0), |member| member.store);
+        self.send_to((to, to_store), term, message);
+    }
+
+    /// Sends a message for one directory.
+    fn send_to(&mut self, (to, to_store): (NodeId, StoreId), term: Term, message: Message) {
         let Identity { node: from, store: from_store } = self.identity;
         assert!(to != from, "a message to itself");
-        let to_store = self.log.membership().1.get(to).map_or(StoreId(0), |member| member.store);
         let waits = message.promises()
             && self.writes.durable < self.writes.last
             && !self.skips_flush(&message);
         let envelope = Envelope { from, from_store, to, to_store, term, message };
-        if waits {
+        if waits && self.writes.held.len() >= HELD_MAX {
+            self.mark("promise dropped: too many wait");
+        } else if waits {
             self.writes.held.push_back((self.writes.last, envelope));
         } else {
             self.out.messages.push(envelope);

@@ -6,18 +6,21 @@
 //! ```
 //!
 //! A round is asked anew for every batch of reads; an answer to an earlier one proves nothing
-//! (row M11).
+//! (row M11). Only voters are asked: nobody else's answer counts.
 
 use std::collections::VecDeque;
 
 use super::Raft;
 use crate::{Index, Message, NodeId, ReadId, ReadProof, Round};
 
+/// Whose a read is: another node's, and of which start of it; `None` for this one's.
+type Asker = Option<(NodeId, u64)>;
+
 /// Reads that wait at a leader.
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Reads {
     /// Until an entry of its term is committed, the leader does not know what is.
-    early: Vec<(Option<NodeId>, Vec<ReadId>)>,
+    early: Vec<(Asker, Vec<ReadId>)>,
     asked: VecDeque<Asked>,
     count: usize,
 }
@@ -26,8 +29,7 @@ pub(super) struct Reads {
 struct Asked {
     round: Round,
     index: Index,
-    /// Another node's; `None` for this one's.
-    from: Option<NodeId>,
+    from: Asker,
     ids: Vec<ReadId>,
 }
 
@@ -44,18 +46,27 @@ impl Raft {
     pub(super) fn read(&mut self, ids: Vec<ReadId>, proof: ReadProof) {
         match self.leader {
             _ if self.is_leader() => self.read_here(None, ids, proof),
-            Some(leader) => self.send(leader, Message::Read { ids }),
+            Some(leader) => self.send(leader, Message::Read { ids, boot: self.stamp.boot }),
             None => self.out.reads_refused.extend(ids),
         }
     }
 
-    pub(super) fn read_for(&mut self, from: NodeId, ids: Vec<ReadId>) {
+    /// A leader's answer to reads that were passed on.
+    pub(super) fn take_read_answer(&mut self, ids: Vec<ReadId>, boot: u64, index: Index) {
+        if boot == self.stamp.boot {
+            self.out.reads.extend(ids.into_iter().map(|id| (id, index)));
+        } else {
+            self.mark("answer to a read of an earlier run dropped");
+        }
+    }
+
+    pub(super) fn read_for(&mut self, from: (NodeId, u64), ids: Vec<ReadId>) {
         if self.is_leader() {
             self.read_here(Some(from), ids, ReadProof::Round);
         }
     }
 
-    fn read_here(&mut self, from: Option<NodeId>, ids: Vec<ReadId>, proof: ReadProof) {
+    fn read_here(&mut self, from: Asker, ids: Vec<ReadId>, proof: ReadProof) {
         let committed_in_term = self.has_committed_in_term() || planted!(self, ReadBeforeOwnTerm);
         let index = self.log.committed();
         let vouched =
@@ -82,7 +93,7 @@ impl Raft {
         leader.reads.count += ids.len();
         let round = Round(leader.round.0 + 1);
         leader.reads.asked.push_back(Asked { round, index, from, ids });
-        self.ask_all();
+        self.ask(self.other_voters());
     }
 
     /// Whether a lease holds: a majority said less than a lease ago that it follows.
@@ -99,12 +110,16 @@ impl Raft {
         if !self.has_committed_in_term() {
             return;
         }
+        let index = self.log.committed();
         let Some(leader) = self.leadership_mut() else { return };
-        let early = std::mem::take(&mut leader.reads.early);
-        leader.reads.count -= early.iter().map(|(_, ids)| ids.len()).sum::<usize>();
-        for (from, ids) in early {
-            self.read_here(from, ids, ReadProof::Round);
+        if leader.reads.early.is_empty() {
+            return;
         }
+        let round = Round(leader.round.0 + 1);
+        let early = std::mem::take(&mut leader.reads.early).into_iter();
+        let asked = early.map(|(from, ids)| Asked { round, index, from, ids });
+        leader.reads.asked.extend(asked);
+        self.ask(self.other_voters());
     }
 
     /// A majority has answered up to `vouched`.
@@ -118,9 +133,9 @@ impl Raft {
         }
     }
 
-    fn serve(&mut self, from: Option<NodeId>, ids: Vec<ReadId>, index: Index) {
+    fn serve(&mut self, from: Asker, ids: Vec<ReadId>, index: Index) {
         match from {
-            Some(node) => self.send(node, Message::ReadAnswer { ids, index }),
+            Some((node, boot)) => self.send(node, Message::ReadAnswer { ids, boot, index }),
             None => self.out.reads.extend(ids.into_iter().map(|id| (id, index))),
         }
     }

@@ -3,6 +3,9 @@
 use super::{Part, Raft};
 use crate::{Alarm, AppendResult, EntryId, Envelope, Message, Refusal, Round, StoreId, Vote};
 
+/// No term and no index comes near: what is larger was made up, and would overflow.
+const NUMBER_MAX: u64 = 1 << 62;
+
 impl Raft {
     pub(super) fn receive(&mut self, envelope: Envelope) {
         if envelope.to != self.identity.node || !self.is_acquainted(&envelope) {
@@ -14,16 +17,17 @@ impl Raft {
         }
         match envelope.message {
             // A question about a term that nobody has begun changes nothing here.
-            Message::PreVote { last } => self.answer_pre_vote(envelope.from, envelope.term, last),
+            Message::PreVote { last } => {
+                let Envelope { from, from_store, term, .. } = envelope;
+                self.answer_pre_vote((from, from_store), term, last);
+            }
             Message::PreVoteAnswer { granted } => {
                 self.count_pre_vote(envelope.from, envelope.term, granted);
             }
             // Of no term.
             Message::Propose { proposals } => self.propose_for(envelope.from, proposals),
-            Message::Read { ids } => self.read_for(envelope.from, ids),
-            Message::ReadAnswer { ids, index } => {
-                self.out.reads.extend(ids.into_iter().map(|id| (id, index)));
-            }
+            Message::Read { ids, boot } => self.read_for((envelope.from, boot), ids),
+            Message::ReadAnswer { ids, boot, index } => self.take_read_answer(ids, boot, index),
             Message::Refuse { why } => self.refused(envelope.from, why),
             Message::Vote { transfer, .. }
                 if envelope.term > self.ballot.term && !transfer && self.protects_a_leader() =>
@@ -53,9 +57,14 @@ impl Raft {
             return true;
         };
         self.out.alarms.push(Alarm::StrangeStore { node: from, expected, found });
-        if self.is_leader() {
+        if !self.is_leader() {
+            return false;
+        }
+        if matches!(envelope.message, Message::PreVote { .. }) && self.is_removed(from, found) {
+            self.refuse_removed(from, found);
+        } else {
             let why = Refusal::StrangeStore { expected };
-            self.send(from, Message::Refuse { why });
+            self.send_to((from, found), self.ballot.term, Message::Refuse { why });
         }
         false
     }
@@ -63,21 +72,27 @@ impl Raft {
     /// Whether a message can come from a member that follows the rules. What cannot is dropped: it
     /// must not be able to stop this one.
     fn is_sound(&self, envelope: &Envelope) -> bool {
+        if envelope.term.0 > NUMBER_MAX {
+            return false;
+        }
         match &envelope.message {
+            Message::Append { previous, .. } if previous.index.0 > NUMBER_MAX => false,
             Message::Append { previous, entries, .. } => {
                 let mut before = *previous;
-                entries.iter().all(|entry| {
+                let follow = entries.iter().all(|entry| {
                     let follows = entry.id.index == before.index.next()
                         && entry.id.term >= before.term
                         && entry.id.term <= envelope.term;
                     before = entry.id;
                     follows
-                })
+                });
+                previous.term <= envelope.term && follow
             }
             Message::Snapshot { meta, offset, data, .. } => {
                 meta.bytes <= self.config.limits.snapshot_bytes_max
                     && offset.checked_add(data.len() as u64).is_some_and(|end| end <= meta.bytes)
                     && meta.last.term <= envelope.term
+                    && meta.last.index.0 <= NUMBER_MAX
                     && meta.membership_index <= meta.last.index
             }
             _ => true,
@@ -112,8 +127,8 @@ impl Raft {
             Message::Append { previous, entries, commit, round } => {
                 self.take_append(from, (previous, entries), commit, round);
             }
-            Message::AppendAnswer { round, stamp, result } => {
-                self.take_append_answer(from, round, (stamp, result));
+            Message::AppendAnswer { round, result, .. } => {
+                self.take_append_answer(from, round, result);
             }
             Message::Snapshot { meta, offset, data, round } => {
                 self.take_piece(from, meta, (offset, data), round);

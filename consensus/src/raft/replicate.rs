@@ -2,7 +2,7 @@
 
 use super::{Part, Raft};
 use crate::progress::Phase;
-use crate::{Alarm, AppendResult, Index, Message, NodeId, Refusal, Round, Stamp};
+use crate::{Alarm, AppendResult, Index, Message, NodeId, Refusal, Round};
 
 impl Raft {
     /// Sends to every member what it lacks and may get.
@@ -19,19 +19,24 @@ impl Raft {
 
     /// Tells the members of a new commit mark, with entries where there are any.
     pub(super) fn send_commit(&mut self) {
-        let committed = self.log.committed();
         for member in self.followers() {
             self.send_entries(member);
-            let behind = self.leadership().and_then(|leader| leader.progress.get(&member));
-            if behind.is_some_and(|progress| {
-                matches!(progress.phase, Phase::Replicate(_)) && progress.commit_sent < committed
-            }) {
-                self.send_sign(member);
-            }
+            self.tell_commit(member);
         }
     }
 
-    fn followers(&self) -> Vec<NodeId> {
+    /// Tells a member of a commit mark that no entries have told it of.
+    fn tell_commit(&mut self, member: NodeId) {
+        let committed = self.log.committed();
+        let behind = self.leadership().and_then(|leader| leader.progress.get(&member));
+        if behind.is_some_and(|progress| {
+            matches!(progress.phase, Phase::Replicate(_)) && progress.commit_sent < committed
+        }) {
+            self.send_sign(member);
+        }
+    }
+
+    pub(super) fn followers(&self) -> Vec<NodeId> {
         self.leadership()
             .map(|leader| leader.progress.keys().copied().collect())
             .unwrap_or_default()
@@ -82,33 +87,30 @@ impl Raft {
         self.send(to, Message::Append { previous, entries: Vec::new(), commit: committed, round });
     }
 
-    pub(super) fn take_append_answer(
-        &mut self,
-        from: NodeId,
-        round: Round,
-        (stamp, result): (Stamp, AppendResult),
-    ) {
+    pub(super) fn take_append_answer(&mut self, from: NodeId, round: Round, result: AppendResult) {
         let own_last = self.last_index();
         let Part::Leader(leader) = &mut self.part else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
-        progress.round = progress.round.max(round.min(leader.round));
+        let newest = leader.round;
+        let round = round.min(newest);
+        progress.round = progress.round.max(round);
         match result {
             AppendResult::Matched(index) if index > own_last => {
                 self.out.alarms.push(Alarm::Unsound { node: from });
                 return;
             }
             AppendResult::Matched(index) => {
-                if progress.matched(index, stamp) {
+                if progress.matched(index, newest) {
                     self.count_log();
                 }
             }
-            AppendResult::Rejected { last, .. }
-                if last < progress.matched && stamp > progress.stamp && !progress.forgot =>
-            {
+            AppendResult::Rejected { last, .. } if progress.has_lost(round, last) => {
                 self.member_forgot(from, last);
             }
             AppendResult::Rejected { previous, hint, .. } => {
-                if progress.rejected(previous, self.log.last_of_term(hint.index, hint.term).index) {
+                // Before the log's base there is only the snapshot: no need to ask for the base.
+                let back = self.log.last_of_term(hint.index, hint.term).index.min(hint.index);
+                if progress.rejected(previous, back) {
                     self.mark("went back");
                 }
             }
@@ -116,16 +118,21 @@ impl Raft {
         self.count_rounds();
         self.continue_transfer(from);
         self.send_entries(from);
+        // What was committed while the place was looked for.
+        self.tell_commit(from);
     }
 
-    /// A member has less than it had acknowledged: what it says counts no more (row M07).
+    /// A member has less than it had acknowledged: what it says counts no more (row M07). It is
+    /// told for as long as it answers.
     fn member_forgot(&mut self, node: NodeId, has: Index) {
         let Some(leader) = self.leadership_mut() else { return };
         let Some(progress) = leader.progress.get_mut(&node) else { return };
         let acknowledged = progress.matched;
-        progress.forget();
-        self.mark("member forgot");
-        self.out.alarms.push(Alarm::Forgot { node, acknowledged, has });
+        if !progress.forgot {
+            progress.forget();
+            self.mark("member forgot");
+            self.out.alarms.push(Alarm::Forgot { node, acknowledged, has });
+        }
         self.send(node, Message::Refuse { why: Refusal::Forgot { acknowledged, has } });
     }
 

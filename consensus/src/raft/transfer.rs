@@ -48,9 +48,18 @@ impl Raft {
         }
     }
 
+    /// Tells the target once more, with a sign of life: no proposal is taken while it has not heard.
+    pub(super) fn repeat_transfer(&mut self) {
+        let Some(leader) = self.leadership_mut() else { return };
+        let Some(transfer) = leader.transfer.as_mut() else { return };
+        transfer.told = false;
+        let to = transfer.to;
+        self.continue_transfer(to);
+    }
+
     /// The leader wants this member to lead.
     pub(super) fn stand_now(&mut self, _from: NodeId) {
-        if self.log.membership().1.is_voter(self.identity.node) {
+        if self.may_stand() {
             self.mark("stands by transfer");
             self.stand(true);
         }
