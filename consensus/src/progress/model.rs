@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 
 use super::{Phase, Progress};
-use crate::{EntryId, Index, Limits, Stamp, Term};
+use crate::{EntryId, Index, Limits, Round, Term};
 
 /// What happens between a leader and one member.
 #[derive(Clone, Copy, Debug)]
@@ -59,14 +59,15 @@ impl Account {
     }
 
     /// Whether the rejection is news: it is about what was asked, or about what is not known to
-    /// match.
+    /// match, and there is a way back.
     fn rejected(&mut self, previous: u64, hint: u64) -> bool {
         let news = match self.sent {
             Some(_) => previous > self.matched,
             None => previous == self.probing,
         };
+        let last = hint.min(previous.saturating_sub(1)).max(self.matched);
+        let news = news && last + 1 < self.next();
         if news {
-            let last = hint.min(previous.saturating_sub(1)).max(self.matched);
             (self.sent, self.probing, self.asked) = (None, last, false);
         }
         news
@@ -106,7 +107,7 @@ proptest! {
                 Step::Send(..) => {}
                 Step::Matched(back) => {
                     let index = account.next().saturating_sub(back);
-                    let news = progress.matched(Index(index), Stamp::default());
+                    let news = progress.matched(Index(index), Round(0));
                     prop_assert_eq!(news, index > account.matched);
                     account.matched(index);
                 }

@@ -103,7 +103,7 @@ pub fn size(envelope: &Envelope) -> usize {
             Message::Propose { proposals } => {
                 proposals.iter().map(|proposal| proposal.command.len() + 64).sum()
             }
-            Message::Read { ids } | Message::ReadAnswer { ids, .. } => ids.len() * 8,
+            Message::Read { ids, .. } | Message::ReadAnswer { ids, .. } => ids.len() * 8,
             Message::PreVote { .. }
             | Message::PreVoteAnswer { .. }
             | Message::Vote { .. }

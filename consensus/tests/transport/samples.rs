@@ -71,8 +71,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         ),
         ("transfer-now", Message::TransferNow),
         ("propose", Message::Propose { proposals: vec![proposal(5), proposal(1)] }),
-        ("read", Message::Read { ids: vec![ReadId(8), ReadId(9)] }),
-        ("read-answer", Message::ReadAnswer { ids: vec![ReadId(8)], index: Index(15) }),
+        ("read", Message::Read { ids: vec![ReadId(8), ReadId(9)], boot: 4 }),
+        ("read-answer", Message::ReadAnswer { ids: vec![ReadId(8)], boot: 4, index: Index(15) }),
         ("refuse-removed", refusal(Refusal::Removed { membership: Index(14) })),
         ("refuse-strange", refusal(Refusal::StrangeStore { expected: StoreId(102) })),
         ("refuse-forgot", refusal(forgot)),
@@ -94,7 +94,7 @@ pub(crate) fn envelopes(from: u64, to: u64) -> Vec<(&'static str, Envelope)> {
 
 /// A message that can be told from others by its number.
 pub(crate) fn numbered(from: u64, to: u64, number: u64) -> Envelope {
-    envelope(from, to, Message::Read { ids: vec![ReadId(number)] })
+    envelope(from, to, Message::Read { ids: vec![ReadId(number)], boot: 1 })
 }
 
 /// A message of about so many bytes.
