@@ -49,7 +49,7 @@ fn rows() -> Vec<(String, Vec<String>, String)> {
 #[test]
 fn every_row_has_its_tests() {
     let mut existing = BTreeSet::new();
-    for member in ["wal", "snapshot", "engine", "tools", "tests"] {
+    for member in ["wal", "snapshot", "engine", "consensus", "tools", "tests"] {
         tests_below(&root().join(member), &mut existing);
     }
     let rows = rows();

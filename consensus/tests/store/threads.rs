@@ -56,7 +56,7 @@ async fn progress_is_told_from_the_threads_of_the_device() {
             store.write(vec![write]).expect("taken");
             tokio::task::yield_now().await;
         }
-        tokio::time::timeout(Duration::from_secs(60), told).await.expect("told").expect("in order");
+        tokio::time::timeout(Duration::from_secs(20), told).await.expect("told").expect("in order");
         store.close_clean().expect("closes");
     }
     let (device, disk) = device(dir.path());
