@@ -47,6 +47,8 @@ pub(crate) struct Log {
     base: EntryId,
     entries: VecDeque<Entry>,
     entries_bytes: usize,
+    /// Bytes of those behind `committed`.
+    uncommitted_bytes: usize,
     committed: Index,
     durable: Index,
     /// Writes under way and the last entry when each was handed out, or the last of those that was
@@ -72,6 +74,7 @@ impl Log {
             base,
             entries: VecDeque::new(),
             entries_bytes: 0,
+            uncommitted_bytes: 0,
             committed,
             durable: base.index,
             writes: VecDeque::new(),
@@ -192,6 +195,9 @@ impl Log {
             self.memberships.push_back((entry.id.index, membership.clone()));
         }
         self.entries_bytes += entry.bytes();
+        if entry.id.index > self.committed {
+            self.uncommitted_bytes += entry.bytes();
+        }
         self.entries.push_back(entry);
     }
 
@@ -239,6 +245,7 @@ impl Log {
             && let Some(entry) = self.entries.pop_back()
         {
             self.entries_bytes -= entry.bytes();
+            self.uncommitted_bytes -= entry.bytes();
         }
         let left = self.last();
         self.durable = self.durable.min(left.index);
@@ -267,15 +274,18 @@ impl Log {
 
     /// Bytes of entries that are not committed.
     pub(crate) fn uncommitted_bytes(&self) -> usize {
-        let newest = self.entries.iter().rev();
-        newest.take_while(|entry| entry.id.index > self.committed).map(Entry::bytes).sum()
+        self.uncommitted_bytes
     }
 
     /// Moves the commit mark; whether it moved. It never falls.
     pub(crate) fn commit(&mut self, to: Index) -> bool {
         assert!(to <= self.last().index, "committing {to} of {}", self.last());
         let moved = to > self.committed;
-        self.committed = self.committed.max(to);
+        while self.committed < to {
+            self.committed = self.committed.next();
+            let bytes = self.get(self.committed).map_or(0, Entry::bytes);
+            self.uncommitted_bytes -= bytes;
+        }
         moved
     }
 
@@ -326,7 +336,7 @@ impl Log {
         let membership = snapshot.meta.membership.clone();
         self.memberships.push_back((snapshot.meta.membership_index, membership));
         self.entries.clear();
-        self.entries_bytes = 0;
+        (self.entries_bytes, self.uncommitted_bytes) = (0, 0);
         self.base = last;
         self.committed = last.index;
         self.durable = last.index;

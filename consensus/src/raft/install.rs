@@ -116,15 +116,6 @@ impl Raft {
             self.answer_append(from, round, AppendResult::Matched(meta.last.index));
             return;
         }
-        if self.log.has(meta.last) {
-            // All of it is here, and what lies behind may be acknowledged already: a majority may
-            // count on it (paper, figure 13, rule 6). The sender did not know that yet.
-            self.mark("snapshot of what the log has");
-            self.receiving = None;
-            self.log.commit(meta.last.index);
-            self.answer_append(from, round, AppendResult::Matched(meta.last.index));
-            return;
-        }
         if self.receiving.as_ref().is_none_or(|receiving| receiving.meta != meta) {
             self.receiving = Some(Receiving { meta, state: Vec::new(), from });
         }
