@@ -85,6 +85,9 @@ impl Raft {
         if let Some(storing) = &mut self.storing {
             storing.write = self.writes.durable;
             self.stored();
+            // The acknowledgement was held back until the write.
+            let held = self.writes.held.pop_back();
+            self.out.messages.extend(held.map(|(_, envelope)| envelope));
         }
     }
 
