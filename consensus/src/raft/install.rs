@@ -105,6 +105,15 @@ impl Raft {
             self.answer_append(from, round, AppendResult::Matched(committed));
             return;
         }
+        if self.log.has(meta.last) {
+            // What this log holds behind it may be acknowledged: it must not go. The leader has the
+            // same up to there, committed.
+            self.mark("snapshot of what the log has");
+            self.receiving = None;
+            self.log.commit(meta.last.index);
+            self.answer_append(from, round, AppendResult::Matched(meta.last.index));
+            return;
+        }
         if self.storing.is_some() {
             return;
         }
