@@ -299,7 +299,16 @@ impl Raft {
     }
 
     fn is_only_voter(&self) -> bool {
-        self.log.membership().1.voters().eq([self.identity.node])
+        let membership = self.log.membership().1;
+        membership.voters().eq([self.identity.node]) && self.has_vote(membership)
+    }
+
+    /// Whether this member decides by that membership: not if another store had its vote. One that was
+    /// added again under its old id reads of such times in the log.
+    fn has_vote(&self, membership: &Membership) -> bool {
+        let Identity { node, store } = self.identity;
+        let own = membership.get(node);
+        own.is_some_and(|member| member.store == store && member.vote == crate::Vote::Voter)
     }
 
     /// Hands a write to the store.

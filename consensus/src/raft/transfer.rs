@@ -50,7 +50,8 @@ impl Raft {
 
     /// The leader wants this member to lead.
     pub(super) fn stand_now(&mut self, _from: NodeId) {
-        if self.log.membership().1.is_voter(self.identity.node) {
+        // The message may be old, and this log about to begin anew behind a snapshot.
+        if self.may_stand() {
             self.mark("stands by transfer");
             self.stand(true);
         }
