@@ -82,6 +82,8 @@ pub struct Raft {
     /// That time was missed once since a leader was heard of.
     woke_late: bool,
     stamp: Stamp,
+    /// Whose message this step takes: its store may be news to the members known here.
+    answering: Option<(NodeId, StoreId)>,
     writes: Writes,
     /// Up to here entries were handed out.
     applied: Index,
@@ -158,6 +160,7 @@ impl Raft {
             election_at: now,
             woke_late: false,
             stamp: Stamp { boot, answer: 0 },
+            answering: None,
             writes: Writes::default(),
             receiving: None,
             storing: None,
@@ -349,7 +352,10 @@ impl Raft {
     fn send_in(&mut self, term: Term, to: NodeId, message: Message) {
         let Identity { node: from, store: from_store } = self.identity;
         assert!(to != from, "a message to itself");
-        let to_store = self.log.membership().1.get(to).map_or(StoreId(0), |member| member.store);
+        let to_store = match self.answering.filter(|(node, _)| *node == to) {
+            Some((_, store)) => store,
+            None => self.log.membership().1.get(to).map_or(StoreId(0), |member| member.store),
+        };
         let waits = message.promises()
             && self.writes.durable < self.writes.last
             && !self.skips_flush(&message);
