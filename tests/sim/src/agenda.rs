@@ -65,7 +65,7 @@ impl<E> Agenda<E> {
     }
 
     /// Lets time pass until the next event.
-    pub fn next(&mut self) -> Option<E> {
+    pub fn pass(&mut self) -> Option<E> {
         let Reverse(item) = self.heap.pop()?;
         assert!(item.at >= self.now, "time goes back from {:?} to {:?}", self.now, item.at);
         self.now = item.at;
@@ -85,12 +85,15 @@ mod tests {
         agenda.at(ms(5), "late");
         agenda.at(ms(1), "first");
         agenda.at(ms(1), "second");
-        assert_eq!((agenda.next(), agenda.now()), (Some("first"), ms(1)));
+        assert_eq!((agenda.pass(), agenda.now()), (Some("first"), ms(1)));
         agenda.at(ms(0), "in the past");
-        assert_eq!(agenda.next(), Some("second"));
-        assert_eq!((agenda.next(), agenda.now()), (Some("in the past"), ms(1)));
+        assert_eq!(agenda.pass(), Some("second"));
+        assert_eq!((agenda.pass(), agenda.now()), (Some("in the past"), ms(1)));
         agenda.after(ms(9), "last");
-        assert_eq!((agenda.next(), agenda.next(), agenda.next()), (Some("late"), Some("last"), None));
+        assert_eq!(
+            (agenda.pass(), agenda.pass(), agenda.pass()),
+            (Some("late"), Some("last"), None)
+        );
         assert_eq!(agenda.now(), ms(10));
     }
 }

@@ -64,11 +64,8 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
     let mut failed = false;
     for bug in planted {
-        let plan = |seed| Plan {
-            planted: bug,
-            outcomes_only: arguments.outcomes_only,
-            ..Plan::new(seed)
-        };
+        let plan =
+            |seed| Plan { planted: bug, outcomes_only: arguments.outcomes_only, ..Plan::new(seed) };
         failed |= match arguments.seed {
             Some(seed) => replay(&mut out, plan(seed), arguments.trace)?,
             None => search(&mut out, &arguments, bug, plan)?,

@@ -65,9 +65,11 @@ impl Simulation {
         change: Change,
     ) -> Result<bool, Violation> {
         let Ok(after) = membership.changed(&change) else { return Ok(false) };
-        // A member whose directory is lost may always go.
-        let lost = after.voters().count() >= membership.voters().count();
-        if !self.has_healthy_majority(&after, 0) || !lost && after.voters().count() == 0 {
+        if self.nodes[&leader].active().is_none() {
+            // A leader that is no member any more, and was made ready to join anew.
+            return Ok(false);
+        }
+        if !self.has_healthy_majority(&after, 0) {
             return Ok(false);
         }
         let name = match &change {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use resprout_consensus::{
-    Entry, Envelope, Event as Step, Index, Message, Output, Payload, ReadId, Role, Snapshot, WriteId,
+    Entry, Envelope, Event as Step, Index, Message, Output, Payload, ReadId, Role, Snapshot,
+    WriteId,
 };
 
 use super::client::Answer;
@@ -77,11 +78,11 @@ impl Simulation {
         }
         self.begin_flush(id);
         for envelope in output.messages.drain(..) {
-            self.send(id, envelope)?;
+            self.send(id, &envelope)?;
         }
         self.answer_refused(id, &output);
         let process = self.process(id);
-        process.proven.extend(output.reads.drain(..));
+        process.proven.append(&mut output.reads);
         process.work.extend(output.restore.take().map(Work::Restore));
         process.work.extend(output.apply.drain(..).map(Work::Apply));
         self.set_tick(id);
@@ -125,9 +126,9 @@ impl Simulation {
         super::check::rules::alarmed(&self.nodes, committed, (id, alarm))
     }
 
-    fn send(&mut self, id: u64, envelope: Envelope) -> Result<(), Violation> {
+    fn send(&mut self, id: u64, envelope: &Envelope) -> Result<(), Violation> {
         let now = self.agenda.now();
-        self.promises.sent(&self.nodes[&id], &envelope)?;
+        self.promises.sent(&self.nodes[&id], envelope)?;
         let (to, peer) = (envelope.to.0, envelope.to);
         let transfers = matches!(envelope.message, Message::TransferNow);
         let fate = self.network.send(id, to, || Input::Receive(envelope.clone()));

@@ -80,9 +80,10 @@ impl Simulation {
     /// A healthy member may have been refused while it was none. Its operator starts it again.
     fn restart_refused(&mut self) -> Result<(), Violation> {
         for id in self.members() {
-            let ended = self.nodes[&id].process.as_ref().is_some_and(|process| {
-                matches!(process.raft.status().state.role, Role::Ended(_))
-            });
+            let ended = self.nodes[&id]
+                .process
+                .as_ref()
+                .is_some_and(|process| matches!(process.raft.status().state.role, Role::Ended(_)));
             if ended {
                 self.coverage.note("operator: refused member started again");
                 self.crash(id);
@@ -96,8 +97,7 @@ impl Simulation {
     fn members(&self) -> Vec<u64> {
         let Some(membership) = self.promises.committed.membership() else { return Vec::new() };
         let members = membership.members.iter();
-        let healthy =
-            members.filter(|(node, member)| self.nodes[&node.0].is_healthy(member.store));
+        let healthy = members.filter(|(node, member)| self.nodes[&node.0].is_healthy(member.store));
         healthy.map(|(NodeId(node), _)| *node).collect()
     }
 

@@ -148,11 +148,8 @@ mod tests {
 
     fn write(index: u64, number: u64, value: u64) -> Entry {
         let id = EntryId::new(Term(1), Index(index));
-        let proposal = Proposal {
-            id: proposal_id(7, number),
-            since: Index(0),
-            command: command(3, value, 5),
-        };
+        let proposal =
+            Proposal { id: proposal_id(7, number), since: Index(0), command: command(3, value, 5) };
         Entry { id, payload: Payload::Command(proposal) }
     }
 

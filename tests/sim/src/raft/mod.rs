@@ -8,12 +8,14 @@
 //! | clients | `client`, `traffic` |
 //! | faults, and what an operator does | `faults`, `storm`, `churn`, `heal` |
 //! | what must be true | `check` |
+//! | what runs must contain, and seeds that are kept | `expected` |
 //! | bugs that must be found | `planted` |
 
 pub mod check;
 mod churn;
 pub mod client;
 mod drive;
+mod expected;
 pub mod faults;
 mod heal;
 pub mod image;
@@ -23,10 +25,11 @@ pub mod node;
 pub mod plan;
 pub mod planted;
 mod simulation;
-mod storm;
 pub mod store;
+mod storm;
 mod traffic;
 
+pub use expected::{REGRESSIONS, WANTED};
 pub use heal::{EQUAL_WITHIN, SERVED_WITHIN};
 pub use plan::Plan;
 pub use simulation::{Simulation, Summary, run};

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use resprout_consensus::{
-    Ballot, Config, Entry, EntryId, Event as Step, Identity, Index, Member, Membership, NodeId,
-    Payload, Raft, Recovered, Term, Timing, Vote,
+    Ballot, Config, Entry, EntryId, Identity, Index, Member, Membership, NodeId, Payload, Raft,
+    Recovered, Term, Timing, Vote,
 };
 use resprout_wal::world::Rng;
 
@@ -103,7 +103,7 @@ pub fn run(plan: Plan, prints: bool) -> Result<Summary, Violation> {
     let mut simulation = Simulation::new(plan, prints);
     simulation.begin()?;
     while !simulation.done {
-        let event = simulation.agenda.next().expect("a poll is always due");
+        let event = simulation.agenda.pass().expect("a poll is always due");
         simulation.happen(event)?;
     }
     Ok(simulation.summary())
@@ -242,7 +242,6 @@ impl Simulation {
         self.trace.note(now, id, "crash", [0, 0]);
         self.trace.line(now, id, || "x crash");
     }
-
 
     /// A time from `from` to `to` tenths of an election timeout.
     pub(super) fn tenths(&mut self, from: u32, to: u32) -> Duration {

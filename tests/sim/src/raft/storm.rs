@@ -272,7 +272,13 @@ impl Simulation {
             let whole = durable.ballot.term == term && durable.last() == last;
             whole && node.ledger.newest_pending().is_none()
         };
+        // Nor may it decide by members of the past, some of whom may be gone.
+        let same = self.nodes[&id]
+            .copy
+            .as_ref()
+            .is_some_and(|(_, _, image)| image.membership().1.members == membership.members);
         none_restored
+            && same
             && self.survives_without(id)
             && membership.voters().all(|voter| follows(&self.nodes[&voter.0]))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use resprout_consensus::{Entry, EntryId, Index, Membership, Payload};
+use resprout_consensus::{Entry, EntryId, Index, Membership, Payload, Term};
 
 use super::history::History;
 use crate::raft::image::{Image, entry_digest};
@@ -13,6 +13,8 @@ use crate::{Violation, hold};
 #[derive(Debug, Default)]
 pub struct Committed {
     entries: Vec<Entry>,
+    /// The term of the leader that found each committed.
+    by: Vec<Term>,
     /// The machine's digest behind each entry.
     digests: Vec<u64>,
     machine: Machine,
@@ -58,7 +60,7 @@ impl Committed {
     pub fn marked(
         &mut self,
         run: (u64, u64),
-        (mark, log): (Index, &Image),
+        (mark, log, term): (Index, &Image, Term),
         history: &mut History,
     ) -> Result<bool, Violation> {
         let before = self.marks.insert(run, mark).unwrap_or_default();
@@ -77,9 +79,13 @@ impl Committed {
                 let entry = log.entry(index).cloned();
                 let Some(entry) = entry.filter(|_| index == self.last().index.next()) else {
                     let seen = format!("{id} behind {}", self.last());
-                    return Err(Violation::new("what is committed was committed by somebody", seen));
+                    return Err(Violation::new(
+                        "what is committed was committed by somebody",
+                        seen,
+                    ));
                 };
                 self.push(entry, history)?;
+                self.by.push(term);
                 news = true;
             }
         }
@@ -96,10 +102,12 @@ impl Committed {
         Ok(())
     }
 
-    /// Whether a log, with the state before it, has everything.
+    /// Whether the log of a leader of this term, with the state before it, has everything that was
+    /// committed in earlier terms. An election may be won so late that later terms have begun.
     #[must_use]
-    pub fn is_complete(&self, log: &Image) -> bool {
-        log.has(self.last()) || self.entries.is_empty()
+    pub fn is_complete(&self, term: Term, log: &Image) -> bool {
+        let last = self.by.iter().rposition(|by| *by < term);
+        last.is_none_or(|last| log.has(self.entries[last].id))
     }
 
     /// A run of a node applies an entry to the machine, or begins with a state.
@@ -134,7 +142,7 @@ impl Committed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use resprout_consensus::{Content, Term, Write, WriteId};
+    use resprout_consensus::{Content, Write, WriteId};
 
     fn entry(term: u64, index: u64) -> Entry {
         Entry { id: EntryId::new(Term(term), Index(index)), payload: Payload::TermStart }
@@ -152,12 +160,13 @@ mod tests {
     fn changed_commitments_are_seen() {
         let (mut committed, mut history) = (Committed::default(), History::default());
         let one = log(&[entry(1, 1), entry(1, 2)]);
-        assert_eq!(committed.marked((1, 1), (Index(2), &one), &mut history), Ok(true));
+        assert_eq!(committed.marked((1, 1), (Index(2), &one, Term(1)), &mut history), Ok(true));
         let two = log(&[entry(1, 1), entry(2, 2)]);
-        assert_eq!(committed.marked((2, 1), (Index(1), &two), &mut history), Ok(false));
-        assert!(!committed.is_complete(&two) && committed.is_complete(&one));
-        assert!(committed.marked((2, 1), (Index(2), &two), &mut history).is_err());
-        assert!(committed.marked((1, 1), (Index(1), &one), &mut history).is_err());
+        assert_eq!(committed.marked((2, 1), (Index(1), &two, Term(1)), &mut history), Ok(false));
+        assert!(!committed.is_complete(Term(2), &two) && committed.is_complete(Term(2), &one));
+        assert!(committed.is_complete(Term(1), &two));
+        assert!(committed.marked((2, 1), (Index(2), &two, Term(1)), &mut history).is_err());
+        assert!(committed.marked((1, 1), (Index(1), &one, Term(1)), &mut history).is_err());
     }
 
     /// Promise: this checker sees an entry applied twice, skipped, or before it was committed.
@@ -165,7 +174,7 @@ mod tests {
     fn m12_wrong_applications_are_seen() {
         let (mut committed, mut history) = (Committed::default(), History::default());
         let one = log(&[entry(1, 1), entry(1, 2)]);
-        committed.marked((1, 1), (Index(2), &one), &mut history).unwrap();
+        committed.marked((1, 1), (Index(2), &one, Term(1)), &mut history).unwrap();
         let mut machine = Machine::default();
         machine.apply(&entry(1, 1));
         assert_eq!(committed.applied((1, 1), &machine, Some(&entry(1, 1))), Ok(()));

@@ -81,13 +81,18 @@ impl Promises {
             && self.elections.leads(status.state.term, id, run.1)?
         {
             // Judged before what it commits in this very step.
-            hold(self.committed.is_complete(&node.ledger.written), LEADER_COMPLETE, || {
+            let complete = self.committed.is_complete(status.state.term, &node.ledger.written);
+            hold(complete, LEADER_COMPLETE, || {
                 let last = self.committed.last();
                 format!("n{id} leads term {} without {last}", status.state.term)
             })?;
         }
         let log = &node.ledger.written;
-        let news = self.committed.marked(run, (status.committed, log), &mut self.history)?;
+        let news = self.committed.marked(
+            run,
+            (status.committed, log, status.state.term),
+            &mut self.history,
+        )?;
         if news {
             self.complete_later_leaders(nodes, status)?;
             if !self.outcomes_only {
@@ -110,8 +115,10 @@ impl Promises {
     ) -> Result<(), Violation> {
         let running = nodes.values().filter_map(|node| Some((node, node.process.as_ref()?)));
         for (node, process) in running {
-            let later = process.leads.is_some_and(|term| term > status.state.term);
-            hold(!later || self.committed.is_complete(&node.ledger.written), LEADER_COMPLETE, || {
+            let term = process.leads.filter(|term| *term > status.state.term);
+            let lacks =
+                term.is_some_and(|term| !self.committed.is_complete(term, &node.ledger.written));
+            hold(!lacks, LEADER_COMPLETE, || {
                 format!("n{} leads a later term without {}", node.id, self.committed.last())
             })?;
         }
