@@ -33,7 +33,7 @@ fn node(node: u64, store: u64, log: &[Membership]) -> Raft {
         ..Recovered::default()
     };
     let identity = Identity { node: NodeId(node), store: StoreId(store) };
-    let config = Config::new(Timing::new(Duration::from_secs(1)).unwrap());
+    let config = Config::new(Timing::new(Duration::from_secs(1)).expect("a possible time"));
     Raft::new(identity, config, recovered, (Duration::ZERO, 1))
 }
 

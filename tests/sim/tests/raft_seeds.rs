@@ -4,10 +4,10 @@ use resprout_sim::raft::{self, Plan, REGRESSIONS, WANTED};
 use resprout_sim::seeds::{self, Failure};
 
 /// Seeds of every change. `RESPROUT_SEEDS` asks for more.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 2400;
 
 /// How often each fault and each moment of the core must occur over these seeds.
-const LEAST: u64 = 20;
+const LEAST: u64 = 10;
 
 fn seeds_asked_for() -> u64 {
     let asked = std::env::var("RESPROUT_SEEDS").ok();

@@ -2,7 +2,7 @@
 
 /// Faults, operators' actions and moments of the core that must occur in CI's seeds. A simulation
 /// that never pauses a leader proves nothing about leases.
-pub const WANTED: [&str; 48] = [
+pub const WANTED: [&str; 51] = [
     "fault: crash",
     "fault: crash of all",
     "fault: pause",
@@ -41,6 +41,9 @@ pub const WANTED: [&str; 48] = [
     "went back",
     "append rejected",
     "older leader told",
+    "member forgot",
+    "newer store of a member",
+    "snapshot of what the log has",
     "entry of an old term not counted",
     "no majority: stepped down",
     "woke late: waits once more",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use resprout_consensus::{NodeId, Role};
 
-use super::node::Asker;
+use super::node::{Asker, Input};
 use super::simulation::{Event, Simulation};
 use crate::network::Weather;
 use crate::{Violation, hold};
@@ -36,7 +36,12 @@ impl Simulation {
             let node = self.node_mut(id);
             node.disk_slowness = 1;
             node.stopped = node.stopped.min(1);
-            let run = node.run();
+            let (run, pending) = (node.run(), node.ledger.newest_pending());
+            if let Some(upto) = pending.filter(|_| node.process.is_some()) {
+                // A flush that a slow disk began may take longer than the whole bound.
+                let input = Input::Flushed(upto);
+                self.agenda.after(slowest, Event::Input { node: id, run: Some(run), input });
+            }
             self.resume(id, run)?;
             self.start(id)?;
         }

@@ -242,6 +242,10 @@ impl Simulation {
     fn restore(&mut self, id: u64) -> bool {
         let node = self.node_mut(id);
         let Some((store_id, ..)) = &node.copy else {
+            if node.process.is_none() {
+                // What a crash has kept is known when it starts again.
+                return false;
+            }
             node.copy = Some((node.store_id, node.store.copy(), node.ledger.durable.clone()));
             return false;
         };
