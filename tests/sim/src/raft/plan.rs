@@ -77,7 +77,7 @@ impl Plan {
         let rng = &mut rng;
         let election = Duration::from_millis(pick(rng, &[200, 1000, 1000, 3000]));
         let voters = pick(rng, &[3, 3, 3, 5, 5, 7]);
-        Self {
+        let mut plan = Self {
             seed,
             planted: None,
             outcomes_only: false,
@@ -94,11 +94,13 @@ impl Plan {
             clients: pick(rng, &[1, 2, 4, 6]),
             think: election * u32::try_from(pick(rng, &[1, 3, 10])).unwrap_or(1) / 10,
             padding: usize::try_from(pick(rng, &[0, 20, 200])).unwrap_or(0),
-            faults: faults(rng),
+            faults: Vec::new(),
             calm: election * u32::try_from(pick(rng, &[3, 8, 20])).unwrap_or(1) / 10,
             ambush: ambush(rng),
             storm: election * u32::try_from(pick(rng, &[20, 40, 60])).unwrap_or(20),
-        }
+        };
+        plan.faults = faults(rng, plan.ambush);
+        plan
     }
 
     /// Most nodes that there can be.
@@ -152,9 +154,16 @@ fn flush(rng: &mut Rng, election: Duration) -> (Duration, Duration) {
     (slowest / 20, slowest)
 }
 
-fn faults(rng: &mut Rng) -> Vec<Fault> {
+fn faults(rng: &mut Rng, ambush: Option<(&'static str, Fault)>) -> Vec<Fault> {
     let density = pick(rng, &[1, 2, 3]);
-    Fault::ALL.into_iter().filter(|_| rng.chance(density, 4)).collect()
+    let mut faults: Vec<Fault> =
+        Fault::ALL.into_iter().filter(|_| rng.chance(density, 4)).collect();
+    if ambush.is_some_and(|(moment, _)| moment == super::node::SENT_TRANSFER) {
+        // Without transfers nobody would be ambushed; with little else most of them succeed.
+        faults.retain(|_| rng.chance(1, 3));
+        faults.extend([Fault::Transfer; 3]);
+    }
+    faults
 }
 
 fn ambush(rng: &mut Rng) -> Option<(&'static str, Fault)> {

@@ -30,7 +30,7 @@ impl Simulation {
         let Some((moment, fault)) = self.plan.ambush.filter(|_| self.healed.is_none()) else {
             return;
         };
-        if moment == mark && self.rng.chance(1, 4) {
+        if moment == mark && self.rng.chance(1, 3) {
             self.agenda.after(Duration::ZERO, Event::Ambush(id, fault));
         }
     }

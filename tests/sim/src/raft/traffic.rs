@@ -54,14 +54,17 @@ impl Simulation {
         client.operation = Some(Operation { question, began, tries: 0 });
     }
 
-    /// Asks a node: often the leader, often the one before, sometimes any.
+    /// Asks a node: often the leader, or one that takes itself for it, sometimes any.
     fn ask_somebody(&mut self, number: usize) {
         let leader = self.promises.elections.newest_leader().map_or(1, |(_, node)| node);
         let any = 1 + self.rng.below(self.plan.nodes());
+        // One that has not heard of its successor yet is where reads could be stale.
+        let believes = self.some_leader().unwrap_or(any);
         let client = &mut self.clients[number];
         client.node = match self.rng.below(8) {
-            0..4 => leader,
-            4..6 => client.node,
+            0..3 => leader,
+            3..6 => believes,
+            6 => client.node,
             _ => any,
         };
         client.attempt += 1;
