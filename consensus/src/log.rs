@@ -131,6 +131,13 @@ impl Log {
         at.cloned().expect("the first membership is not newer than the snapshot")
     }
 
+    /// The newest members, and while these are not known to be committed, those before: one of the
+    /// two is what a majority goes by, because changes are made one at a time.
+    pub(crate) fn memberships_open(&self) -> impl Iterator<Item = &Membership> {
+        let open = if self.membership().0 > self.committed { 2 } else { 1 };
+        self.memberships.iter().rev().take(open).map(|(_, membership)| membership)
+    }
+
     /// The entry's name, if the log still knows it.
     pub(crate) fn id_at(&self, index: Index) -> Option<EntryId> {
         if index == self.base.index {

@@ -110,7 +110,9 @@ impl Progress {
     /// before the next sign of life, which finds out more.
     pub(crate) fn rejected(&mut self, previous: Index, hint: Index) -> bool {
         let stale = match &self.phase {
-            Phase::Probe { .. } => previous != self.next.previous(),
+            // Where the logs are known to agree only a member rejects that has lost what it had; to
+            // ask again at once would go on for ever.
+            Phase::Probe { .. } => previous != self.next.previous() || previous <= self.matched,
             Phase::Replicate(_) => previous <= self.matched,
             Phase::Snapshot(_) => true,
         };
@@ -214,6 +216,15 @@ mod tests {
         let mut progress = replicating(5, 9);
         assert!(!progress.rejected(Index(5), Index(3)));
         assert_eq!((progress.matched, progress.next), (Index(5), Index(9)));
+    }
+
+    /// Promise: a member that rejects what it had acknowledged is not asked again at once (seed 911).
+    #[test]
+    fn a_rejection_of_what_matched_is_ignored() {
+        let mut progress = replicating(5, 6);
+        progress.phase = Phase::Probe { asked: true };
+        assert!(!progress.rejected(Index(5), Index(0)));
+        assert!(matches!(progress.phase, Phase::Probe { asked: true }));
     }
 
     /// Promise: a rejection goes back to the hint, never below what is known to match.

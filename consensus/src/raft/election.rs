@@ -27,9 +27,11 @@ impl Raft {
         }
     }
 
-    /// Whether this member may be elected.
+    /// Whether this member may be elected: also one whose vote is about to go. While that is not
+    /// committed, it may be the only one that has the entry, and so the only one that can win
+    /// (dissertation, section 4.2.2).
     pub(super) fn may_stand(&self) -> bool {
-        self.log.membership().1.is_voter(self.identity.node)
+        self.log.memberships_open().any(|membership| self.has_vote(membership))
             && !self.storing.as_ref().is_some_and(|storing| storing.installed)
     }
 

@@ -86,6 +86,9 @@ impl Raft {
         if let Some(storing) = &mut self.storing {
             storing.write = self.writes.durable;
             self.stored();
+            // The acknowledgement was held back until the write.
+            let held = self.writes.held.pop_back();
+            self.out.messages.extend(held.map(|(_, envelope)| envelope));
         }
     }
 
@@ -217,19 +220,29 @@ impl Raft {
         let Part::Leader(leader) = &mut self.part else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
         progress.round = progress.round.max(round.min(leader.round));
-        if let Phase::Snapshot(transfer) = &mut progress.phase
+        self.continue_snapshot(from, (last, received));
+        self.count_rounds();
+    }
+
+    /// Goes on from what a member has.
+    fn continue_snapshot(&mut self, to: NodeId, (last, received): (EntryId, u64)) {
+        if let Some((transfer, _)) = self.snapshot_to(to)
             && transfer.snapshot.meta.last == last
             && received <= transfer.snapshot.meta.bytes
         {
-            // It was asked and has no more: what was sent behind is lost. Less than before: it has
-            // begun again.
-            let lost = std::mem::take(&mut transfer.stalled) && received <= transfer.received;
-            if lost || received < transfer.received || received > transfer.sent {
+            if received > transfer.received {
+                transfer.stalled = false;
+                transfer.sent = transfer.sent.max(received);
+            } else if std::mem::take(&mut transfer.stalled) {
+                // It was asked and has no more: what was sent behind is lost. Less than before: it
+                // has begun again. Without a question such an answer is old, or one of many about
+                // the same loss; pieces sent for each would breed more.
                 transfer.sent = received;
+            } else {
+                return;
             }
             transfer.received = received;
-            self.send_pieces(from);
+            self.send_pieces(to);
         }
-        self.count_rounds();
     }
 }

@@ -88,6 +88,8 @@ pub struct Raft {
     /// That time was missed once since a leader was heard of.
     woke_late: bool,
     stamp: Stamp,
+    /// Whose message this step takes: its store may be news to the members known here.
+    answering: Option<(NodeId, StoreId)>,
     writes: Writes,
     /// Up to here entries were handed out.
     applied: Index,
@@ -164,6 +166,7 @@ impl Raft {
             election_at: now,
             woke_late: false,
             stamp: Stamp { boot, answer: 0 },
+            answering: None,
             writes: Writes::default(),
             receiving: None,
             storing: None,
@@ -305,7 +308,16 @@ impl Raft {
     }
 
     fn is_only_voter(&self) -> bool {
-        self.log.membership().1.voters().eq([self.identity.node])
+        let membership = self.log.membership().1;
+        membership.voters().eq([self.identity.node]) && self.has_vote(membership)
+    }
+
+    /// Whether this member decides by that membership: not if another store had its vote. One that was
+    /// added again under its old id reads of such times in the log.
+    fn has_vote(&self, membership: &Membership) -> bool {
+        let Identity { node, store } = self.identity;
+        let own = membership.get(node);
+        own.is_some_and(|member| member.store == store && member.vote == crate::Vote::Voter)
     }
 
     /// Hands a write to the store.
@@ -344,7 +356,10 @@ impl Raft {
     }
 
     fn send_in(&mut self, term: Term, to: NodeId, message: Message) {
-        let to_store = self.log.membership().1.get(to).map_or(StoreId(0), |member| member.store);
+        let to_store = match self.answering.filter(|(node, _)| *node == to) {
+            Some((_, store)) => store,
+            None => self.log.membership().1.get(to).map_or(StoreId(0), |member| member.store),
+        };
         self.send_to((to, to_store), term, message);
     }
 

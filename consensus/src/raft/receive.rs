@@ -8,6 +8,12 @@ const NUMBER_MAX: u64 = 1 << 62;
 
 impl Raft {
     pub(super) fn receive(&mut self, envelope: Envelope) {
+        self.answering = Some((envelope.from, envelope.from_store));
+        self.receive_from(envelope);
+        self.answering = None;
+    }
+
+    fn receive_from(&mut self, envelope: Envelope) {
         if envelope.to != self.identity.node || !self.is_acquainted(&envelope) {
             return;
         }
@@ -56,6 +62,10 @@ impl Raft {
         else {
             return true;
         };
+        if self.may_be_news(envelope) {
+            self.mark("newer store of a member");
+            return true;
+        }
         self.out.alarms.push(Alarm::StrangeStore { node: from, expected, found });
         if !self.is_leader() {
             return false;
@@ -67,6 +77,20 @@ impl Raft {
             self.send_to((from, found), self.ballot.term, Message::Refuse { why });
         }
         false
+    }
+
+    /// Whether a member that lags may not know yet that the sender was added again with this store.
+    /// Who leads or asks for a vote goes by a membership of its own; elections are safe whatever the
+    /// voters know of it. Answers are another matter: a lost store must not be counted.
+    fn may_be_news(&self, envelope: &Envelope) -> bool {
+        match envelope.message {
+            Message::Append { .. } | Message::Snapshot { .. } | Message::TransferNow => {
+                envelope.term > self.ballot.term
+                    || envelope.term == self.ballot.term && !self.is_leader()
+            }
+            Message::PreVote { .. } | Message::Vote { .. } => !self.is_leader(),
+            _ => false,
+        }
     }
 
     /// Whether a message can come from a member that follows the rules. What cannot is dropped: it

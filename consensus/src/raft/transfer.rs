@@ -59,6 +59,7 @@ impl Raft {
 
     /// The leader wants this member to lead.
     pub(super) fn stand_now(&mut self, _from: NodeId) {
+        // The message may be old, and this log about to begin anew behind a snapshot.
         if self.may_stand() {
             self.mark("stands by transfer");
             self.stand(true);

@@ -11,6 +11,8 @@
 //! search is complete, and the number of states is printed. Membership, snapshots and reads are not
 //! here; they are the simulation's.
 
+#![expect(clippy::print_stdout, reason = "the number of states is worth knowing")]
+
 mod checks;
 mod search;
 mod world;

@@ -130,6 +130,9 @@ scenarios! {
     /// Promise: a directory that was replaced is told so.
     #[test]
     fn m06_the_old_directory_comes_back;
+    /// Promise: a member that lags follows a leader that was added anew with another directory (M06).
+    #[test]
+    fn m06_a_member_that_lags_follows_a_new_directory;
     /// Promise: a directory put back to an older state is found out.
     #[test]
     fn m07_an_older_image_is_found_out;
