@@ -336,7 +336,7 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
     /// have come. A leader's own entries are in its log and need no repetition.
     fn plan_retry(&mut self, now: Duration) {
         let timing = self.options.config.timing;
-        let lost = !self.proposals.again(false).is_empty();
+        let lost = self.proposals.has_unsent();
         let waits = !self.proposals.is_empty() || self.reads.has_unproven();
         let wait = if lost {
             timing.heartbeat()

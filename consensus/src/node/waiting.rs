@@ -15,6 +15,8 @@ use crate::{EntryId, Index, NodeId, Proposal, ProposalId, ReadId, ReadProof};
 pub(super) struct Proposals {
     waiting: BTreeMap<ProposalId, WaitingProposal>,
     deadlines: BTreeSet<(Duration, ProposalId)>,
+    /// Those that never reached a log.
+    unsent: usize,
 }
 
 #[derive(Debug)]
@@ -43,6 +45,7 @@ impl Proposals {
         let id = proposal.id;
         let answers = vec![answer];
         self.waiting.insert(id, WaitingProposal { proposal, deadline, sent: false, answers });
+        self.unsent += 1;
         true
     }
 
@@ -54,9 +57,16 @@ impl Proposals {
 
     /// Notes that it may have reached a log.
     pub(super) fn sent(&mut self, id: ProposalId) {
-        if let Some(waiting) = self.waiting.get_mut(&id) {
-            waiting.sent = true;
+        if let Some(waiting) = self.waiting.get_mut(&id)
+            && !std::mem::replace(&mut waiting.sent, true)
+        {
+            self.unsent -= 1;
         }
+    }
+
+    /// Whether some never reached a log.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.unsent > 0
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -94,6 +104,7 @@ impl Proposals {
     fn answer(&mut self, id: ProposalId, result: &Result<Applied, ProposeFailure>) {
         let Some(waiting) = self.waiting.remove(&id) else { return };
         self.deadlines.remove(&(waiting.deadline, id));
+        self.unsent -= usize::from(!waiting.sent);
         for answer in waiting.answers {
             // A caller that went away needs no answer.
             drop(answer.send(result.clone()));
