@@ -114,7 +114,7 @@ pub struct EntryId {
 )]
 pub struct Round(pub u64);
 
-/// Names a proposal, whoever sends it how often: random, made by who proposes.
+/// Names a proposal, whoever sends it how often: made by who proposes, and given to nothing else.
 #[derive(
     Archive,
     Serialize,

@@ -25,11 +25,30 @@ pub struct Handle<S> {
     requests: mpsc::Sender<Request<S>>,
     state: watch::Receiver<State>,
     applied: Arc<AtomicU64>,
-    entropy: Arc<dyn Entropy>,
+    names: Arc<Names>,
     node: NodeId,
     patience: Duration,
     /// Between two tries.
     pause: Duration,
+}
+
+/// Names proposals: a random number for the run of the node, and a count. So no two nodes or runs give
+/// the same name, and the names of one run lie together wherever they are kept in order.
+#[derive(Debug)]
+struct Names {
+    run: u64,
+    count: AtomicU64,
+}
+
+impl Names {
+    fn new(entropy: &dyn Entropy) -> Self {
+        Self { run: entropy.next(), count: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> ProposalId {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        ProposalId(u128::from(self.run) << 64 | u128::from(count))
+    }
 }
 
 impl<S> Clone for Handle<S> {
@@ -38,7 +57,7 @@ impl<S> Clone for Handle<S> {
             requests: self.requests.clone(),
             state: self.state.clone(),
             applied: self.applied.clone(),
-            entropy: self.entropy.clone(),
+            names: self.names.clone(),
             node: self.node,
             patience: self.patience,
             pause: self.pause,
@@ -63,7 +82,7 @@ impl<S> Handle<S> {
             requests,
             state,
             applied,
-            entropy: options.entropy.clone(),
+            names: Arc::new(Names::new(&*options.entropy)),
             node: options.identity.node,
             // Long enough for one failed election and one that succeeds.
             patience: options.config.timing.election() * 5,
@@ -92,9 +111,8 @@ impl<S> Handle<S> {
     /// Names a command, to be proposed as often as need be and applied once.
     #[must_use]
     pub fn proposal(&self, command: impl Into<Bytes>) -> Proposal {
-        let id = u128::from(self.entropy.next()) << 64 | u128::from(self.entropy.next());
         let since = Index(self.applied.load(Ordering::Acquire));
-        Proposal { id: ProposalId(id), since, command: command.into() }
+        Proposal { id: self.names.next(), since, command: command.into() }
     }
 
     /// Proposes a command and waits until it is applied here.

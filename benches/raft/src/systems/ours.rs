@@ -146,10 +146,12 @@ impl StateMachine for Ledger {
 #[derive(Debug)]
 struct FileStorage {
     log: FileLog,
-    told: watch::Sender<Durability>,
+    told: watch::Sender<Durability<StorageFailure>>,
 }
 
 impl Storage for FileStorage {
+    type Failure = StorageFailure;
+
     fn write(&mut self, writes: Vec<Write>) -> Result<(), StorageFailure> {
         let Some(durable) = writes.last().map(|write| write.id) else { return Ok(()) };
         let mut bytes = Vec::new();
@@ -159,15 +161,15 @@ impl Storage for FileStorage {
         Ok(())
     }
 
-    fn durability(&self) -> watch::Receiver<Durability> {
+    fn durability(&self) -> watch::Receiver<Durability<StorageFailure>> {
         self.told.subscribe()
     }
 
-    fn keeper(&self) -> Keeper {
+    fn keeper(&self) -> Keeper<StorageFailure> {
         unreachable!("nobody makes snapshots here")
     }
 
-    fn close(&mut self) -> Result<(), StorageFailure> {
+    fn close(self) -> Result<(), StorageFailure> {
         Ok(())
     }
 }
