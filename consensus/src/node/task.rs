@@ -38,6 +38,8 @@ pub(super) struct Task<S, D: Storage, T> {
     applier: Applier<S>,
     edge: Edge<D, T>,
     state: State,
+    /// When this turn began.
+    now: Duration,
     writes: Vec<Write>,
     proposals: Proposals,
     reads: Reads<S>,
@@ -86,6 +88,7 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
             applier,
             edge,
             state: State::default(),
+            now: Duration::ZERO,
             writes: Vec::new(),
             proposals: Proposals::default(),
             reads: Reads::default(),
@@ -123,6 +126,7 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
                 done = made::<D>(&mut self.snapshot) => Woken::Snapshot(done),
                 () = &mut sleep => Woken::Time,
             };
+            self.now = self.options.clock.now();
             let mut batch = Batch { proposals: Vec::new(), reads: Vec::new() };
             if matches!(woken, Woken::Abandoned) {
                 break;
@@ -197,7 +201,7 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
             self.refuse(request, ended);
             return;
         }
-        let now = self.options.clock.now();
+        let now = self.now;
         match request {
             Request::Propose { proposal, within, answer } => {
                 if self.proposals.add(&proposal, now + within, answer) {
