@@ -18,9 +18,11 @@ pub mod seeds;
 mod directory;
 mod log;
 mod page;
+mod protocol;
 mod record;
 mod seal;
 mod snapshot;
+mod statement;
 mod table;
 mod wire;
 
@@ -87,6 +89,7 @@ const TARGETS: &[Target] = &[
     plain("schema", table::schema, 60_000),
     plain("text", table::text, 200_000),
     plain("inference", table::inference, 100_000),
+    plain("statement", statement::text, 60_000),
     plain("record", record::record, 400_000),
     plain("prepared", record::prepared, 300_000),
     sealed("identity", directory::identity, seal::identity, 40_000),
@@ -97,6 +100,7 @@ const TARGETS: &[Target] = &[
     },
     sealed("raft_message", wire::message, seal::wire, 400_000),
     sealed("raft_handshake", wire::handshake, seal::wire, 200_000),
+    plain("protocol", protocol::session, 200_000),
 ];
 
 /// All targets.

@@ -71,6 +71,7 @@ pub fn seeds(target: &str) -> Vec<Seed> {
         "schema" => schemas(),
         "text" => texts(),
         "inference" => inferences(),
+        "statement" => statements(),
         "record" => records(),
         "prepared" => named("set", [prepared_set().encode().expect("it is small")]),
         "identity" => named("identity", [file_of_directory("identity")]),
@@ -85,6 +86,7 @@ pub fn seeds(target: &str) -> Vec<Seed> {
             let is_greeting = ["hello", "welcome", "reject"].iter().any(|it| name.starts_with(it));
             is_greeting.then_some((name, frame))
         }),
+        "protocol" => named("session", crate::protocol::seeds()),
         _ => Vec::new(),
     }
 }
@@ -335,6 +337,26 @@ fn keys() -> Vec<Seed> {
 
 fn schemas() -> Vec<Seed> {
     named("schema", sound_schemas().map(|schema| schema.to_bytes().expect("it is small")))
+}
+
+fn statements() -> Vec<Seed> {
+    let texts = [
+        "SELECT id, a, b + 1 FROM t WHERE id = ? AND a LIKE 'x%' ORDER BY b DESC LIMIT 10, 5",
+        "INSERT INTO t (id, a) VALUES (1, 'it''s'), (?, _binary'x') ON DUPLICATE KEY UPDATE b = b + 1",
+        "UPDATE t SET a = CONCAT(a, \"y\"), b = 1.5 WHERE id IN (1, 2, 0x1F) LIMIT 3; COMMIT",
+        "DELETE FROM t WHERE id BETWEEN -5 AND 5e3 -- all\n; # none\n SET @a := @@b, NAMES utf8",
+        "CREATE TABLE t (id BIGINT AUTO_INCREMENT, a VARCHAR(20) DEFAULT 'x' COMMENT 'y', \
+         b DECIMAL(8,2) NOT NULL DEFAULT 1, PRIMARY KEY (id), KEY k (a(5) DESC), SHARD KEY (id)) \
+         /*!40101 ENGINE=InnoDB */ AUTO_INCREMENT=5",
+        "ALTER TABLE `t` ADD COLUMN (c INT, d DATETIME(3)), DROP KEY k, RENAME TO u",
+        "CREATE DATABASE d PARTITIONS 8 WITH SYNC DURABILITY SYNC REPLICATION",
+        "ADD LEAF root:'pw'@'h':3306 INTO GROUP 2; REBALANCE PARTITIONS ON d FULL FORCE",
+        "GRANT SELECT (a), INSERT ON d.* TO 'u'@'%' IDENTIFIED BY 'p' WITH GRANT OPTION",
+        "LOAD DATA LOCAL INFILE 'f' INTO TABLE t FIELDS TERMINATED BY ',' (id, @x) SET a = @x",
+        "SHOW FULL COLUMNS FROM t FROM d WHERE Field = 'a'",
+        "SELECT CASE WHEN (SELECT MAX(b) FROM t) > 1 THEN 'x' END UNION ALL SELECT a DIV 2 FROM t x",
+    ];
+    named("statement", texts.map(|text| text.as_bytes().to_vec()))
 }
 
 fn texts() -> Vec<Seed> {

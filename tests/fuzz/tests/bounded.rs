@@ -216,6 +216,7 @@ fuzzed!(
     schema,
     text,
     inference,
+    statement,
     record,
     prepared,
     identity,
@@ -223,6 +224,7 @@ fuzzed!(
     directory,
     raft_message,
     raft_handshake,
+    protocol,
 );
 
 /// Targets whose seeds also follow from when the programs write what (marks, the fill of pages):

@@ -1,0 +1,17 @@
+//! The front door: MySQL clients.
+//!
+//! | to | see |
+//! |---|---|
+//! | answer clients over the network | [`server`]: implement [`server::Service`] and [`server::Session`] |
+//! | know what goes over the wire | [`protocol`] |
+//! | understand what clients say | [`statement`] |
+//! | give clients errors | [`error`] |
+
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod protocol;
+pub mod server;
+pub mod statement;
+
+pub use error::{Code, SqlError};
