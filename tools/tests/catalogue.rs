@@ -8,7 +8,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_owned()
 }
 
-/// Names of all functions with `#[test]` above them, or made by a macro that says so.
+/// Names of all functions with `#[test]` or `#[tokio::test]` above them, or made by a macro that says
+/// so.
 fn tests_below(dir: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(dir).expect("readable") {
         let path = entry.expect("readable").path();
@@ -18,13 +19,15 @@ fn tests_below(dir: &Path, found: &mut BTreeSet<String>) {
             let text = fs::read_to_string(&path).expect("text");
             let mut is_test = false;
             for line in text.lines().map(str::trim) {
-                if let Some(rest) = line.strip_prefix("fn ").filter(|_| is_test) {
+                let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
+                if let Some(rest) = function.filter(|_| is_test) {
                     let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next();
                     found.extend(name.map(str::to_owned));
                 }
                 // Other attributes and comments may stand between the two.
                 let between = line.starts_with("#[") || line.starts_with("//");
-                is_test = line == "#[test]" || is_test && between;
+                let begins = line == "#[test]" || line.starts_with("#[tokio::test");
+                is_test = begins || is_test && between;
             }
         }
     }

@@ -18,7 +18,7 @@ fn seeds_asked_for() -> u64 {
 /// term and one log, nothing acknowledged is lost or applied twice, reads see what they must, and
 /// a cluster whose faults end serves in time; and the seeds really do all of it.
 #[test]
-fn m01_m02_m03_m04_m07_m08_m11_m12_m13_m14_m17_t02_t03_t06_clusters_keep_their_promises() {
+fn clusters_from_seeds_keep_their_promises() {
     let run = |seed| raft::run(Plan::new(seed), false).map(|summary| summary.coverage);
     let report = seeds::run(0..seeds_asked_for(), false, run);
     for Failure { seed, violation } in &report.failures {
