@@ -7,7 +7,7 @@
 //! | read and write numbers and strings | [`wire`] |
 //! | let clients in | [`handshake`], [`auth`] |
 //! | know what they ask for | [`command`], [`statement`] |
-//! | answer | [`resultset`], [`column`], [`value`] |
+//! | answer | [`resultset`], [`mod@column`], [`value`] |
 //! | keep the order of all that | [`session`] |
 //!
 //! Not offered, so that clients do without: session tracking, query attributes, optional metadata,
