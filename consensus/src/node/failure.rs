@@ -15,7 +15,7 @@ pub enum ProposeFailure {
     #[error("no leader was found within the time given; nothing was proposed")]
     NoLeader,
     /// It was sent, and nobody knows yet whether it will be applied. To propose the same under the
-    /// same id ([`super::Handle::propose_as`]) is safe.
+    /// same id ([`super::Handle::submit`]) is safe.
     #[error("the outcome is unknown: no answer within the time given")]
     Unknown,
     /// It was made too long ago to be recognised: whether it was applied, nobody can say.
