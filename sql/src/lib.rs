@@ -5,11 +5,13 @@
 //! | answer clients over the network | [`server`]: implement [`server::Service`] and [`server::Session`] |
 //! | know what goes over the wire | [`protocol`] |
 //! | understand what clients say | [`statement`] |
+//! | compute what they write between the names | [`expression`] |
 //! | give clients errors | [`error`] |
 
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod expression;
 pub mod protocol;
 pub mod server;
 pub mod statement;
