@@ -6,6 +6,7 @@
 //! | know what goes over the wire | [`protocol`] |
 //! | understand what clients say | [`statement`] |
 //! | compute what they write between the names | [`expression`] |
+//! | run what is not done here: joins, groups, subqueries | [`planned`] |
 //! | give clients errors | [`error`] |
 
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@
 pub mod error;
 mod execute;
 pub mod expression;
+pub mod planned;
 pub mod protocol;
 pub mod server;
 pub mod session;

@@ -14,7 +14,9 @@ use crate::protocol::flags::Capabilities;
 use crate::protocol::resultset::Completion;
 use crate::protocol::value::Value as WireValue;
 use crate::server::{Opening, Preparation, ResultWriter, Session};
-use crate::statement::{Afterwards, Parsed, Statement, Statements, TransactionStatement, parse};
+use crate::statement::{
+    Afterwards, Explained, Parsed, Statement, Statements, TransactionStatement, parse,
+};
 
 /// A client's session. Dropping it rolls back.
 #[derive(Debug)]
@@ -132,6 +134,13 @@ impl Client {
             Statement::Do(_) | Statement::Flush(_) | Statement::UnlockTables => {
                 self.done(Completion::default(), out).await
             }
+            Statement::Explain(explain) => match &explain.explained {
+                Explained::Statement(explained) if !explain.analyze => match &**explained {
+                    Statement::Query(query) => execute::explain(self, query, parameters, out).await,
+                    _ => Err(SqlError::not_supported("EXPLAIN of what is no query")),
+                },
+                _ => Err(SqlError::not_supported("this EXPLAIN")),
+            },
             Statement::Show(show) => execute::show(self, show, out).await,
             definition => {
                 let done = execute::define(self, definition).await?;
@@ -244,9 +253,7 @@ impl Session for Client {
         let mut columns = Columns::default();
         let mut plan = None;
         if let Statement::Query(query) = &statement {
-            let made = execute::plan(self, query)?;
-            columns = made.columns.clone();
-            plan = Some(Arc::new(made));
+            (columns, plan) = execute::prepare(self, query)?;
         }
         let prepared = Prepared { statement: Arc::new(statement), plan };
         Ok(Preparation::new(prepared, parameters.into(), columns))

@@ -21,4 +21,4 @@ pub use state::VERSION;
 pub use transaction::recover;
 
 pub(crate) use state::Surroundings;
-pub(crate) use transaction::Part;
+pub(crate) use transaction::{Open, Part};

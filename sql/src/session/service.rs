@@ -11,6 +11,7 @@ use super::sequences::Sequences;
 use super::transaction::{Coordinator, recover};
 use crate::error::SqlError;
 use crate::execute;
+use crate::planned::Queries;
 use crate::protocol::auth::Secret;
 use crate::protocol::handshake::Login;
 use crate::protocol::session::Identity;
@@ -23,6 +24,8 @@ pub(crate) struct Node {
     pub(crate) connections: Arc<Connections>,
     pub(crate) sequences: Sequences,
     pub(crate) coordinator: Coordinator,
+    /// Who runs what is not done here.
+    pub(crate) queries: Option<Arc<dyn Queries>>,
     /// One change of databases and tables at a time.
     pub(crate) definitions: tokio::sync::Mutex<()>,
 }
@@ -50,9 +53,22 @@ impl SingleNode {
             connections,
             sequences: Sequences::default(),
             coordinator: Coordinator::new(run),
+            queries: None,
             definitions: tokio::sync::Mutex::default(),
         };
         Ok(Self { node: Arc::new(node) })
+    }
+
+    /// With somebody who runs joins, groups and subqueries, which answer 1235 else. For a node
+    /// that has no sessions yet.
+    ///
+    /// # Panics
+    /// If there are sessions.
+    #[must_use]
+    pub fn with_queries(mut self, queries: Arc<dyn Queries>) -> Self {
+        let node = Arc::get_mut(&mut self.node).expect("no sessions yet");
+        node.queries = Some(queries);
+        self
     }
 }
 
