@@ -46,14 +46,14 @@ impl Raft {
     pub(super) fn read(&mut self, ids: Vec<ReadId>, proof: ReadProof) {
         match self.leader {
             _ if self.is_leader() => self.read_here(None, ids, proof),
-            Some(leader) => self.send(leader, Message::Read { ids, boot: self.stamp.boot }),
+            Some(leader) => self.send(leader, Message::Read { ids, boot: self.boot }),
             None => self.out.reads_refused.extend(ids),
         }
     }
 
     /// A leader's answer to reads that were passed on.
     pub(super) fn take_read_answer(&mut self, ids: Vec<ReadId>, boot: u64, index: Index) {
-        if boot == self.stamp.boot {
+        if boot == self.boot {
             self.out.reads.extend(ids.into_iter().map(|id| (id, index)));
         } else {
             self.mark("answer to a read of an earlier run dropped");
