@@ -144,4 +144,4 @@ pub use rewind::RewindReport;
 pub use snapshotting::SnapshotReport;
 pub use state::State;
 pub use times::Times;
-pub use transaction::{Committed, Transaction};
+pub use transaction::{Committed, Savepoint, Transaction};

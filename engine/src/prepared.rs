@@ -90,6 +90,23 @@ impl Transaction {
     /// As [`Transaction::commit`]; [`Error::AlreadyPrepared`], [`Error::BadOption`] for an id
     /// that is empty or longer than 255 bytes.
     pub fn prepare(mut self, global_id: &[u8], home: u32) -> Result<(), Error> {
+        let partition = self.partition.clone();
+        let position = self.append_prepared(global_id, home)?;
+        flushed(partition.online()?, position)
+    }
+
+    /// As [`Transaction::prepare`], for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn prepare_async(mut self, global_id: &[u8], home: u32) -> Result<(), Error> {
+        let partition = self.partition.clone();
+        let position = self.append_prepared(global_id, home)?;
+        drop(self);
+        flushed_async(partition.online()?, position).await
+    }
+
+    fn append_prepared(&mut self, global_id: &[u8], home: u32) -> Result<Position, Error> {
         if global_id.is_empty() || global_id.len() > GLOBAL_ID_MAX {
             let why = format!("1 to {GLOBAL_ID_MAX} bytes");
             return Err(Error::BadOption { option: "global transaction id", why });
@@ -122,7 +139,7 @@ impl Transaction {
             position
         };
         self.keeps_locks = true;
-        flushed(core, position)
+        Ok(position)
     }
 }
 
@@ -130,6 +147,12 @@ impl Transaction {
 fn flushed(core: &Core, position: Position) -> Result<(), Error> {
     let unknown = |error| Error::OutcomeUnknown(std::sync::Arc::new(error));
     core.log.wait_durable(position).map(drop).map_err(unknown)
+}
+
+/// As [`flushed`], for tasks.
+async fn flushed_async(core: &Core, position: Position) -> Result<(), Error> {
+    let unknown = |error| Error::OutcomeUnknown(std::sync::Arc::new(error));
+    core.log.durable(position).await.map(drop).map_err(unknown)
 }
 
 impl Partition {
@@ -153,7 +176,17 @@ impl Partition {
     /// # Errors
     /// [`Error::NotPrepared`] if there is none (it may have ended already), and as a commit.
     pub fn commit_prepared(&self, global_id: &[u8]) -> Result<(), Error> {
-        self.end_prepared(global_id, RecordKind::CommitPrepared)
+        let position = self.end_prepared(global_id, RecordKind::CommitPrepared)?;
+        self.online()?.wait_committed(position)
+    }
+
+    /// As [`Partition::commit_prepared`], for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn commit_prepared_async(&self, global_id: &[u8]) -> Result<(), Error> {
+        let position = self.end_prepared(global_id, RecordKind::CommitPrepared)?;
+        self.online()?.committed(position).await
     }
 
     /// Drops a prepared transaction.
@@ -161,10 +194,20 @@ impl Partition {
     /// # Errors
     /// As [`Partition::commit_prepared`].
     pub fn abort_prepared(&self, global_id: &[u8]) -> Result<(), Error> {
-        self.end_prepared(global_id, RecordKind::AbortPrepared)
+        let position = self.end_prepared(global_id, RecordKind::AbortPrepared)?;
+        self.online()?.wait_committed(position)
     }
 
-    fn end_prepared(&self, global_id: &[u8], kind: RecordKind) -> Result<(), Error> {
+    /// As [`Partition::abort_prepared`], for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn abort_prepared_async(&self, global_id: &[u8]) -> Result<(), Error> {
+        let position = self.end_prepared(global_id, RecordKind::AbortPrepared)?;
+        self.online()?.committed(position).await
+    }
+
+    fn end_prepared(&self, global_id: &[u8], kind: RecordKind) -> Result<Position, Error> {
         let core = self.online()?;
         let (txn, position) = {
             let mut prepared = core.prepared();
@@ -183,7 +226,7 @@ impl Partition {
             (txn, position)
         };
         core.locks.release_all(txn);
-        core.wait_committed(position)
+        Ok(position)
     }
 
     /// Records, durably, what happens to a transaction whose home this partition is. Repeating a
@@ -192,6 +235,28 @@ impl Partition {
     /// # Errors
     /// [`Error::AlreadyDecided`] for the opposite one, and as a commit.
     pub fn decide(&self, global_id: &[u8], decision: Decision) -> Result<(), Error> {
+        match self.append_decision(global_id, decision)? {
+            Some(position) => flushed(self.online()?, position),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Partition::decide`], for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn decide_async(&self, global_id: &[u8], decision: Decision) -> Result<(), Error> {
+        match self.append_decision(global_id, decision)? {
+            Some(position) => flushed_async(self.online()?, position).await,
+            None => Ok(()),
+        }
+    }
+
+    fn append_decision(
+        &self,
+        global_id: &[u8],
+        decision: Decision,
+    ) -> Result<Option<Position>, Error> {
         let core = self.online()?;
         // Two coordinators cannot decide at once: held from the look to the append.
         let prepared = core.prepared();
@@ -214,10 +279,7 @@ impl Partition {
             }
         };
         drop(prepared);
-        match position {
-            Some(position) => flushed(core, position),
-            None => Ok(()),
-        }
+        Ok(position)
     }
 
     /// What was decided, if anything was; durable by the time of the answer.

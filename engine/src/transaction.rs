@@ -44,6 +44,10 @@ pub struct Committed {
     pub position: Option<Position>,
 }
 
+/// A point of a transaction that it can go back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Savepoint(usize);
+
 /// A transaction of one partition. Dropping it rolls it back.
 #[derive(Debug)]
 pub struct Transaction {
@@ -164,7 +168,22 @@ impl Transaction {
         primary_key: &[Value],
         assignments: &[(ColumnId, Value)],
     ) -> Result<bool, Error> {
-        let key: RowKey = table.primary_key(primary_key)?.into();
+        let key = table.primary_key(primary_key)?;
+        self.update_key_async(table, &key, assignments).await
+    }
+
+    /// As [`Transaction::update`], by the row's [key](RowView::key): for rows that a scan found, and tables
+    /// without primary key.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn update_key_async(
+        &mut self,
+        table: &Arc<Table>,
+        key: &[u8],
+        assignments: &[(ColumnId, Value)],
+    ) -> Result<bool, Error> {
+        let key: RowKey = key.into();
         let Some(old) = self.lock_and_read(&key).await? else { return Ok(false) };
         let mut plan = plan_update(&self.row(table, &key, &old)?, assignments)?;
         if self.writes.get(&key).is_none() && self.core()?.view().get(&key) != Some(&old[..]) {
@@ -193,7 +212,20 @@ impl Transaction {
         table: &Arc<Table>,
         primary_key: &[Value],
     ) -> Result<bool, Error> {
-        let key: RowKey = table.primary_key(primary_key)?.into();
+        let key = table.primary_key(primary_key)?;
+        self.delete_key_async(table, &key).await
+    }
+
+    /// As [`Transaction::delete`], by the row's [key](RowView::key).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn delete_key_async(
+        &mut self,
+        table: &Arc<Table>,
+        key: &[u8],
+    ) -> Result<bool, Error> {
+        let key: RowKey = key.into();
         let Some(old) = self.lock_and_read(&key).await? else { return Ok(false) };
         let plan = plan_delete(&self.row(table, &key, &old)?)?;
         self.lock_all(&plan).await?;
@@ -213,6 +245,24 @@ impl Transaction {
             None => view.get(&key),
         };
         value.map(|value| owned(&self.row(table, &key, value)?)).transpose()
+    }
+
+    /// Looks at the row of this [key](RowView::key) without a copy of it, as [`Transaction::get`] reads one.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn look<T>(
+        &self,
+        table: &Table,
+        key: &[u8],
+        look: impl FnOnce(&RowView<'_>) -> T,
+    ) -> Result<Option<T>, Error> {
+        let view = self.core()?.view();
+        let value = match self.writes.get(key) {
+            Some(wanted) => wanted.value.as_deref(),
+            None => view.get(key),
+        };
+        value.map(|value| Ok(look(&self.row(table, key, value)?))).transpose()
     }
 
     /// Reads several rows of one moment, as [`Transaction::get`] reads one: for lists of keys and joins. The
@@ -289,7 +339,20 @@ impl Transaction {
         table: &Table,
         primary_key: &[Value],
     ) -> Result<Option<Vec<Value>>, Error> {
-        let key: RowKey = table.primary_key(primary_key)?.into();
+        let key = table.primary_key(primary_key)?;
+        self.lock_key_async(table, &key).await
+    }
+
+    /// As [`Transaction::get_for_update`], by the row's [key](RowView::key).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn lock_key_async(
+        &mut self,
+        table: &Table,
+        key: &[u8],
+    ) -> Result<Option<Vec<Value>>, Error> {
+        let key: RowKey = key.into();
         let newest = self.lock_and_read(&key).await?;
         if self.writes.get(&key).is_none() {
             self.settle(&key, newest.as_deref()).await?;
@@ -393,6 +456,16 @@ impl Transaction {
         })?;
         core.locks.release_all(self.id);
         Ok(Some(position))
+    }
+
+    /// A point to go back to, for a statement that may fail in the middle.
+    pub fn savepoint(&mut self) -> Savepoint {
+        Savepoint(self.writes.mark())
+    }
+
+    /// Takes back what was written since. The locks stay, so that nobody sees what was between.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) {
+        self.writes.rewind(savepoint.0);
     }
 
     /// Forgets everything.

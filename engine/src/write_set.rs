@@ -24,6 +24,8 @@ pub(crate) struct WriteSet {
     rows: BTreeMap<RowKey, Wanted>,
     ranges: Vec<(Vec<u8>, Vec<u8>)>,
     bytes: usize,
+    /// What was wanted before each change, once somebody may want to go back.
+    undo: Option<Vec<(RowKey, Option<Wanted>)>>,
 }
 
 impl WriteSet {
@@ -42,7 +44,41 @@ impl WriteSet {
             self.bytes += key.len();
         }
         self.bytes += write.value.as_ref().map_or(0, Vec::len);
-        self.rows.insert(key, write);
+        match &mut self.undo {
+            Some(undo) => {
+                let before = self.rows.insert(Arc::clone(&key), write);
+                undo.push((key, before));
+            }
+            None => {
+                self.rows.insert(key, write);
+            }
+        }
+    }
+
+    /// A point to go back to. From the first one on, what is replaced is kept.
+    pub(crate) fn mark(&mut self) -> usize {
+        self.undo.get_or_insert_default().len()
+    }
+
+    /// Takes back all changes by key since a mark. Ranges are not: only changes of tables make
+    /// them.
+    pub(crate) fn rewind(&mut self, mark: usize) {
+        let Some(undo) = &mut self.undo else { return };
+        while undo.len() > mark {
+            let Some((key, before)) = undo.pop() else { return };
+            let bytes_of = |wanted: &Wanted| wanted.value.as_ref().map_or(0, Vec::len);
+            let now = match before {
+                Some(before) => {
+                    self.bytes += bytes_of(&before);
+                    self.rows.insert(key, before)
+                }
+                None => {
+                    self.bytes -= key.len();
+                    self.rows.remove(&key)
+                }
+            };
+            self.bytes -= now.as_ref().map_or(0, bytes_of);
+        }
     }
 
     /// Takes in planned changes.
@@ -110,5 +146,41 @@ impl WriteSet {
     /// Whether there is nothing to do.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.ranges.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(writes: &mut WriteSet, key: &str, value: Option<&str>) {
+        let kind = if value.is_some() { OpKind::Insert } else { OpKind::Delete };
+        let value = value.map(|value| value.as_bytes().to_vec());
+        writes.set(key.as_bytes().into(), Wanted { kind, value });
+    }
+
+    /// Promise: going back to a mark leaves exactly what was there, its size too, and marks may lie
+    /// inside of each other.
+    #[test]
+    fn a_mark_is_gone_back_to() {
+        let mut writes = WriteSet::default();
+        put(&mut writes, "a", Some("one"));
+        let outer = writes.mark();
+        let at_outer = (writes.rows.clone(), writes.bytes);
+        put(&mut writes, "a", None);
+        put(&mut writes, "b", Some("two"));
+        let inner = writes.mark();
+        let at_inner = (writes.rows.clone(), writes.bytes);
+        put(&mut writes, "a", Some("three"));
+        put(&mut writes, "b", Some(""));
+        put(&mut writes, "b", None);
+        put(&mut writes, "c", Some("four"));
+        writes.rewind(inner);
+        assert_eq!((writes.rows.clone(), writes.bytes), at_inner);
+        put(&mut writes, "c", Some("five"));
+        writes.rewind(outer);
+        assert_eq!((writes.rows.clone(), writes.bytes), at_outer);
+        writes.rewind(outer);
+        assert_eq!((writes.rows, writes.bytes), at_outer);
     }
 }

@@ -11,9 +11,11 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+mod execute;
 pub mod expression;
 pub mod protocol;
 pub mod server;
+pub mod session;
 pub mod statement;
 
 pub use error::{Code, SqlError};

@@ -206,6 +206,13 @@ pub fn plan(statement: &Statement, schema: &TableSchema) -> Option<DirectPlan> {
     }
 }
 
+/// The rows of the table of this schema, called `name`, that a filter names by primary key, if it
+/// does: for statements that have no whole plan.
+#[must_use]
+pub fn rows(filter: Option<&Expr>, schema: &TableSchema, name: &str) -> Option<Rows> {
+    condition::rows(Scope { schema, name }, filter)
+}
+
 /// The table that a statement speaks of, under the names it has there.
 #[derive(Clone, Copy, Debug)]
 struct Scope<'a> {

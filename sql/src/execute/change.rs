@@ -1,0 +1,373 @@
+//! UPDATE and DELETE: the rows are looked for first, then each is locked, looked at again as it is
+//! now, and changed.
+
+use std::sync::Arc;
+
+use resprout_engine::Error;
+use resprout_engine::table::{ColumnId, Value};
+use sqlparser::ast::Expr;
+
+use super::error::unknown_column;
+use super::order::{SORT_BYTES_MAX, Sorter, too_much};
+use super::router::{Found, Target, by_key, home};
+use super::rows::{Budget, Living, Search};
+use crate::error::{Code, SqlError};
+use crate::expression::{Compiled, Context, Scope, compile};
+use crate::protocol::resultset::Completion;
+use crate::server::Interrupt;
+use crate::session::Client;
+use crate::statement::direct;
+use crate::statement::{ColumnValue, Delete, Operand, Selection, TableName, Update};
+
+/// Waits for `work` unless the statement is to stop.
+///
+/// # Errors
+/// Of the engine, or with the reason to stop.
+pub(crate) async fn unless<T>(
+    interrupt: &Interrupt,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, SqlError> {
+    interrupt.check()?;
+    tokio::select! {
+        biased;
+        done = work => done.map_err(SqlError::from),
+        reason = interrupt.fired() => Err(reason.error()),
+    }
+}
+
+/// A row by partition and key.
+pub(crate) type RowAt = (usize, Vec<u8>);
+
+/// The keys of rows that match now. They may change until they are locked.
+///
+/// # Errors
+/// Of reading; 1038 if there are too many.
+pub(crate) async fn candidates(
+    client: &mut Client,
+    target: &Target,
+    found: &Found,
+    filter: Option<&Compiled>,
+    parameters: &[Value],
+) -> Result<Vec<RowAt>, SqlError> {
+    let partitions = match found {
+        Found::Keys(keys) => return Ok(keys.clone()),
+        Found::Range(partitions, _) => partitions.clone(),
+    };
+    let mut rows = Vec::new();
+    let mut bytes = 0;
+    for partition in partitions {
+        let surroundings = client.state.surroundings();
+        let interrupt = Arc::clone(&client.opening.interrupt);
+        let part = client.open.part(&target.database, partition)?;
+        let context = Context::new(&surroundings, parameters);
+        let Found::Range(_, range) = found else { break };
+        let here = Found::Range(vec![partition], range.clone());
+        let search = Search {
+            table: &target.table,
+            found: &here,
+            filter,
+            context: &context,
+            interrupt: &interrupt,
+            budget: &Budget::unlimited(),
+        };
+        search.visit(&[(partition, &*part)], &mut |partition, row| {
+            bytes += row.key().len() + 64;
+            if bytes > SORT_BYTES_MAX {
+                return Err(too_much().into());
+            }
+            rows.push((partition, row.key().to_vec()));
+            Ok(())
+        })?;
+    }
+    Ok(rows)
+}
+
+/// What UPDATE and DELETE share: which rows, in which order, how many.
+struct Changes {
+    target: Target,
+    found: Found,
+    filter: Option<Compiled>,
+    order: Vec<(Compiled, bool)>,
+    limit: u64,
+}
+
+impl Changes {
+    fn new(
+        client: &Client,
+        (table, alias): (&TableName, Option<&str>),
+        selection: &Selection,
+        parameters: &[Value],
+    ) -> Result<Self, SqlError> {
+        let database = table.database.as_deref().or(client.state.database.as_deref());
+        let target = Target::find(&client.node.engine, database, &table.table)?;
+        let surroundings = client.state.surroundings();
+        let scope = Scope::new(&surroundings);
+        let scope = scope.with_table(target.database.name(), target.schema(), alias);
+        let filter: Option<&Expr> = selection.filter.as_ref().map(|filter| &***filter);
+        let rows = direct::rows(filter, target.schema(), alias.unwrap_or(&table.table));
+        let by_key = match &rows {
+            Some(rows) => by_key(&target, rows, parameters)?,
+            None => None,
+        };
+        let complete =
+            by_key.is_some() && rows.as_ref().is_some_and(|rows| rows.residual.is_empty());
+        let found = by_key.unwrap_or_else(|| Found::all(&target));
+        let compiled = match filter {
+            Some(filter) if !complete => Some(compile(filter, &scope.in_clause("where clause"))?),
+            _ => None,
+        };
+        let order = selection.order_by.iter().map(|item| {
+            let compiled = compile(&item.expr, &scope.in_clause("order clause"))?;
+            Ok((compiled, item.options.asc == Some(false)))
+        });
+        let order = order.collect::<Result<_, SqlError>>()?;
+        let limit = limit(selection.limit.as_ref(), parameters)?;
+        Ok(Self { target, found, filter: compiled, order, limit })
+    }
+
+    /// The rows in the order in which they are to be changed.
+    async fn candidates(
+        &self,
+        client: &mut Client,
+        parameters: &[Value],
+    ) -> Result<Vec<RowAt>, SqlError> {
+        let filter = self.filter.as_ref();
+        let rows = candidates(client, &self.target, &self.found, filter, parameters).await?;
+        if self.order.is_empty() {
+            return Ok(rows);
+        }
+        let descending = self.order.iter().map(|(_, descending)| *descending).collect();
+        let mut sorter = Sorter::new(descending, None, |row: &RowAt| row.1.len());
+        for (partition, key) in rows {
+            let surroundings = client.state.surroundings();
+            let part = client.open.part(&self.target.database, partition)?;
+            let context = Context::new(&surroundings, parameters);
+            let keys = part.look(&self.target.table, &key, |row| {
+                let key = |(compiled, _): &(Compiled, bool)| compiled.evaluate(row, &context);
+                self.order.iter().map(key).collect::<Result<Vec<_>, _>>()
+            })?;
+            if let Some(keys) = keys {
+                sorter.add(keys?, (partition, key))?;
+            }
+        }
+        Ok(sorter.finish().collect())
+    }
+
+    /// Locks a row; its values if it is there and still matches.
+    async fn lock(
+        &self,
+        client: &mut Client,
+        (partition, key): &RowAt,
+        parameters: &[Value],
+    ) -> Result<Option<Vec<Value>>, SqlError> {
+        let interrupt = Arc::clone(&client.opening.interrupt);
+        let part = client.open.part(&self.target.database, *partition)?;
+        let lock = part.lock_key_async(&self.target.table, key);
+        let Some(values) = unless(&interrupt, lock).await? else { return Ok(None) };
+        if let Some(filter) = &self.filter {
+            let surroundings = client.state.surroundings();
+            let context = Context::new(&surroundings, parameters);
+            let living = Living { table: &self.target.table, values: &values, inserted: None };
+            if !filter.matches(&living, &context)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(values))
+    }
+}
+
+fn limit(limit: Option<&Operand>, parameters: &[Value]) -> Result<u64, SqlError> {
+    let wrong = || SqlError::new(Code::WRONG_ARGUMENTS, "Incorrect arguments to LIMIT");
+    let value = match limit {
+        None => return Ok(u64::MAX),
+        Some(Operand::Literal(value)) => value,
+        Some(Operand::Parameter(number)) => {
+            parameters.get(usize::from(*number).saturating_sub(1)).ok_or_else(wrong)?
+        }
+        Some(_) => return Err(wrong()),
+    };
+    match value {
+        Value::Int(number @ 0..) => Ok(number.unsigned_abs()),
+        Value::UInt(number) => Ok(*number),
+        _ => Err(wrong()),
+    }
+}
+
+/// The columns that differ, with their new values.
+pub(crate) type Changed = Vec<(ColumnId, Value)>;
+
+/// A new value of a column.
+#[derive(Debug)]
+pub(crate) enum NewValue {
+    Given(Value),
+    Default,
+    Computed(Compiled),
+}
+
+/// Assignments ready to be applied, in their order.
+///
+/// # Errors
+/// 1054 and those of expressions.
+pub(crate) fn assignments(
+    target: &Target,
+    set: &[ColumnValue],
+    scope: &Scope<'_>,
+    parameters: &[Value],
+) -> Result<Vec<(ColumnId, NewValue)>, SqlError> {
+    let one = |item: &ColumnValue| {
+        let id = target.schema().column_named(&item.column);
+        let id = id.ok_or_else(|| unknown_column(&item.column))?;
+        Ok((id, new_value(&item.value, scope, parameters)?))
+    };
+    set.iter().map(one).collect()
+}
+
+/// A value as a statement gives it.
+///
+/// # Errors
+/// Those of expressions.
+pub(crate) fn new_value(
+    operand: &Operand,
+    scope: &Scope<'_>,
+    parameters: &[Value],
+) -> Result<NewValue, SqlError> {
+    Ok(match operand {
+        Operand::Literal(value) => NewValue::Given(value.clone()),
+        Operand::Parameter(number) => {
+            let value = parameters.get(usize::from(*number).saturating_sub(1));
+            let missing = || SqlError::new(Code::WRONG_ARGUMENTS, "a parameter is missing");
+            NewValue::Given(value.ok_or_else(missing)?.clone())
+        }
+        Operand::Default => NewValue::Default,
+        Operand::Expression(expression) => NewValue::Computed(compile(expression, scope)?),
+    })
+}
+
+/// A row with assignments applied, each of which sees those before it; and which columns differ.
+///
+/// # Errors
+/// If a value does not fit.
+pub(crate) fn apply(
+    target: &Target,
+    old: &[Value],
+    inserted: Option<&[Value]>,
+    set: &[(ColumnId, NewValue)],
+    context: &Context<'_>,
+) -> Result<(Vec<Value>, Changed), SqlError> {
+    let table = &target.table;
+    let mut new = old.to_vec();
+    for (id, value) in set {
+        let column = target.schema().column(*id);
+        let value = match value {
+            NewValue::Given(value) => value.clone(),
+            NewValue::Default => column.default.clone().unwrap_or(Value::Null),
+            NewValue::Computed(compiled) => {
+                let living = Living { table, values: &new, inserted };
+                compiled.evaluate(&living, context)?
+            }
+        };
+        let value = table.coerce(*id, value).map_err(|error| super::error::of_row(&error, 1))?;
+        new[table.position(*id)] = value;
+    }
+    let mut changed = Vec::new();
+    for id in table.live() {
+        let at = table.position(*id);
+        if new[at] != old[at] {
+            changed.push((*id, new[at].clone()));
+        }
+    }
+    Ok((new, changed))
+}
+
+/// Writes a changed row, in another partition if it has to move.
+///
+/// # Errors
+/// As an update.
+pub(crate) async fn write(
+    client: &mut Client,
+    target: &Target,
+    (partition, key): &RowAt,
+    new: &[Value],
+    changed: &[(ColumnId, Value)],
+) -> Result<(), SqlError> {
+    let interrupt = Arc::clone(&client.opening.interrupt);
+    let moves = changed.iter().any(|(id, _)| target.schema().shard_key.contains(id));
+    let to = if moves { home(target, new, *partition)? } else { *partition };
+    let part = client.open.part(&target.database, *partition)?;
+    if to == *partition {
+        unless(&interrupt, part.update_key_async(&target.table, key, changed)).await?;
+        return Ok(());
+    }
+    unless(&interrupt, part.delete_key_async(&target.table, key)).await?;
+    let part = client.open.part(&target.database, to)?;
+    unless(&interrupt, part.insert_async(&target.table, new)).await?;
+    Ok(())
+}
+
+/// UPDATE.
+///
+/// # Errors
+/// With what the client is told.
+pub(crate) async fn update(
+    client: &mut Client,
+    update: &Update,
+    parameters: &[Value],
+) -> Result<Completion, SqlError> {
+    let alias = update.alias.as_deref();
+    let changes = Changes::new(client, (&update.table, alias), &update.selection, parameters)?;
+    let surroundings = client.state.surroundings();
+    let set = {
+        let target = &changes.target;
+        let scope = Scope::new(&surroundings);
+        let scope = scope.with_table(target.database.name(), target.schema(), alias);
+        assignments(target, &update.set, &scope, parameters)?
+    };
+    let (mut matched, mut affected) = (0_u64, 0_u64);
+    for at in changes.candidates(client, parameters).await? {
+        if matched >= changes.limit {
+            break;
+        }
+        let Some(old) = changes.lock(client, &at, parameters).await? else { continue };
+        matched += 1;
+        let (new, changed) = {
+            let context = Context::new(&surroundings, parameters).strict();
+            apply(&changes.target, &old, None, &set, &context)?
+        };
+        if changed.is_empty() {
+            continue;
+        }
+        write(client, &changes.target, &at, &new, &changed).await?;
+        affected += 1;
+    }
+    client.state.take_in(surroundings);
+    let info = format!("Rows matched: {matched}  Changed: {affected}  Warnings: 0").into();
+    let affected_rows = if client.counts_found() { matched } else { affected };
+    Ok(Completion { affected_rows, info, ..Completion::default() })
+}
+
+/// DELETE.
+///
+/// # Errors
+/// With what the client is told.
+pub(crate) async fn delete(
+    client: &mut Client,
+    delete: &Delete,
+    parameters: &[Value],
+) -> Result<Completion, SqlError> {
+    let named = (&delete.table, delete.alias.as_deref());
+    let changes = Changes::new(client, named, &delete.selection, parameters)?;
+    let interrupt = Arc::clone(&client.opening.interrupt);
+    let mut affected = 0;
+    for at in changes.candidates(client, parameters).await? {
+        if affected >= changes.limit {
+            break;
+        }
+        if changes.lock(client, &at, parameters).await?.is_none() {
+            continue;
+        }
+        let part = client.open.part(&changes.target.database, at.0)?;
+        unless(&interrupt, part.delete_key_async(&changes.target.table, &at.1)).await?;
+        affected += 1;
+    }
+    Ok(Completion::rows(affected))
+}

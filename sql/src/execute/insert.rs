@@ -1,0 +1,284 @@
+//! INSERT and REPLACE.
+
+use std::sync::Arc;
+
+use resprout_engine::Error;
+use resprout_engine::table::{ColumnId, DuplicateEntry, Value};
+
+use super::change::{NewValue, RowAt, apply, assignments, new_value, write};
+use super::error::{at_row, of_row, unknown_column};
+use super::router::{Target, home};
+use crate::error::{Code, SqlError};
+use crate::expression::{Context, NoRow, Scope, Warning};
+use crate::protocol::resultset::Completion;
+use crate::session::Client;
+use crate::statement::{Insert, InsertSource, Operand};
+
+/// Rows with the same keys that may come and go while one is inserted, before it is given up.
+const TRIES: usize = 100;
+
+/// What became of the rows.
+#[derive(Debug, Default)]
+struct Outcome {
+    affected: u64,
+    first_id: Option<u64>,
+    left_out: u16,
+}
+
+/// What holds for all rows of a statement.
+struct Job<'a> {
+    target: Target,
+    insert: &'a Insert,
+    parameters: &'a [Value],
+}
+
+/// INSERT and REPLACE.
+///
+/// # Errors
+/// With what the client is told.
+pub(crate) async fn insert(
+    client: &mut Client,
+    insert: &Insert,
+    parameters: &[Value],
+) -> Result<Completion, SqlError> {
+    let database = insert.table.database.as_deref().or(client.state.database.as_deref());
+    let target = Target::find(&client.node.engine, database, &insert.table.table)?;
+    let columns = columns(&target, insert)?;
+    let job = Job { target, insert, parameters };
+    let mut outcome = Outcome::default();
+    client.state.warnings.clear();
+    match &insert.source {
+        InsertSource::Rows(rows) => {
+            let columns = if rows.width == 0 { Vec::new() } else { columns };
+            if columns.len() != rows.width {
+                return Err(wrong_count(1));
+            }
+            for (number, row) in (1..).zip(rows.iter()) {
+                let given = values(client, &columns, row, parameters)?;
+                one(client, &job, (number, given), &mut outcome).await?;
+            }
+        }
+        InsertSource::Query(query) => {
+            let rows = super::query::gather(client, query, parameters).await?;
+            for (number, row) in (1..).zip(rows) {
+                if row.len() != columns.len() {
+                    return Err(wrong_count(number));
+                }
+                let given = columns.iter().copied().zip(row).collect();
+                one(client, &job, (number, given), &mut outcome).await?;
+            }
+        }
+    }
+    if let Some(id) = outcome.first_id {
+        client.state.last_insert_id = id;
+    }
+    Ok(Completion {
+        affected_rows: outcome.affected,
+        last_insert_id: outcome.first_id.unwrap_or(0),
+        warnings: outcome.left_out,
+        info: "".into(),
+    })
+}
+
+fn wrong_count(row: usize) -> SqlError {
+    let text = format!("Column count doesn't match value count at row {row}");
+    SqlError::new(Code::WRONG_VALUE_COUNT_ON_ROW, text)
+}
+
+fn columns(target: &Target, insert: &Insert) -> Result<Vec<ColumnId>, SqlError> {
+    if insert.columns.is_empty() {
+        return Ok(target.table.live().to_vec());
+    }
+    let mut columns = Vec::with_capacity(insert.columns.len());
+    for name in &insert.columns {
+        let id = target.schema().column_named(name).ok_or_else(|| unknown_column(name))?;
+        if columns.contains(&id) {
+            let text = format!("Column '{name}' specified twice");
+            return Err(SqlError::new(Code(1110), text));
+        }
+        columns.push(id);
+    }
+    Ok(columns)
+}
+
+/// The values of a row; those that are to be the default are left out.
+fn values(
+    client: &Client,
+    columns: &[ColumnId],
+    row: &[Operand],
+    parameters: &[Value],
+) -> Result<Vec<(ColumnId, Value)>, SqlError> {
+    let mut given = Vec::with_capacity(row.len());
+    let mut surroundings = None;
+    for (id, operand) in columns.iter().zip(row) {
+        let value = match operand {
+            Operand::Literal(value) => value.clone(),
+            Operand::Default => continue,
+            operand => {
+                let surroundings = surroundings.get_or_insert_with(|| client.state.surroundings());
+                let scope = Scope::new(surroundings);
+                match new_value(operand, &scope, parameters)? {
+                    NewValue::Given(value) => value,
+                    NewValue::Default => continue,
+                    NewValue::Computed(compiled) => {
+                        let context = Context::new(surroundings, parameters).strict();
+                        compiled.evaluate(&NoRow, &context)?
+                    }
+                }
+            }
+        };
+        given.push((*id, value));
+    }
+    Ok(given)
+}
+
+/// Inserts one row, or does what is to be done instead.
+async fn one(
+    client: &mut Client,
+    job: &Job<'_>,
+    (number, given): (usize, Vec<(ColumnId, Value)>),
+    outcome: &mut Outcome,
+) -> Result<(), SqlError> {
+    let Job { target, insert, .. } = job;
+    let complete = target.table.complete(given).map_err(|error| of_row(&error, number));
+    let mut row = match complete {
+        Ok(row) => row,
+        Err(error) if insert.ignore => return leave_out(client, error, outcome),
+        Err(error) => return Err(error),
+    };
+    let made = number_of(client, target, &mut row)?;
+    for _ in 0..TRIES {
+        let partition = home(target, &row, number)?;
+        let interrupt = Arc::clone(&client.opening.interrupt);
+        interrupt.check()?;
+        let part = client.open.part(&target.database, partition)?;
+        let inserted = tokio::select! {
+            biased;
+            done = part.insert_async(&target.table, &row) => done,
+            reason = interrupt.fired() => return Err(reason.error()),
+        };
+        let duplicate = match inserted {
+            Ok(_) => {
+                outcome.affected += 1;
+                outcome.first_id = outcome.first_id.or(made);
+                return Ok(());
+            }
+            Err(Error::Duplicate(duplicate)) => duplicate,
+            Err(error) => {
+                let error = at_row(error, number);
+                let retried = error.code == Code::LOCK_DEADLOCK;
+                let fits = !insert.ignore || retried || error.code == Code::LOCK_WAIT_TIMEOUT;
+                return if fits { Err(error) } else { leave_out(client, error, outcome) };
+            }
+        };
+        if insert.on_duplicate.is_empty() && !insert.replace {
+            let error = at_row(Error::Duplicate(duplicate), number);
+            return if insert.ignore { leave_out(client, error, outcome) } else { Err(error) };
+        }
+        let Some(there) = find_duplicate(client, target, partition, &duplicate, &row)? else {
+            continue;
+        };
+        if insert.replace {
+            let part = client.open.part(&target.database, partition)?;
+            let delete = part.delete_key_async(&target.table, &there.1);
+            if super::change::unless(&interrupt, delete).await? {
+                outcome.affected += 1;
+            }
+        } else if update_there(client, job, (&there, &row), outcome).await? {
+            return Ok(());
+        }
+    }
+    Err(SqlError::plain(Code::LOCK_DEADLOCK))
+}
+
+/// Counts a row that is left out, with a warning.
+#[expect(clippy::unnecessary_wraps, reason = "it ends a row as an error would")]
+fn leave_out(client: &mut Client, error: SqlError, outcome: &mut Outcome) -> Result<(), SqlError> {
+    outcome.left_out = outcome.left_out.saturating_add(1);
+    if client.state.warnings.len() < crate::expression::WARNINGS_MAX {
+        let warning = Warning { code: error.code.0, text: error.text.into_owned() };
+        client.state.warnings.push(warning);
+    }
+    Ok(())
+}
+
+/// Fills AUTO_INCREMENT in; gives the number if one was made.
+fn number_of(client: &Client, target: &Target, row: &mut [Value]) -> Result<Option<u64>, SqlError> {
+    let Some(column) = target.schema().auto_increment else { return Ok(None) };
+    let at = target.table.position(column);
+    let counter = client.node.sequences.of(&target.database, &target.table)?;
+    match &row[at] {
+        Value::Null | Value::Int(0) | Value::UInt(0) => {}
+        Value::Int(given) => {
+            if let Ok(given) = u64::try_from(*given) {
+                counter.used(given);
+            }
+            return Ok(None);
+        }
+        Value::UInt(given) => {
+            counter.used(*given);
+            return Ok(None);
+        }
+        _ => return Ok(None),
+    }
+    let number = counter.next();
+    let value = target.table.coerce(column, Value::UInt(number));
+    row[at] = value.map_err(|error| of_row(&error, 1))?;
+    Ok(Some(number))
+}
+
+/// The row that is in the way; none if it is gone by now.
+fn find_duplicate(
+    client: &mut Client,
+    target: &Target,
+    partition: usize,
+    duplicate: &DuplicateEntry,
+    row: &[Value],
+) -> Result<Option<RowAt>, SqlError> {
+    let (table, schema) = (&target.table, target.schema());
+    let of = |columns: &[ColumnId]| -> Vec<Value> {
+        columns.iter().map(|id| row[table.position(*id)].clone()).collect()
+    };
+    let Some(index) = schema.index_named(&duplicate.index) else {
+        let key = table.primary_key(&of(schema.primary.columns())).map_err(Error::from)?;
+        return Ok(Some((partition, key)));
+    };
+    let range = table.index_range(index, &of(&index.columns)).map_err(Error::from)?;
+    let part = client.open.part(&target.database, partition)?;
+    let mut found = None;
+    part.scan_index(table, index, &range, |row| {
+        found = Some((partition, row.key().to_vec()));
+        std::ops::ControlFlow::Break(())
+    })?;
+    Ok(found)
+}
+
+/// ON DUPLICATE KEY UPDATE of a row that exists; whether it still did.
+async fn update_there(
+    client: &mut Client,
+    job: &Job<'_>,
+    (there, row): (&RowAt, &[Value]),
+    outcome: &mut Outcome,
+) -> Result<bool, SqlError> {
+    let Job { target, insert, parameters } = job;
+    let interrupt = Arc::clone(&client.opening.interrupt);
+    let part = client.open.part(&target.database, there.0)?;
+    let lock = part.lock_key_async(&target.table, &there.1);
+    let Some(old) = super::change::unless(&interrupt, lock).await? else { return Ok(false) };
+    let surroundings = client.state.surroundings();
+    let (new, changed) = {
+        let scope = Scope::new(&surroundings);
+        let scope = scope.with_table(target.database.name(), target.schema(), None);
+        let set = assignments(target, &insert.on_duplicate, &scope, parameters)?;
+        let context = Context::new(&surroundings, parameters).strict();
+        apply(target, &old, Some(row), &set, &context)?
+    };
+    if changed.is_empty() {
+        outcome.affected += u64::from(client.counts_found());
+    } else {
+        write(client, target, there, &new, &changed).await?;
+        outcome.affected += 2;
+    }
+    client.state.take_in(surroundings);
+    Ok(true)
+}

@@ -1,0 +1,46 @@
+//! Statements, run: one file for each kind.
+//!
+//! ```text
+//!  statement ─► plan ─► router: partitions and keys ─► engine transactions of the session
+//! ```
+//!
+//! Everything on one table is done here; joins, grouping and the like answer 1235.
+
+mod aggregate;
+mod change;
+mod definition;
+mod error;
+mod insert;
+mod order;
+mod query;
+mod router;
+mod rows;
+mod select;
+mod setting;
+mod value;
+
+use crate::error::SqlError;
+use crate::protocol::column::Column;
+use crate::session::Client;
+
+pub(crate) use change::{delete, update};
+pub(crate) use definition::define;
+pub(crate) use error::unknown_database;
+pub(crate) use insert::insert;
+pub(crate) use query::{SharedPlan, plan, query};
+pub(crate) use setting::{kill, kill_connection, set, show};
+pub(crate) use value::of_parameter;
+
+/// The columns of a table, as clients are told of them.
+///
+/// # Errors
+/// 1046, 1146.
+pub(crate) fn columns_of(client: &Client, table: &str) -> Result<Vec<Column>, SqlError> {
+    let database = client.state.database.as_deref();
+    let target = router::Target::find(&client.node.engine, database, table)?;
+    let (schema, name) = (target.schema(), target.database.name());
+    let column = |(id, own): (_, &resprout_engine::table::Column)| {
+        value::of_column(name, schema, id, None, &own.name)
+    };
+    Ok(schema.live_columns().map(column).collect())
+}

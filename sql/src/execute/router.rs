@@ -1,0 +1,192 @@
+//! Which partitions a statement concerns, and which keys there. The step between sessions and
+//! partitions, which part later: nothing behind it may assume that a partition is near.
+
+use std::sync::Arc;
+
+use resprout_engine::Database;
+use resprout_engine::table::key::successor;
+use resprout_engine::table::{ColumnId, KeyRange, PrimaryKey, Table, TableSchema, Value};
+
+use crate::error::SqlError;
+use crate::statement::direct::{Access, KeyPart, Rows, key_value};
+
+use super::error::{no_such_table, unknown_database};
+
+/// A table and the database that it is in.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// The database.
+    pub(crate) database: Database,
+    /// The table, as it is now.
+    pub(crate) table: Arc<Table>,
+}
+
+impl Target {
+    /// Looks a table up.
+    ///
+    /// # Errors
+    /// 1046, 1049, 1146.
+    pub(crate) fn find(
+        engine: &resprout_engine::Engine,
+        database: Option<&str>,
+        table: &str,
+    ) -> Result<Self, SqlError> {
+        let name = database.ok_or_else(|| SqlError::plain(crate::error::Code::NO_DB))?;
+        let database = engine.database(name).map_err(|_| unknown_database(name))?;
+        let catalog = database.partitions()[0].catalog()?;
+        let found = catalog.table(table).cloned();
+        let table = found.ok_or_else(|| no_such_table(name, table))?;
+        Ok(Self { database, table })
+    }
+
+    /// Its schema.
+    pub(crate) fn schema(&self) -> &TableSchema {
+        self.table.schema()
+    }
+}
+
+/// Where rows are, in one statement.
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    /// Rows by key, each with the partition that it is in if it exists.
+    Keys(Vec<(usize, Vec<u8>)>),
+    /// All rows of a range in some partitions.
+    Range(Vec<usize>, KeyRange),
+}
+
+impl Found {
+    /// All rows of a table.
+    pub(crate) fn all(target: &Target) -> Self {
+        Self::Range(everywhere(target), target.table.rows())
+    }
+}
+
+fn everywhere(target: &Target) -> Vec<usize> {
+    // Rows of a reference table are in the first partition: see `home`.
+    if is_reference(target.schema()) {
+        return vec![0];
+    }
+    (0..target.database.partitions().len()).collect()
+}
+
+/// Whether rows are not spread because they must be compared with each other: a table without
+/// shard key but with a unique key.
+fn is_reference(schema: &TableSchema) -> bool {
+    let unique = schema.indexes.iter().any(|index| index.unique);
+    schema.shard_key.is_empty() && (schema.primary != PrimaryKey::Hidden || unique)
+}
+
+/// The partition of a row.
+///
+/// # Errors
+/// If a value of the shard key does not fit its column.
+pub(crate) fn home(target: &Target, row: &[Value], free: usize) -> Result<usize, SqlError> {
+    let schema = target.schema();
+    if schema.shard_key.is_empty() {
+        let count = target.database.partitions().len();
+        return Ok(if is_reference(schema) { 0 } else { free % count });
+    }
+    let values: Vec<Value> =
+        schema.shard_key.iter().map(|id| row[target.table.position(*id)].clone()).collect();
+    of_shard_values(target, &values)
+}
+
+fn of_shard_values(target: &Target, values: &[Value]) -> Result<usize, SqlError> {
+    let partition = target.database.partition_of(&target.table, values)?;
+    Ok(partition.ordinal() as usize)
+}
+
+/// The rows that a filter names by key, with parameters bound; none if it has to be looked for in
+/// the whole table.
+///
+/// # Errors
+/// If a key cannot be made.
+pub(crate) fn by_key(
+    target: &Target,
+    rows: &Rows,
+    parameters: &[Value],
+) -> Result<Option<Found>, SqlError> {
+    let key = target.schema().primary.columns();
+    let bind = |column: &ColumnId, part: &KeyPart| match part {
+        KeyPart::Literal(value) => Some(value.clone()),
+        KeyPart::Parameter(number) => {
+            let value = parameters.get(usize::from(*number).checked_sub(1)?)?;
+            key_value(target.schema().column(*column).ty, value.clone())
+        }
+    };
+    let bind_all = |parts: &[KeyPart]| -> Option<Vec<Value>> {
+        key.iter().zip(parts).map(|(column, part)| bind(column, part)).collect()
+    };
+    match &rows.access {
+        Access::Points(points) => {
+            let Some(points) =
+                points.iter().map(|point| bind_all(point)).collect::<Option<Vec<_>>>()
+            else {
+                return Ok(None);
+            };
+            points_to_keys(target, rows, &points).map(Some)
+        }
+        Access::Range { prefix, lower, upper } => {
+            let Some(prefix) = bind_all(prefix) else { return Ok(None) };
+            let mut bounds = [None, None];
+            for (bound, given) in bounds.iter_mut().zip([lower, upper]) {
+                let Some((part, inclusive)) = given else { continue };
+                let Some(column) = key.get(prefix.len()) else { return Ok(None) };
+                let Some(value) = bind(column, part) else { return Ok(None) };
+                *bound = Some((value, *inclusive));
+            }
+            let [lower, upper] = bounds;
+            let range = key_range(target, &prefix, lower, upper)?;
+            let partitions = match &rows.shard_positions {
+                Some(positions) if rows.range_in_one_partition() => {
+                    let values: Vec<_> = positions.iter().map(|at| prefix[*at].clone()).collect();
+                    vec![of_shard_values(target, &values)?]
+                }
+                _ => everywhere(target),
+            };
+            Ok(Some(Found::Range(partitions, range)))
+        }
+    }
+}
+
+fn points_to_keys(target: &Target, rows: &Rows, points: &[Vec<Value>]) -> Result<Found, SqlError> {
+    let mut keys = Vec::with_capacity(points.len());
+    for point in points {
+        let key = target.table.primary_key(point).map_err(resprout_engine::Error::from)?;
+        match &rows.shard_positions {
+            Some(positions) if !positions.is_empty() => {
+                let values: Vec<_> = positions.iter().map(|at| point[*at].clone()).collect();
+                keys.push((of_shard_values(target, &values)?, key));
+            }
+            _ => keys.extend(everywhere(target).into_iter().map(|part| (part, key.clone()))),
+        }
+    }
+    if keys.len() > 1 {
+        // Parameters may have made two points one.
+        let mut seen = std::collections::HashSet::with_capacity(keys.len());
+        keys.retain(|(_, key)| seen.insert(key.clone()) || rows.shard_positions.is_none());
+    }
+    Ok(Found::Keys(keys))
+}
+
+fn key_range(
+    target: &Target,
+    prefix: &[Value],
+    lower: Option<(Value, bool)>,
+    upper: Option<(Value, bool)>,
+) -> Result<KeyRange, SqlError> {
+    let key = |last: Option<Value>| {
+        let values: Vec<Value> = prefix.iter().cloned().chain(last).collect();
+        target.table.primary_key(&values).map_err(resprout_engine::Error::from)
+    };
+    let mut range = KeyRange::with_prefix(key(None)?);
+    if let Some((value, inclusive)) = lower {
+        let from = key(Some(value))?;
+        range.from = if inclusive { from } else { successor(&from).unwrap_or(from) };
+    }
+    if let Some((value, inclusive)) = upper {
+        let to = key(Some(value))?;
+        range.to = if inclusive { successor(&to) } else { Some(to) };
+    }
+    Ok(range)
+}

@@ -1,0 +1,147 @@
+//! SET, SHOW and KILL, as far as sessions need them themselves.
+
+use resprout_engine::table::Value;
+
+use crate::error::{Code, SqlError};
+use crate::expression::{Context, NoRow, Scope, compile};
+use crate::protocol::column::{Column, Columns, WireType};
+use crate::protocol::value::Value as WireValue;
+use crate::server::{Kill as Killed, ResultWriter};
+use crate::session::Client;
+use crate::statement::{Assignment, Kill, Operand, SetValue, Show};
+
+/// SET.
+///
+/// # Errors
+/// With what the client is told.
+pub(crate) async fn set(
+    client: &mut Client,
+    assignments: &[Assignment],
+    parameters: &[Value],
+) -> Result<(), SqlError> {
+    for assignment in assignments {
+        match assignment {
+            Assignment::Variable { name, value, .. } if name == "autocommit" => {
+                let on = match value {
+                    SetValue::Default => true,
+                    SetValue::Word(word) => !word.eq_ignore_ascii_case("off"),
+                    SetValue::Expression(expression) => {
+                        !matches!(evaluate(client, expression, parameters)?, Value::Int(0))
+                    }
+                };
+                // As MySQL: what is open is committed when it is switched on.
+                if on && !client.state.autocommit {
+                    client.commit().await?;
+                }
+                client.state.autocommit = on;
+            }
+            Assignment::User { name, value } => {
+                let value = evaluate(client, value, parameters)?;
+                client.state.set_user_variable(name.clone(), value);
+            }
+            Assignment::Password { .. } => return Err(SqlError::not_supported("SET PASSWORD")),
+            Assignment::Variable { .. }
+            | Assignment::Names { .. }
+            | Assignment::Transaction { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+fn evaluate(
+    client: &Client,
+    expression: &sqlparser::ast::Expr,
+    parameters: &[Value],
+) -> Result<Value, SqlError> {
+    let surroundings = client.state.surroundings();
+    let compiled = compile(expression, &Scope::new(&surroundings))?;
+    Ok(compiled.evaluate(&NoRow, &Context::new(&surroundings, parameters))?)
+}
+
+/// SHOW.
+///
+/// # Errors
+/// 1235 for what is not shown yet.
+pub(crate) async fn show(
+    client: &Client,
+    show: &Show,
+    out: &mut ResultWriter<'_>,
+) -> Result<(), SqlError> {
+    let names: (&str, Vec<String>) = match show {
+        Show::Warnings(_) => return warnings(client, out).await,
+        Show::Databases { .. } => {
+            let all = client.node.engine.databases();
+            ("Database", all.iter().map(|database| database.name().to_owned()).collect())
+        }
+        Show::Tables { database, .. } => {
+            let name = database.as_deref().or(client.state.database.as_deref());
+            let name = name.ok_or_else(|| SqlError::plain(Code::NO_DB))?;
+            let database = client.node.engine.database(name);
+            let database = database.map_err(|_| super::error::unknown_database(name))?;
+            let catalog = database.partitions()[0].catalog()?;
+            ("Tables", catalog.tables().map(|table| table.name().to_owned()).collect())
+        }
+        _ => return Err(SqlError::not_supported("this SHOW")),
+    };
+    let columns = Columns::new(vec![Column::new(names.0, WireType::VarString)]);
+    let mut rows = out.rows(&columns).await?;
+    for name in &names.1 {
+        rows.put(&[WireValue::from(&**name)])?;
+        rows.ready().await?;
+    }
+    rows.end(0);
+    Ok(())
+}
+
+async fn warnings(client: &Client, out: &mut ResultWriter<'_>) -> Result<(), SqlError> {
+    let columns = Columns::new(vec![
+        Column::new("Level", WireType::VarString),
+        Column::new("Code", WireType::Long),
+        Column::new("Message", WireType::VarString),
+    ]);
+    let mut rows = out.rows(&columns).await?;
+    for warning in &client.state.warnings {
+        let code = WireValue::Int(warning.code.into());
+        rows.put(&[WireValue::from("Warning"), code, WireValue::from(&*warning.text)])?;
+    }
+    rows.end(0);
+    Ok(())
+}
+
+/// KILL.
+///
+/// # Errors
+/// 1094 if there is no such connection.
+pub(crate) async fn kill(
+    client: &Client,
+    kill: &Kill,
+    parameters: &[Value],
+) -> Result<(), SqlError> {
+    let number = match &kill.connection {
+        Operand::Literal(value) => value.clone(),
+        Operand::Parameter(number) => {
+            let value = parameters.get(usize::from(*number).saturating_sub(1));
+            value.cloned().unwrap_or(Value::Null)
+        }
+        Operand::Expression(expression) => evaluate(client, expression, parameters)?,
+        Operand::Default => Value::Null,
+    };
+    let number = match number {
+        Value::Int(number) => u32::try_from(number).ok(),
+        Value::UInt(number) => u32::try_from(number).ok(),
+        _ => None,
+    };
+    let what = if kill.query_only { Killed::Query } else { Killed::Connection };
+    kill_connection(client, number.unwrap_or(0), what)
+}
+
+/// Ends a statement or a connection.
+///
+/// # Errors
+/// 1094 if there is no such connection.
+pub(crate) fn kill_connection(client: &Client, number: u32, what: Killed) -> Result<(), SqlError> {
+    if client.node.connections.kill(number, what) {
+        return Ok(());
+    }
+    Err(SqlError::new(Code::NO_SUCH_THREAD, format!("Unknown thread id: {number}")))
+}

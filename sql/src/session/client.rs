@@ -1,0 +1,285 @@
+//! A client's session: statements come in, one after the other, and are sent to who runs them.
+
+use std::sync::Arc;
+
+use resprout_engine::table::Value;
+
+use super::service::Node;
+use super::state::State;
+use super::transaction::Open;
+use crate::error::{Code, SqlError};
+use crate::execute;
+use crate::protocol::column::{Column, Columns};
+use crate::protocol::flags::Capabilities;
+use crate::protocol::resultset::Completion;
+use crate::protocol::value::Value as WireValue;
+use crate::server::{Opening, Preparation, ResultWriter, Session};
+use crate::statement::{Afterwards, Parsed, Statement, Statements, TransactionStatement, parse};
+
+/// A client's session. Dropping it rolls back.
+#[derive(Debug)]
+pub struct Client {
+    pub(crate) node: Arc<Node>,
+    pub(crate) opening: Opening,
+    pub(crate) state: State,
+    pub(crate) open: Open,
+    pub(crate) savepoints: Vec<(String, super::transaction::Mark)>,
+}
+
+/// A statement that was prepared. Its plan is kept as long as the table is the same.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(crate) statement: Arc<Statement>,
+    pub(crate) plan: Option<execute::SharedPlan>,
+}
+
+impl Client {
+    pub(crate) fn new(node: Arc<Node>, opening: Opening) -> Self {
+        let user = format!("{}@{}", opening.login.user, opening.peer.ip().to_canonical());
+        let number = opening.number.into();
+        let state = State::new(user, number, opening.login.database.clone());
+        Self { node, opening, state, open: Open::default(), savepoints: Vec::new() }
+    }
+
+    /// Whether rows that an UPDATE found count as affected, changed or not.
+    pub(crate) fn counts_found(&self) -> bool {
+        self.opening.login.capabilities.contains(Capabilities::FOUND_ROWS)
+    }
+
+    /// Commits what is open.
+    ///
+    /// # Errors
+    /// As a commit.
+    pub(crate) async fn commit(&mut self) -> Result<(), SqlError> {
+        self.state.explicit = false;
+        self.savepoints.clear();
+        self.open.commit(&self.node.coordinator).await
+    }
+
+    fn rollback(&mut self) {
+        self.state.explicit = false;
+        self.savepoints.clear();
+        self.open.rollback();
+    }
+
+    /// Runs a statement, commits it if nobody else will, and takes back what it wrote if it
+    /// fails.
+    async fn run(
+        &mut self,
+        statement: &Statement,
+        kept: Option<&mut Option<execute::SharedPlan>>,
+        parameters: &[Value],
+        out: &mut ResultWriter<'_>,
+    ) -> Result<(), SqlError> {
+        if statement.commits_implicitly() {
+            self.commit().await?;
+        }
+        let mark = self.state.in_transaction().then(|| self.open.mark());
+        match self.statement(statement, kept, parameters, out).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.state.row_count = -1;
+                // As InnoDB: a deadlock ends the whole transaction, another error the statement.
+                match mark {
+                    Some(mark) if error.code != Code::LOCK_DEADLOCK => self.open.rollback_to(&mark),
+                    _ => self.open.rollback(),
+                }
+                let status = self.state.status(!self.open.is_empty());
+                out.set_status(status);
+                Err(error)
+            }
+        }
+    }
+
+    async fn statement(
+        &mut self,
+        statement: &Statement,
+        kept: Option<&mut Option<execute::SharedPlan>>,
+        parameters: &[Value],
+        out: &mut ResultWriter<'_>,
+    ) -> Result<(), SqlError> {
+        match statement {
+            Statement::Query(query) => execute::query(self, query, kept, parameters, out).await,
+            Statement::Transaction(transaction) => {
+                self.transaction(transaction).await?;
+                self.done(Completion::default(), out).await
+            }
+            Statement::Use(name) => {
+                self.use_named(name)?;
+                out.set_database(name);
+                self.done(Completion::default(), out).await
+            }
+            Statement::Insert(insert) => {
+                let done = execute::insert(self, insert, parameters).await?;
+                self.done(done, out).await
+            }
+            Statement::Update(update) => {
+                let done = execute::update(self, update, parameters).await?;
+                self.done(done, out).await
+            }
+            Statement::Delete(delete) => {
+                let done = execute::delete(self, delete, parameters).await?;
+                self.done(done, out).await
+            }
+            Statement::Kill(kill) => {
+                execute::kill(self, kill, parameters).await?;
+                self.done(Completion::default(), out).await
+            }
+            Statement::Set(assignments) => {
+                execute::set(self, assignments, parameters).await?;
+                self.done(Completion::default(), out).await
+            }
+            Statement::Do(_) | Statement::Flush(_) | Statement::UnlockTables => {
+                self.done(Completion::default(), out).await
+            }
+            Statement::Show(show) => execute::show(self, show, out).await,
+            definition => {
+                let done = execute::define(self, definition).await?;
+                self.done(done, out).await
+            }
+        }
+    }
+
+    /// Ends a statement without rows: commits it if it stands alone, then tells the client.
+    async fn done(&mut self, done: Completion, out: &mut ResultWriter<'_>) -> Result<(), SqlError> {
+        self.end_statement(out).await?;
+        self.state.row_count = i64::try_from(done.affected_rows).unwrap_or(i64::MAX);
+        out.ok(done).await
+    }
+
+    /// Commits a statement that stands alone and says how the session is now.
+    pub(crate) async fn end_statement(
+        &mut self,
+        out: &mut ResultWriter<'_>,
+    ) -> Result<(), SqlError> {
+        if !self.state.in_transaction() {
+            self.open.commit(&self.node.coordinator).await?;
+        }
+        let status = self.state.status(!self.open.is_empty());
+        out.set_status(status);
+        Ok(())
+    }
+
+    /// A statement that only read has nothing to commit.
+    pub(crate) fn end_reading(&self, out: &mut ResultWriter<'_>) {
+        let status = self.state.status(!self.open.is_empty());
+        out.set_status(status);
+    }
+
+    async fn transaction(&mut self, statement: &TransactionStatement) -> Result<(), SqlError> {
+        let chain = |after: &Afterwards| after.chain;
+        match statement {
+            TransactionStatement::Begin { .. } => self.state.explicit = true,
+            TransactionStatement::Commit(after) => {
+                self.commit().await?;
+                self.state.explicit = chain(after);
+            }
+            TransactionStatement::Rollback(after) => {
+                self.rollback();
+                self.state.explicit = chain(after);
+            }
+            TransactionStatement::Savepoint(name) => {
+                if self.state.in_transaction() {
+                    self.savepoints.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
+                    if self.savepoints.len() >= SAVEPOINTS_MAX {
+                        return Err(SqlError::not_supported("more than 1000 savepoints"));
+                    }
+                    let mark = self.open.mark();
+                    self.savepoints.push((name.clone(), mark));
+                }
+            }
+            TransactionStatement::RollbackTo(name) => {
+                let at = self.savepoint(name)?;
+                self.savepoints.truncate(at + 1);
+                let mark = self.savepoints[at].1.clone();
+                self.open.rollback_to(&mark);
+            }
+            TransactionStatement::Release(name) => {
+                let at = self.savepoint(name)?;
+                self.savepoints.truncate(at);
+            }
+        }
+        Ok(())
+    }
+
+    fn savepoint(&self, name: &str) -> Result<usize, SqlError> {
+        let at = self.savepoints.iter().position(|(own, _)| own.eq_ignore_ascii_case(name));
+        at.ok_or_else(|| SqlError::new(Code(1305), format!("SAVEPOINT {name} does not exist")))
+    }
+
+    fn use_named(&mut self, name: &str) -> Result<(), SqlError> {
+        let known = self.node.engine.database(name);
+        known.map_err(|_| execute::unknown_database(name))?;
+        self.state.database = Some(name.to_owned());
+        Ok(())
+    }
+}
+
+/// Most savepoints of a transaction.
+const SAVEPOINTS_MAX: usize = 1000;
+
+impl Session for Client {
+    type Statement = Prepared;
+
+    async fn query(&mut self, text: &[u8], out: &mut ResultWriter<'_>) -> Result<(), SqlError> {
+        let mut statements = Statements::new(text);
+        while let Some(parsed) = statements.next() {
+            let Parsed { statement, parameters, .. } = parsed?;
+            if parameters > 0 {
+                return Err(SqlError::new(Code::PARSE_ERROR, "parameters in a plain statement"));
+            }
+            if !out.multi_statements() && !statements.is_finished() {
+                return Err(SqlError::new(
+                    Code::PARSE_ERROR,
+                    "You have an error in your SQL syntax; only one statement is allowed",
+                ));
+            }
+            Box::pin(self.run(&statement, None, &[], out)).await?;
+        }
+        Ok(())
+    }
+
+    async fn prepare(&mut self, text: &[u8]) -> Result<Preparation<Prepared>, SqlError> {
+        let Parsed { statement, parameters, .. } = parse(text)?;
+        let mut columns = Columns::default();
+        let mut plan = None;
+        if let Statement::Query(query) = &statement {
+            let made = execute::plan(self, query)?;
+            columns = made.columns.clone();
+            plan = Some(Arc::new(made));
+        }
+        let prepared = Prepared { statement: Arc::new(statement), plan };
+        Ok(Preparation::new(prepared, parameters.into(), columns))
+    }
+
+    async fn execute(
+        &mut self,
+        prepared: &mut Prepared,
+        values: &[WireValue<'_>],
+        out: &mut ResultWriter<'_>,
+    ) -> Result<(), SqlError> {
+        let parameters: Vec<Value> =
+            values.iter().map(execute::of_parameter).collect::<Result<_, _>>()?;
+        let statement = Arc::clone(&prepared.statement);
+        Box::pin(self.run(&statement, Some(&mut prepared.plan), &parameters, out)).await
+    }
+
+    async fn use_database(&mut self, name: &str) -> Result<(), SqlError> {
+        self.use_named(name)
+    }
+
+    async fn reset(&mut self) -> Result<(), SqlError> {
+        self.rollback();
+        let database = self.state.database.take();
+        self.state = State::new(self.state.user.clone(), self.opening.number.into(), database);
+        Ok(())
+    }
+
+    async fn kill(&mut self, number: u32) -> Result<(), SqlError> {
+        execute::kill_connection(self, number, crate::server::Kill::Connection)
+    }
+
+    async fn field_list(&mut self, table: &str, _pattern: &str) -> Result<Vec<Column>, SqlError> {
+        execute::columns_of(self, table)
+    }
+}

@@ -1,0 +1,75 @@
+//! The node behind the port: an engine, who may come in, and what all sessions share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use resprout_engine::{Engine, Error};
+
+use super::client::Client;
+use super::sequences::Sequences;
+use super::transaction::{Coordinator, recover};
+use crate::error::SqlError;
+use crate::execute;
+use crate::protocol::auth::Secret;
+use crate::protocol::handshake::Login;
+use crate::protocol::session::Identity;
+use crate::server::{Account, Connections, Opening, Service};
+
+/// What all sessions share.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) engine: Engine,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) sequences: Sequences,
+    pub(crate) coordinator: Coordinator,
+    /// One change of databases and tables at a time.
+    pub(crate) definitions: tokio::sync::Mutex<()>,
+}
+
+/// A node that stands alone, for a [`Server`](crate::server::Server).
+#[derive(Debug)]
+pub struct SingleNode {
+    node: Arc<Node>,
+}
+
+impl SingleNode {
+    /// Of a recovered engine. Ends transactions that a crash left in doubt.
+    ///
+    /// # Errors
+    /// If one of those cannot be ended.
+    pub fn new(engine: Engine, connections: Arc<Connections>) -> Result<Self, Error> {
+        let ended = recover(&engine)?;
+        if ended > 0 {
+            tracing::info!(ended, "transactions in doubt were ended");
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let run = now.as_nanos() << 32 | u128::from(std::process::id());
+        let node = Node {
+            engine,
+            connections,
+            sequences: Sequences::default(),
+            coordinator: Coordinator::new(run),
+            definitions: tokio::sync::Mutex::default(),
+        };
+        Ok(Self { node: Arc::new(node) })
+    }
+}
+
+impl Service for SingleNode {
+    type Session = Client;
+
+    /// Root without a password, from this machine only.
+    async fn account(&self, login: &Login, peer: SocketAddr) -> Option<Account> {
+        let known = login.user == "root" && peer.ip().to_canonical().is_loopback();
+        let identity = Identity { secret: Secret::Empty, require_tls: false };
+        known.then_some(Account { identity, is_administrator: true })
+    }
+
+    async fn open(&self, opening: Opening) -> Result<Client, SqlError> {
+        if let Some(name) = &opening.login.database {
+            self.node.engine.database(name).map_err(|_| execute::unknown_database(name))?;
+        }
+        Ok(Client::new(Arc::clone(&self.node), opening))
+    }
+}

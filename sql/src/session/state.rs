@@ -1,0 +1,192 @@
+//! What a session knows: its database, modes, variables and the outcome of its last statement.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use resprout_engine::table::Value;
+
+use crate::expression::{self, VariableScope, Warning};
+use crate::protocol::flags::Status;
+
+/// Most user variables of a session, and most bytes of one.
+const USER_VARIABLES_MAX: usize = 4096;
+const USER_VARIABLE_BYTES_MAX: usize = 16 << 20;
+
+/// The version that clients are told: one that they take for MySQL 8.
+pub const VERSION: &str = concat!("8.0.36-resprout-", env!("CARGO_PKG_VERSION"));
+
+/// A session's state. Its own thread reads it; statements on other threads get a copy.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) database: Option<String>,
+    /// The name and host that the client came with.
+    pub(crate) user: String,
+    pub(crate) connection: u64,
+    pub(crate) autocommit: bool,
+    /// BEGIN was said.
+    pub(crate) explicit: bool,
+    pub(crate) last_insert_id: u64,
+    pub(crate) row_count: i64,
+    pub(crate) found_rows: u64,
+    pub(crate) warnings: Vec<Warning>,
+    pub(crate) user_variables: BTreeMap<String, Value>,
+}
+
+impl State {
+    pub(crate) fn new(user: String, connection: u64, database: Option<String>) -> Self {
+        Self {
+            database,
+            user,
+            connection,
+            autocommit: true,
+            explicit: false,
+            last_insert_id: 0,
+            row_count: -1,
+            found_rows: 0,
+            warnings: Vec::new(),
+            user_variables: BTreeMap::new(),
+        }
+    }
+
+    /// Whether what statements write waits for COMMIT.
+    pub(crate) const fn in_transaction(&self) -> bool {
+        self.explicit || !self.autocommit
+    }
+
+    /// What clients are told.
+    pub(crate) fn status(&self, wrote: bool) -> Status {
+        Status(0)
+            .with(Status::AUTOCOMMIT, self.autocommit)
+            .with(Status::IN_TRANSACTION, self.explicit || (!self.autocommit && wrote))
+    }
+
+    /// What expressions of a statement see and do.
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        Surroundings { state: self.clone(), set: Mutex::default() }
+    }
+
+    /// Takes in what expressions set.
+    pub(crate) fn take_in(&mut self, surroundings: Surroundings) {
+        let set = surroundings.set.into_inner().unwrap_or_default();
+        if let Some(number) = set.last_insert_id {
+            self.last_insert_id = number;
+        }
+        for (name, value) in set.variables {
+            self.set_user_variable(name, value);
+        }
+    }
+
+    /// Sets `@name`; one too many or too large is left out.
+    pub(crate) fn set_user_variable(&mut self, name: String, value: Value) {
+        let bytes = match &value {
+            Value::Text(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        };
+        let is_new = !self.user_variables.contains_key(&name);
+        if bytes <= USER_VARIABLE_BYTES_MAX
+            && !(is_new && self.user_variables.len() >= USER_VARIABLES_MAX)
+        {
+            self.user_variables.insert(name, value);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    last_insert_id: Option<u64>,
+    variables: BTreeMap<String, Value>,
+}
+
+/// A copy of the state for the expressions of one statement, and what they set.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    state: State,
+    set: Mutex<Set>,
+}
+
+impl Surroundings {
+    fn set(&self) -> std::sync::MutexGuard<'_, Set> {
+        self.set.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl expression::Session for Surroundings {
+    fn database(&self) -> Option<String> {
+        self.state.database.clone()
+    }
+
+    fn user(&self) -> String {
+        self.state.user.clone()
+    }
+
+    fn current_user(&self) -> String {
+        self.state.user.clone()
+    }
+
+    fn version(&self) -> String {
+        VERSION.to_owned()
+    }
+
+    fn connection_id(&self) -> u64 {
+        self.state.connection
+    }
+
+    fn last_insert_id(&self) -> u64 {
+        self.state.last_insert_id
+    }
+
+    fn set_last_insert_id(&self, number: u64) {
+        self.set().last_insert_id = Some(number);
+    }
+
+    fn row_count(&self) -> i64 {
+        self.state.row_count
+    }
+
+    fn found_rows(&self) -> u64 {
+        self.state.found_rows
+    }
+
+    fn user_variable(&self, name: &str) -> Value {
+        let set = self.set();
+        let value = set.variables.get(name).or_else(|| self.state.user_variables.get(name));
+        value.cloned().unwrap_or(Value::Null)
+    }
+
+    fn set_user_variable(&self, name: &str, value: &Value) {
+        let mut set = self.set();
+        if set.variables.len() < USER_VARIABLES_MAX {
+            set.variables.insert(name.to_owned(), value.clone());
+        }
+    }
+
+    fn system_variable(&self, _scope: VariableScope, name: &str) -> Option<Value> {
+        let text = |text: &str| Some(Value::Text(text.to_owned()));
+        match name {
+            "version" => text(VERSION),
+            "version_comment" => text("Resprout"),
+            "autocommit" => Some(Value::Int(self.state.autocommit.into())),
+            "max_allowed_packet" => Some(Value::Int(64 << 20)),
+            "wait_timeout" | "interactive_timeout" => Some(Value::Int(28_800)),
+            "net_write_timeout" => Some(Value::Int(60)),
+            "auto_increment_increment" | "auto_increment_offset" => Some(Value::Int(1)),
+            "lower_case_table_names" | "performance_schema" | "query_cache_size" => {
+                Some(Value::Int(0))
+            }
+            "sql_mode" => text("STRICT_TRANS_TABLES"),
+            "character_set_client"
+            | "character_set_connection"
+            | "character_set_results"
+            | "character_set_server" => text("utf8mb4"),
+            "collation_connection" | "collation_server" => text("utf8mb4_general_ci"),
+            "transaction_isolation" | "tx_isolation" => text("READ-COMMITTED"),
+            "time_zone" => text("SYSTEM"),
+            "system_time_zone" => text("UTC"),
+            "init_connect" | "license" | "socket" | "query_cache_type" => text(""),
+            "last_insert_id" => Some(Value::UInt(self.state.last_insert_id)),
+            "warning_count" => Some(Value::UInt(self.state.warnings.len() as u64)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Statements of a real driver against an engine in a temporary directory.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error, OptsBuilder, Row, Value};
+use resprout_engine::{Engine, Options as EngineOptions};
+use resprout_sql::server::{Connections, Options, Server};
+use resprout_sql::session::SingleNode;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+fn run(test: impl Future<Output = ()>) {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs");
+    });
+}
+
+struct Running {
+    engine: Engine,
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(dir: &Path) -> Self {
+        let options = EngineOptions {
+            maximum_memory: 256 << 20,
+            lock_wait_limit: Duration::from_millis(500),
+            ..EngineOptions::default()
+        };
+        let engine = Engine::open(dir, options).unwrap();
+        let connections = Connections::new();
+        let node = SingleNode::new(engine.clone(), connections.clone()).unwrap();
+        let server = Server::new(node, Options::default(), None, connections).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            server
+                .serve(listener, async {
+                    let _told = stopped.await;
+                })
+                .await;
+        });
+        Self { engine, address, stop, task }
+    }
+
+    async fn connect_with(&self, found_rows: bool) -> Conn {
+        let opts = OptsBuilder::default()
+            .ip_or_hostname("127.0.0.1")
+            .tcp_port(self.address.port())
+            .prefer_socket(false)
+            .client_found_rows(found_rows)
+            .user(Some("root"));
+        Conn::new(opts).await.unwrap()
+    }
+
+    async fn connect(&self) -> Conn {
+        self.connect_with(false).await
+    }
+
+    async fn end(self) {
+        drop(self.stop);
+        self.task.await.unwrap();
+        self.engine.close().unwrap();
+    }
+}
+
+async fn fresh() -> (tempfile::TempDir, Running, Conn) {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::start(dir.path()).await;
+    let mut conn = server.connect().await;
+    conn.query_drop("CREATE DATABASE d PARTITIONS 4").await.unwrap();
+    conn.query_drop("USE d").await.unwrap();
+    (dir, server, conn)
+}
+
+fn code(error: &Error) -> u16 {
+    match error {
+        Error::Server(error) => error.code,
+        other => panic!("not from the server: {other}"),
+    }
+}
+
+async fn fails(conn: &mut Conn, text: &str) -> u16 {
+    code(&conn.query_drop(text).await.expect_err(text))
+}
+
+async fn rows(conn: &mut Conn, text: &str) -> Vec<String> {
+    let rows: Vec<Row> = conn.query(text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
+    let show = |value: Value| match value {
+        Value::NULL => "NULL".to_owned(),
+        value => value.as_sql(true).trim_matches('\'').to_owned(),
+    };
+    rows.into_iter()
+        .map(|row| row.unwrap().into_iter().map(show).collect::<Vec<_>>().join(","))
+        .collect()
+}
+
+/// Promise: a client makes a database and a table, writes, reads, changes and deletes rows.
+#[test]
+fn rows_are_written_and_read() {
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        assert_eq!(rows(&mut conn, "SELECT 1").await, ["1"]);
+        conn.query_drop("CREATE TABLE t (id BIGINT PRIMARY KEY, v INT, s VARCHAR(10))")
+            .await
+            .unwrap();
+        conn.query_drop("INSERT INTO t VALUES (1, 10, 'a'), (2, 20, 'b'), (3, NULL, 'c')")
+            .await
+            .unwrap();
+        assert_eq!(conn.affected_rows(), 3);
+        assert_eq!(rows(&mut conn, "SELECT v, s FROM t WHERE id = 2").await, ["20,b"]);
+        let all = "SELECT * FROM t WHERE v IS NULL OR v >= 10 ORDER BY id DESC LIMIT 2";
+        assert_eq!(rows(&mut conn, all).await, ["3,NULL,c", "2,20,b"]);
+        conn.query_drop("UPDATE t SET v = v + 1 WHERE id IN (1, 2, 9)").await.unwrap();
+        assert_eq!(conn.affected_rows(), 2);
+        conn.query_drop("UPDATE t SET v = 11 WHERE id = 1").await.unwrap();
+        assert_eq!(conn.affected_rows(), 0);
+        let mut found = server.connect_with(true).await;
+        found.query_drop("UPDATE d.t SET v = 11 WHERE id = 1").await.unwrap();
+        assert_eq!(found.affected_rows(), 1);
+        let sums = "SELECT COUNT(*), COUNT(v), SUM(v), MIN(s), MAX(v), AVG(v) FROM t";
+        assert_eq!(rows(&mut conn, sums).await, ["3,2,32,a,21,16.0000"]);
+        conn.query_drop("DELETE FROM t WHERE v > 11").await.unwrap();
+        assert_eq!(conn.affected_rows(), 1);
+        let prepared: Vec<(i64, String)> =
+            conn.exec("SELECT id, s FROM t WHERE id >= ? ORDER BY id", (1,)).await.unwrap();
+        assert_eq!(prepared, [(1, "a".to_owned()), (3, "c".to_owned())]);
+        conn.query_drop("TRUNCATE TABLE t").await.unwrap();
+        assert!(rows(&mut conn, "SELECT * FROM t").await.is_empty());
+        drop((conn, found));
+        server.end().await;
+    });
+}
+
+/// Promise: errors have MySQL's numbers.
+#[test]
+fn errors_have_mysqls_numbers() {
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        conn.query_drop("CREATE TABLE t (id TINYINT PRIMARY KEY, s VARCHAR(3) NOT NULL)")
+            .await
+            .unwrap();
+        conn.query_drop("INSERT INTO t VALUES (1, 'a')").await.unwrap();
+        for (text, expected) in [
+            ("INSERT INTO t VALUES (1, 'b')", 1062),
+            ("INSERT INTO t VALUES (2, NULL)", 1048),
+            ("INSERT INTO t VALUES (2000, 'b')", 1264),
+            ("INSERT INTO t VALUES (2, 'bbbb')", 1406),
+            ("INSERT INTO t VALUES ('x', 'b')", 1366),
+            ("INSERT INTO t (id) VALUES (2)", 1364),
+            ("INSERT INTO t VALUES (2)", 1136),
+            ("SELECT x FROM t", 1054),
+            ("SELECT 1 FROM u", 1146),
+            ("SELECT 1 FROM nowhere.u", 1049),
+            ("USE nowhere", 1049),
+            ("CREATE DATABASE d", 1007),
+            ("DROP DATABASE nowhere", 1008),
+            ("CREATE TABLE t (id INT)", 1050),
+            ("DROP TABLE u", 1051),
+            ("SELECT * FROM t, t AS u", 1235),
+            ("SELECT s, COUNT(*) FROM t GROUP BY s", 1235),
+            ("SELEC", 1064),
+            ("KILL 4000000", 1094),
+        ] {
+            assert_eq!(fails(&mut conn, text).await, expected, "{text}");
+        }
+        assert_eq!(rows(&mut conn, "SELECT COUNT(*) FROM t").await, ["1"]);
+        drop(conn);
+        server.end().await;
+    });
+}
+
+/// Promise: a statement is whole or not at all, alone and in a transaction; ROLLBACK and
+/// savepoints take back what they should, and others see only what is committed.
+#[test]
+fn statements_and_transactions_are_whole() {
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        let mut other = server.connect().await;
+        conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY)").await.unwrap();
+        let insert = "INSERT INTO t VALUES (1), (2), (3), (1)";
+        assert_eq!(fails(&mut conn, insert).await, 1062);
+        assert!(rows(&mut conn, "SELECT * FROM t").await.is_empty());
+        conn.query_drop("BEGIN").await.unwrap();
+        conn.query_drop("INSERT INTO t VALUES (7)").await.unwrap();
+        assert_eq!(fails(&mut conn, insert).await, 1062);
+        conn.query_drop("SAVEPOINT s").await.unwrap();
+        conn.query_drop("INSERT INTO t VALUES (8), (9), (10)").await.unwrap();
+        assert_eq!(rows(&mut conn, "SELECT COUNT(*) FROM t").await, ["4"]);
+        conn.query_drop("ROLLBACK TO s").await.unwrap();
+        assert_eq!(rows(&mut conn, "SELECT * FROM t").await, ["7"]);
+        assert!(rows(&mut other, "SELECT * FROM d.t").await.is_empty());
+        conn.query_drop("INSERT INTO t VALUES (11), (12), (13), (14)").await.unwrap();
+        conn.query_drop("COMMIT").await.unwrap();
+        let all = "SELECT * FROM d.t ORDER BY id";
+        assert_eq!(rows(&mut other, all).await, ["7", "11", "12", "13", "14"]);
+        conn.query_drop("SET autocommit = 0").await.unwrap();
+        conn.query_drop("DELETE FROM t").await.unwrap();
+        conn.query_drop("ROLLBACK").await.unwrap();
+        assert_eq!(rows(&mut conn, "SELECT COUNT(*) FROM t").await, ["5"]);
+        drop((conn, other));
+        server.end().await;
+    });
+}
+
+/// Promise: a locked row is waited for, KILL QUERY ends the wait, and a session that goes lets its
+/// locks go.
+#[test]
+fn locks_are_waited_for_and_let_go() {
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        let mut other = server.connect().await;
+        conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY, v INT)").await.unwrap();
+        conn.query_drop("INSERT INTO t VALUES (1, 1)").await.unwrap();
+        conn.query_drop("BEGIN").await.unwrap();
+        let locked = "SELECT v FROM d.t WHERE id = 1 FOR UPDATE";
+        assert_eq!(rows(&mut conn, locked).await, ["1"]);
+        assert_eq!(fails(&mut other, locked).await, 1205);
+        let number = other.id();
+        let killed = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            conn.query_drop(format!("KILL QUERY {number}")).await.unwrap();
+        };
+        let (code, ()) = tokio::join!(fails(&mut other, locked), killed);
+        assert_eq!(code, 1317);
+        drop(conn);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(rows(&mut other, locked).await, ["1"]);
+        drop(other);
+        server.end().await;
+    });
+}
+
+/// Promise: AUTO_INCREMENT numbers come once over all partitions, also after a restart;
+/// REPLACE, IGNORE and ON DUPLICATE KEY UPDATE do what they say and count as MySQL does.
+#[test]
+fn inserts_count_as_mysql_does() {
+    run(async {
+        let (dir, server, mut conn) = fresh().await;
+        conn.query_drop("CREATE TABLE t (id BIGINT AUTO_INCREMENT PRIMARY KEY, v INT)")
+            .await
+            .unwrap();
+        conn.query_drop("INSERT INTO t (v) VALUES (10), (20), (30)").await.unwrap();
+        assert_eq!((conn.affected_rows(), conn.last_insert_id()), (3, Some(1)));
+        assert_eq!(rows(&mut conn, "SELECT LAST_INSERT_ID()").await, ["1"]);
+        conn.query_drop("INSERT IGNORE INTO t VALUES (1, 5), (9, 90)").await.unwrap();
+        assert_eq!((conn.affected_rows(), conn.get_warnings()), (1, 1));
+        conn.query_drop("REPLACE INTO t VALUES (1, 11), (10, 100)").await.unwrap();
+        assert_eq!(conn.affected_rows(), 3);
+        let upsert =
+            "INSERT INTO t VALUES (1, 4), (11, 1) ON DUPLICATE KEY UPDATE v = v + VALUES(v)";
+        conn.query_drop(upsert).await.unwrap();
+        assert_eq!(conn.affected_rows(), 3);
+        assert_eq!(rows(&mut conn, "SELECT v FROM t WHERE id = 1").await, ["15"]);
+        conn.query_drop("CREATE TABLE u (id BIGINT PRIMARY KEY, v INT)").await.unwrap();
+        conn.query_drop("INSERT INTO u SELECT id + 100, v FROM t WHERE id < 4").await.unwrap();
+        assert_eq!(rows(&mut conn, "SELECT id FROM u ORDER BY v").await, ["101", "102", "103"]);
+        drop(conn);
+        server.end().await;
+        let server = Running::start(dir.path()).await;
+        let mut conn = server.connect().await;
+        conn.query_drop("INSERT INTO d.t (v) VALUES (1)").await.unwrap();
+        assert!(conn.last_insert_id().is_some_and(|id| id > 11));
+        assert_eq!(rows(&mut conn, "SELECT COUNT(*) FROM d.t").await, ["7"]);
+        drop(conn);
+        server.end().await;
+    });
+}
+
+/// Promise: a result that is longer than what is read at once comes whole, and a table without
+/// primary key is changed like any other.
+#[test]
+fn long_results_and_hidden_keys() {
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        conn.query_drop("CREATE TABLE t (v INT)").await.unwrap();
+        let values: Vec<String> = (0..5000).map(|n| format!("({n})")).collect();
+        conn.query_drop(format!("INSERT INTO t VALUES {}", values.join(","))).await.unwrap();
+        assert_eq!(rows(&mut conn, "SELECT v FROM t").await.len(), 5000);
+        assert_eq!(rows(&mut conn, "SELECT SUM(v) FROM t").await, ["12497500"]);
+        conn.query_drop("UPDATE t SET v = -v WHERE v % 2 = 1").await.unwrap();
+        assert_eq!(conn.affected_rows(), 2500);
+        conn.query_drop("DELETE FROM t WHERE v < 0 ORDER BY v LIMIT 100").await.unwrap();
+        assert_eq!(conn.affected_rows(), 100);
+        assert_eq!(rows(&mut conn, "SELECT MIN(v), COUNT(*) FROM t").await, ["-4799,4900"]);
+        drop(conn);
+        server.end().await;
+    });
+}
