@@ -31,7 +31,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data = arguments.data;
     let engine = tokio::task::spawn_blocking(move || Engine::open(data, options)).await??;
     let connections = Connections::new();
-    let node = SingleNode::new(engine.clone(), connections.clone())?;
+    let node = SingleNode::new(engine.clone(), connections.clone());
+    let recovered = node.clone();
+    tokio::task::spawn_blocking(move || recovered.recovered()).await??;
     let server = Server::new(node, Options::default(), None, connections)?;
     let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
     println!("{}", listener.local_addr()?.port());

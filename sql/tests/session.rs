@@ -39,7 +39,8 @@ impl Running {
         };
         let engine = Engine::open(dir, options).unwrap();
         let connections = Connections::new();
-        let node = SingleNode::new(engine.clone(), connections.clone()).unwrap();
+        let node = SingleNode::new(engine.clone(), connections.clone());
+        node.recovered().unwrap();
         let server = Server::new(node, Options::default(), None, connections).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -27,22 +27,16 @@ pub(crate) struct Node {
     pub(crate) definitions: tokio::sync::Mutex<()>,
 }
 
-/// A node that stands alone, for a [`Server`](crate::server::Server).
-#[derive(Debug)]
+/// A node that stands alone, for a [`Server`](crate::server::Server). A clone is the same node.
+#[derive(Clone, Debug)]
 pub struct SingleNode {
     node: Arc<Node>,
 }
 
 impl SingleNode {
-    /// Of a recovered engine. Ends transactions that a crash left in doubt.
-    ///
-    /// # Errors
-    /// If one of those cannot be ended.
-    pub fn new(engine: Engine, connections: Arc<Connections>) -> Result<Self, Error> {
-        let ended = recover(&engine)?;
-        if ended > 0 {
-            tracing::info!(ended, "transactions in doubt were ended");
-        }
+    /// Of an engine, which may recover still: call [`SingleNode::recovered`] when it has.
+    #[must_use]
+    pub fn new(engine: Engine, connections: Arc<Connections>) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let run = now.as_nanos() << 32 | u128::from(std::process::id());
         let node = Node {
@@ -52,7 +46,19 @@ impl SingleNode {
             coordinator: Coordinator::new(run),
             definitions: tokio::sync::Mutex::default(),
         };
-        Ok(Self { node: Arc::new(node) })
+        Self { node: Arc::new(node) }
+    }
+
+    /// Ends what a crash left half done. Until then its rows are locked. Blocks.
+    ///
+    /// # Errors
+    /// If something cannot be ended.
+    pub fn recovered(&self) -> Result<(), Error> {
+        let ended = recover(&self.node.engine)?;
+        if ended > 0 {
+            tracing::info!(ended, "transactions in doubt were ended");
+        }
+        Ok(())
     }
 }
 
