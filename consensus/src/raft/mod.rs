@@ -87,6 +87,8 @@ pub struct Raft {
     election_at: Duration,
     /// That time was missed once since a leader was heard of.
     woke_late: bool,
+    /// Somebody who lacks entries that are here counts on a vote that this member has not.
+    called: bool,
     /// Which start of its process this is, counted durably.
     boot: u64,
     /// Whose message this step takes: its store may be news to the members known here.
@@ -166,6 +168,7 @@ impl Raft {
             heard: now,
             election_at: now,
             woke_late: false,
+            called: false,
             boot,
             answering: None,
             writes: Writes::default(),

@@ -53,6 +53,7 @@ impl Hash for Raft {
         self.log.hash(state);
         self.part.hash(state);
         self.leader.hash(state);
+        self.called.hash(state);
         self.writes.hash(state);
         self.applied.hash(state);
         self.receiving.hash(state);
