@@ -17,6 +17,7 @@ mod router;
 mod rows;
 mod select;
 mod setting;
+mod show;
 mod value;
 
 use crate::error::SqlError;
@@ -24,11 +25,12 @@ use crate::protocol::column::Column;
 use crate::session::Client;
 
 pub(crate) use change::{delete, update};
-pub(crate) use definition::define;
+pub(crate) use definition::{define, snapshot};
 pub(crate) use error::unknown_database;
 pub(crate) use insert::insert;
 pub(crate) use query::{SharedPlan, plan, query};
-pub(crate) use setting::{kill, kill_connection, set, show};
+pub(crate) use setting::{kill, kill_connection, set};
+pub(crate) use show::show;
 pub(crate) use value::of_parameter;
 
 /// The columns of a table, as clients are told of them.

@@ -1,14 +1,12 @@
-//! SET, SHOW and KILL, as far as sessions need them themselves.
+//! SET and KILL.
 
 use resprout_engine::table::Value;
 
 use crate::error::{Code, SqlError};
 use crate::expression::{Context, NoRow, Scope, compile};
-use crate::protocol::column::{Column, Columns, WireType};
-use crate::protocol::value::Value as WireValue;
-use crate::server::{Kill as Killed, ResultWriter};
+use crate::server::Kill as Killed;
 use crate::session::Client;
-use crate::statement::{Assignment, Kill, Operand, SetValue, Show};
+use crate::statement::{Assignment, Kill, Operand, SetValue};
 
 /// SET.
 ///
@@ -56,56 +54,6 @@ fn evaluate(
     let surroundings = client.state.surroundings();
     let compiled = compile(expression, &Scope::new(&surroundings))?;
     Ok(compiled.evaluate(&NoRow, &Context::new(&surroundings, parameters))?)
-}
-
-/// SHOW.
-///
-/// # Errors
-/// 1235 for what is not shown yet.
-pub(crate) async fn show(
-    client: &Client,
-    show: &Show,
-    out: &mut ResultWriter<'_>,
-) -> Result<(), SqlError> {
-    let names: (&str, Vec<String>) = match show {
-        Show::Warnings(_) => return warnings(client, out).await,
-        Show::Databases { .. } => {
-            let all = client.node.engine.databases();
-            ("Database", all.iter().map(|database| database.name().to_owned()).collect())
-        }
-        Show::Tables { database, .. } => {
-            let name = database.as_deref().or(client.state.database.as_deref());
-            let name = name.ok_or_else(|| SqlError::plain(Code::NO_DB))?;
-            let database = client.node.engine.database(name);
-            let database = database.map_err(|_| super::error::unknown_database(name))?;
-            let catalog = database.partitions()[0].catalog()?;
-            ("Tables", catalog.tables().map(|table| table.name().to_owned()).collect())
-        }
-        _ => return Err(SqlError::not_supported("this SHOW")),
-    };
-    let columns = Columns::new(vec![Column::new(names.0, WireType::VarString)]);
-    let mut rows = out.rows(&columns).await?;
-    for name in &names.1 {
-        rows.put(&[WireValue::from(&**name)])?;
-        rows.ready().await?;
-    }
-    rows.end(0);
-    Ok(())
-}
-
-async fn warnings(client: &Client, out: &mut ResultWriter<'_>) -> Result<(), SqlError> {
-    let columns = Columns::new(vec![
-        Column::new("Level", WireType::VarString),
-        Column::new("Code", WireType::Long),
-        Column::new("Message", WireType::VarString),
-    ]);
-    let mut rows = out.rows(&columns).await?;
-    for warning in &client.state.warnings {
-        let code = WireValue::Int(warning.code.into());
-        rows.put(&[WireValue::from("Warning"), code, WireValue::from(&*warning.text)])?;
-    }
-    rows.end(0);
-    Ok(())
 }
 
 /// KILL.

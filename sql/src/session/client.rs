@@ -14,7 +14,9 @@ use crate::protocol::flags::Capabilities;
 use crate::protocol::resultset::Completion;
 use crate::protocol::value::Value as WireValue;
 use crate::server::{Opening, Preparation, ResultWriter, Session};
-use crate::statement::{Afterwards, Parsed, Statement, Statements, TransactionStatement, parse};
+use crate::statement::{
+    Afterwards, ClusterStatement, Parsed, Statement, Statements, TransactionStatement, parse,
+};
 
 /// A client's session. Dropping it rolls back.
 #[derive(Debug)]
@@ -133,6 +135,10 @@ impl Client {
                 self.done(Completion::default(), out).await
             }
             Statement::Show(show) => execute::show(self, show, out).await,
+            Statement::Cluster(ClusterStatement::Snapshot { database, .. }) => {
+                execute::snapshot(self, database).await?;
+                self.done(Completion::default(), out).await
+            }
             definition => {
                 let done = execute::define(self, definition).await?;
                 self.done(done, out).await

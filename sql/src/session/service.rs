@@ -21,6 +21,7 @@ use crate::server::{Account, Connections, Opening, Service};
 pub(crate) struct Node {
     pub(crate) engine: Engine,
     pub(crate) connections: Arc<Connections>,
+    pub(crate) started: std::time::Instant,
     pub(crate) sequences: Sequences,
     pub(crate) coordinator: Coordinator,
     /// One change of databases and tables at a time.
@@ -42,6 +43,7 @@ impl SingleNode {
         let node = Node {
             engine,
             connections,
+            started: std::time::Instant::now(),
             sequences: Sequences::default(),
             coordinator: Coordinator::new(run),
             definitions: tokio::sync::Mutex::default(),

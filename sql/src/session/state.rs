@@ -15,6 +15,39 @@ const USER_VARIABLE_BYTES_MAX: usize = 16 << 20;
 /// The version that clients are told: one that they take for MySQL 8.
 pub const VERSION: &str = concat!("8.0.36-resprout-", env!("CARGO_PKG_VERSION"));
 
+/// The variables that there are, by name.
+pub(crate) const SYSTEM_VARIABLES: &[&str] = &[
+    "auto_increment_increment",
+    "auto_increment_offset",
+    "autocommit",
+    "character_set_client",
+    "character_set_connection",
+    "character_set_results",
+    "character_set_server",
+    "collation_connection",
+    "collation_server",
+    "init_connect",
+    "interactive_timeout",
+    "last_insert_id",
+    "license",
+    "lower_case_table_names",
+    "max_allowed_packet",
+    "net_write_timeout",
+    "performance_schema",
+    "query_cache_size",
+    "query_cache_type",
+    "socket",
+    "sql_mode",
+    "system_time_zone",
+    "time_zone",
+    "transaction_isolation",
+    "tx_isolation",
+    "version",
+    "version_comment",
+    "wait_timeout",
+    "warning_count",
+];
+
 /// A session's state. Its own thread reads it; statements on other threads get a copy.
 #[derive(Clone, Debug)]
 pub(crate) struct State {

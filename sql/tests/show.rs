@@ -1,0 +1,103 @@
+//! SHOW and DESCRIBE, as a driver sees them.
+
+mod support;
+
+use mysql_async::prelude::Queryable;
+use support::{fails, fresh, rows, run};
+
+const TABLE: &str = "CREATE TABLE t (id BIGINT PRIMARY KEY, name VARCHAR(20) NOT NULL DEFAULT 'x', \
+                     v DECIMAL(10,2), KEY by_name (name), UNIQUE KEY one (id, v))";
+
+/// Promise: what a table is made of is told as MySQL does.
+#[test]
+fn tables_are_described() {
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        conn.query_drop(TABLE).await.expect("a good table");
+        assert_eq!(rows(&mut conn, "SHOW TABLES").await, ["t"]);
+        assert_eq!(rows(&mut conn, "SHOW FULL TABLES FROM d LIKE '%'").await, ["t,BASE TABLE"]);
+        assert_eq!(rows(&mut conn, "SHOW TABLES LIKE 'u%'").await, [""; 0]);
+        assert_eq!(
+            rows(&mut conn, "DESCRIBE t").await,
+            ["id,bigint,NO,PRI,NULL,", "name,varchar(20),NO,MUL,x,", "v,decimal(10,2),YES,,NULL,"]
+        );
+        let numeric = "SHOW COLUMNS FROM t WHERE Type LIKE '%int%' OR `Null` = 'YES'";
+        assert_eq!(rows(&mut conn, numeric).await.len(), 2);
+        let keys = rows(&mut conn, "SHOW INDEX FROM t").await;
+        assert_eq!(keys.len(), 4, "{keys:?}");
+        assert!(keys[0].starts_with("t,0,PRIMARY,1,id,A"), "{keys:?}");
+        let made = rows(&mut conn, "SHOW CREATE TABLE t").await;
+        assert!(made[0].contains("KEY `by_name` (`name`)"), "{made:?}");
+        server.end().await;
+    });
+}
+
+/// Promise: the text of SHOW CREATE TABLE makes the same table again.
+#[test]
+fn what_is_shown_makes_the_same() {
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        conn.query_drop(TABLE).await.expect("a good table");
+        let (_, text): (String, String) =
+            conn.query_first("SHOW CREATE TABLE t").await.expect("shown").expect("a row");
+        conn.query_drop("DROP TABLE t").await.expect("dropped");
+        conn.query_drop(&text).await.unwrap_or_else(|error| panic!("{error}: {text}"));
+        let again: Option<(String, String)> =
+            conn.query_first("SHOW CREATE TABLE t").await.expect("shown");
+        assert_eq!(again.expect("a row").1, text);
+        server.end().await;
+    });
+}
+
+/// Promise: databases are shown with the states of their partitions, and snapshots are made when
+/// asked for.
+#[test]
+fn databases_show_their_partitions() {
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        assert_eq!(rows(&mut conn, "SHOW DATABASES").await, ["d"]);
+        let extended = rows(&mut conn, "SHOW DATABASES EXTENDED").await;
+        assert_eq!(extended.len(), 4);
+        assert!(extended[3].starts_with("d_3,master,online,0:"), "{extended:?}");
+        assert_eq!(rows(&mut conn, "SHOW PARTITIONS ON d").await.len(), 4);
+        conn.query_drop("SNAPSHOT DATABASE d").await.expect("made");
+        let status = server.engine.status();
+        assert!(status.partitions.iter().all(|partition| partition.snapshot_lsn.is_some()));
+        assert_eq!(fails(&mut conn, "SNAPSHOT DATABASE nothing").await, 1049);
+        let text = rows(&mut conn, "SHOW CREATE DATABASE d").await;
+        assert_eq!(text, ["d,CREATE DATABASE `d` PARTITIONS 4 WITH SYNC DURABILITY"]);
+        server.end().await;
+    });
+}
+
+/// Promise: sessions are shown with what they run, but no statement that may hold a password.
+#[test]
+fn sessions_are_shown_without_passwords() {
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        let shown = rows(&mut conn, "SHOW FULL PROCESSLIST").await;
+        assert_eq!(shown.len(), 1);
+        assert!(shown[0].contains(",Query,0,executing,SHOW FULL PROCESSLIST"), "{shown:?}");
+        let shown = rows(&mut conn, "SHOW FULL PROCESSLIST /* IDENTIFIED BY 'x' */").await;
+        assert!(!shown[0].contains("'x'"), "{shown:?}");
+        server.end().await;
+    });
+}
+
+/// Promise: variables and counters are listed, and the filters work on all of them.
+#[test]
+fn variables_and_counters_are_listed() {
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        assert_eq!(rows(&mut conn, "SHOW VARIABLES LIKE 'autocommit'").await, ["autocommit,1"]);
+        let packet = "SHOW VARIABLES WHERE Variable_name = 'max_allowed_packet' AND Value > 1000";
+        assert_eq!(rows(&mut conn, packet).await, ["max_allowed_packet,67108864"]);
+        assert!(rows(&mut conn, "SHOW VARIABLES").await.len() > 20);
+        assert_eq!(rows(&mut conn, "SHOW STATUS LIKE 'Threads_connected'").await.len(), 1);
+        assert_eq!(fails(&mut conn, "SHOW STATUS WHERE nothing = 1").await, 1054);
+        for (text, least) in [("SHOW ENGINES", 1), ("SHOW COLLATION", 2), ("SHOW TRIGGERS", 0)] {
+            assert!(rows(&mut conn, text).await.len() >= least, "{text}");
+        }
+        server.end().await;
+    });
+}
