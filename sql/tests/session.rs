@@ -1,13 +1,11 @@
 //! Statements of a real driver against an engine in a temporary directory.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
-
-mod support;
+mod running;
 
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use support::*;
+use running::*;
 
 /// Promise: a client makes a database and a table, writes, reads, changes and deletes rows.
 #[test]

@@ -1,9 +1,9 @@
 //! SHOW and DESCRIBE, as a driver sees them.
 
-mod support;
+mod running;
 
 use mysql_async::prelude::Queryable;
-use support::{fails, fresh, rows, run};
+use running::{fails, fresh, rows, run};
 
 const TABLE: &str = "CREATE TABLE t (id BIGINT PRIMARY KEY, name VARCHAR(20) NOT NULL DEFAULT 'x', \
                      v DECIMAL(10,2), KEY by_name (name), UNIQUE KEY one (id, v))";

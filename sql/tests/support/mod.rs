@@ -1,18 +1,29 @@
-//! A server on an engine in a temporary directory, and what tests ask of it.
+//! A server of the constant service for a test, and a client that says whatever the test wants.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+#[path = "../../examples/constant/service.rs"]
+pub(crate) mod service;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, OptsBuilder, Row, Value};
-use resprout_engine::{Engine, Options as EngineOptions};
-use resprout_sql::server::{Connections, Options, Server};
-use resprout_sql::session::SingleNode;
-use tokio::net::TcpListener;
+use bytes::{Bytes, BytesMut};
+use resprout_sql::protocol::auth::{Plugin, Salt, answer};
+use resprout_sql::protocol::flags::Capabilities;
+use resprout_sql::protocol::handshake::{Answer, Login, OFFERED, encode_login};
+use resprout_sql::protocol::packet::{Inbound, Outbound};
+use resprout_sql::protocol::wire::Reader;
+use resprout_sql::server::{Connections, Ended, Options, Server, Tls};
+use service::Constant;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+/// Runs a test on a runtime of its own; hangs are failures.
 pub(crate) fn run(test: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
@@ -21,86 +32,180 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
     });
 }
 
+/// A running server.
 pub(crate) struct Running {
-    pub(crate) engine: Engine,
     pub(crate) address: SocketAddr,
-    pub(crate) stop: oneshot::Sender<()>,
-    pub(crate) task: JoinHandle<()>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) denied: Arc<AtomicU64>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Ended>,
 }
 
 impl Running {
-    pub(crate) async fn start(dir: &Path) -> Self {
-        let options = EngineOptions {
-            maximum_memory: 256 << 20,
-            lock_wait_limit: Duration::from_millis(500),
-            ..EngineOptions::default()
+    /// Tells it to end, and waits.
+    pub(crate) async fn end(mut self) -> Ended {
+        drop(self.stop.take());
+        self.task.await.expect("the server does not panic")
+    }
+}
+
+pub(crate) async fn start(options: Options) -> Running {
+    start_with(options, None).await
+}
+
+pub(crate) async fn start_with(options: Options, tls: Option<Tls>) -> Running {
+    let connections = Connections::new();
+    let service = Constant::new(connections.clone());
+    let denied = service.denied.clone();
+    let server = Server::new(service, options, tls, connections.clone()).expect("sound options");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(async move {
+        server
+            .serve(listener, async {
+                let _told_or_dropped = stopped.await;
+            })
+            .await
+    });
+    Running { address, connections, denied, stop: Some(stop), task }
+}
+
+/// A client that sends what it is told.
+pub(crate) struct Raw<S> {
+    pub(crate) stream: S,
+    inbound: Inbound,
+    pub(crate) salt: Salt,
+    pub(crate) capabilities: Capabilities,
+}
+
+impl Raw<TcpStream> {
+    /// Connects and reads the greeting.
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        let mut raw = Self {
+            stream,
+            inbound: Inbound::new(1 << 30),
+            salt: Salt([0; 20]),
+            capabilities: OFFERED.without(Capabilities::COMPRESS) | Capabilities::LOCAL_FILES,
         };
-        let engine = Engine::open(dir, options).unwrap();
-        let connections = Connections::new();
-        let node = SingleNode::new(engine.clone(), connections.clone());
-        node.recovered().unwrap();
-        let server = Server::new(node, Options::default(), None, connections).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(async move {
-            server
-                .serve(listener, async {
-                    let _told = stopped.await;
-                })
-                .await;
-        });
-        Self { engine, address, stop, task }
+        let greeting = raw.receive().await.expect("a greeting");
+        if greeting[0] != 0xFF {
+            raw.salt = salt_of(&greeting);
+        }
+        raw
     }
 
-    pub(crate) async fn connect_with(&self, found_rows: bool) -> Conn {
-        let opts = OptsBuilder::default()
-            .ip_or_hostname("127.0.0.1")
-            .tcp_port(self.address.port())
-            .prefer_socket(false)
-            .client_found_rows(found_rows)
-            .user(Some("root"));
-        Conn::new(opts).await.unwrap()
+    /// Connects and logs in without a password.
+    pub(crate) async fn root(address: SocketAddr) -> Self {
+        let mut raw = Self::connect(address).await;
+        assert_eq!(raw.log_in("root", "").await[0], 0);
+        raw
     }
 
-    pub(crate) async fn connect(&self) -> Conn {
-        self.connect_with(false).await
-    }
-
-    pub(crate) async fn end(self) {
-        drop(self.stop);
-        self.task.await.unwrap();
-        self.engine.close().unwrap();
+    /// Gives the socket away, for TLS to be put upon it.
+    pub(crate) fn split(self) -> (TcpStream, impl FnOnce(ClientTls) -> Raw<ClientTls>) {
+        let Self { stream, inbound, salt, capabilities } = self;
+        (stream, move |stream| Raw { stream, inbound, salt, capabilities })
     }
 }
 
-pub(crate) async fn fresh() -> (tempfile::TempDir, Running, Conn) {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Running::start(dir.path()).await;
-    let mut conn = server.connect().await;
-    conn.query_drop("CREATE DATABASE d PARTITIONS 4").await.unwrap();
-    conn.query_drop("USE d").await.unwrap();
-    (dir, server, conn)
+/// A client's stream over TLS.
+pub(crate) type ClientTls = tokio_rustls::client::TlsStream<TcpStream>;
+
+fn salt_of(greeting: &[u8]) -> Salt {
+    let mut reader = Reader::new(&greeting[1..]);
+    reader.until_zero().expect("a version");
+    let rest = reader.rest();
+    Salt([&rest[4..12], &rest[31..43]].concat().try_into().expect("20 bytes"))
 }
 
-pub(crate) fn code(error: &Error) -> u16 {
-    match error {
-        Error::Server(error) => error.code,
-        other => panic!("not from the server: {other}"),
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
+    /// Sends bytes as they are. The server may be gone.
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).await.is_ok() && self.stream.flush().await.is_ok()
+    }
+
+    /// Sends a packet that goes on with the exchange.
+    pub(crate) async fn send(&mut self, payload: &[u8]) {
+        let mut out = Outbound::default();
+        out.expect(self.inbound.number());
+        out.packet(|buffer| buffer.extend_from_slice(payload));
+        self.inbound.expect(out.number());
+        assert!(self.send_bytes(out.bytes()).await, "the server takes it");
+    }
+
+    /// Sends a command.
+    pub(crate) async fn command(&mut self, payload: &[u8]) {
+        self.inbound.expect(0);
+        self.send(payload).await;
+    }
+
+    /// The next packet; none if the server has closed the connection.
+    pub(crate) async fn receive(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(payload) = self.inbound.next_packet().expect("packets in order") {
+                return Some(payload);
+            }
+            let read = self.stream.read_buf(self.inbound.buffer()).await;
+            if !matches!(read, Ok(1..)) {
+                return None;
+            }
+        }
+    }
+
+    /// Takes the next packet's number as it comes: what the server says on its own account.
+    pub(crate) async fn receive_any(&mut self) -> Option<Bytes> {
+        while self.inbound.buffer().len() < 4 {
+            let read = self.stream.read_buf(self.inbound.buffer()).await;
+            if !matches!(read, Ok(1..)) {
+                return None;
+            }
+        }
+        let number = self.inbound.buffer()[3];
+        self.inbound.expect(number);
+        self.receive().await
+    }
+
+    /// Sends a command and gives the first packet of its answer.
+    pub(crate) async fn ask(&mut self, payload: &[u8]) -> Bytes {
+        self.command(payload).await;
+        self.receive().await.expect("an answer")
+    }
+
+    /// Sends a login, by `caching_sha2_password`, and gives the last packet of its answer.
+    pub(crate) async fn log_in(&mut self, user: &str, password: &str) -> Bytes {
+        self.send_login(user, Plugin::Sha2, password).await;
+        loop {
+            let packet = self.receive().await.expect("an answer");
+            if packet[..] != [1, 3] {
+                return packet;
+            }
+        }
+    }
+
+    /// Sends a login.
+    pub(crate) async fn send_login(&mut self, user: &str, plugin: Plugin, password: &str) {
+        let payload = self.login_payload(user, plugin, password);
+        self.send(&payload).await;
+    }
+
+    pub(crate) fn login_payload(&self, user: &str, plugin: Plugin, password: &str) -> BytesMut {
+        let login = Login {
+            user: user.into(),
+            collation: 45,
+            capabilities: self.capabilities,
+            ..Login::default()
+        };
+        let bytes = answer(plugin, password, &self.salt);
+        let mut payload = BytesMut::new();
+        encode_login(&login, &Answer { plugin: plugin.name().into(), bytes }, &mut payload);
+        payload
     }
 }
 
-pub(crate) async fn fails(conn: &mut Conn, text: &str) -> u16 {
-    code(&conn.query_drop(text).await.expect_err(text))
-}
-
-pub(crate) async fn rows(conn: &mut Conn, text: &str) -> Vec<String> {
-    let rows: Vec<Row> = conn.query(text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
-    let show = |value: Value| match value {
-        Value::NULL => "NULL".to_owned(),
-        value => value.as_sql(true).trim_matches('\'').to_owned(),
-    };
-    rows.into_iter()
-        .map(|row| row.unwrap().into_iter().map(show).collect::<Vec<_>>().join(","))
-        .collect()
+/// The number of an error.
+pub(crate) fn code(packet: &[u8]) -> u16 {
+    assert_eq!(packet[0], 0xFF, "an error: {packet:?}");
+    u16::from_le_bytes([packet[1], packet[2]])
 }

@@ -108,7 +108,8 @@ async fn p01_killed_transfers_are_whole() {
 
 async fn check(port: u16, acknowledged: &[Arc<AtomicU64>]) {
     let mut conn = connect(port, Some("bank")).await.expect("it listens");
-    let sum: Option<i64> = conn.query_first("SELECT SUM(balance) FROM accounts").await.unwrap();
+    let sum: Option<i64> =
+        conn.query_first("SELECT SUM(balance) FROM accounts").await.expect("readable");
     assert_eq!(sum, Some(BALANCE * ACCOUNTS as i64), "a transfer is half there");
     let done: Vec<u64> =
         conn.query("SELECT done FROM clients ORDER BY id").await.expect("readable");

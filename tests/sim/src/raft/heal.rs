@@ -12,10 +12,10 @@ use crate::{Violation, hold};
 /// Election timeouts until a proposal that is made after the storm is acknowledged. One passes until
 /// the last leader is given up, up to two more until somebody stands, as many again for one who woke
 /// late, and all of it on a clock that is a fifth too slow; the rest is for votes that are split.
-/// Beside it, one [`Simulation::installing`]: a majority may need a member that lags.
+/// Beside it, one `installing`: a majority may need a member that lags.
 pub const SERVED_WITHIN: u32 = 12;
 
-/// Election timeouts until all healthy members are equal. Beside it, two [`Simulation::installing`]:
+/// Election timeouts until all healthy members are equal. Beside it, two `installing`:
 /// clients write until the cluster has served them, and what they write may replace the snapshot
 /// that a member was getting.
 pub const EQUAL_WITHIN: u32 = 40;
