@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use resprout_engine::Engine;
+use resprout_sql::accounts::AccountOptions;
 use resprout_sql::server::{Connections, Options, Server};
 use resprout_sql::session::SingleNode;
 use tokio::net::TcpListener;
@@ -31,7 +32,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data = arguments.data;
     let engine = tokio::task::spawn_blocking(move || Engine::open(data, options)).await??;
     let connections = Connections::new();
-    let node = SingleNode::new(engine.clone(), connections.clone());
+    let node = SingleNode::new(engine.clone(), connections.clone(), &AccountOptions::default())?;
     let recovered = node.clone();
     tokio::task::spawn_blocking(move || recovered.recovered()).await??;
     let server = Server::new(node, Options::default(), None, connections)?;

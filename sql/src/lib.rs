@@ -6,14 +6,17 @@
 //! | know what goes over the wire | [`protocol`] |
 //! | understand what clients say | [`statement`] |
 //! | compute what they write between the names | [`expression`] |
+//! | know who may come in and do what | [`accounts`] |
 //! | give clients errors | [`error`] |
 
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod error;
 mod execute;
 pub mod expression;
 pub mod protocol;
+mod sealed_file;
 pub mod server;
 pub mod session;
 pub mod statement;

@@ -2,6 +2,7 @@
 
 use resprout_engine::table::Value;
 
+use crate::accounts::Privileges;
 use crate::error::{Code, SqlError};
 use crate::expression::{Context, NoRow, Scope, compile};
 use crate::server::Kill as Killed;
@@ -37,7 +38,7 @@ pub(crate) async fn set(
                 let value = evaluate(client, value, parameters)?;
                 client.state.set_user_variable(name.clone(), value);
             }
-            Assignment::Password { .. } => return Err(SqlError::not_supported("SET PASSWORD")),
+            Assignment::Password { user, password } => client.set_password(user, password).await?,
             Assignment::Variable { .. }
             | Assignment::Names { .. }
             | Assignment::Transaction { .. } => {}
@@ -83,11 +84,19 @@ pub(crate) async fn kill(
     kill_connection(client, number.unwrap_or(0), what)
 }
 
-/// Ends a statement or a connection.
+/// Ends a statement or a connection: an own one, or any with SUPER.
 ///
 /// # Errors
-/// 1094 if there is no such connection.
+/// 1094 if there is no such connection, 1095 if it is another's.
 pub(crate) fn kill_connection(client: &Client, number: u32, what: Killed) -> Result<(), SqlError> {
+    if !client.access.has(Privileges::SUPER) {
+        let all = client.node.connections.list();
+        let found = all.iter().find(|info| info.number == number);
+        if found.is_some_and(|info| info.user != client.opening.login.user) {
+            let text = format!("You are not owner of thread {number}");
+            return Err(SqlError::new(Code::KILL_DENIED, text));
+        }
+    }
     if client.node.connections.kill(number, what) {
         return Ok(());
     }

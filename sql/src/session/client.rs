@@ -7,6 +7,7 @@ use resprout_engine::table::Value;
 use super::service::Node;
 use super::state::State;
 use super::transaction::Open;
+use crate::accounts::{Access, AccountChange, Requirement, required};
 use crate::error::{Code, SqlError};
 use crate::execute;
 use crate::protocol::column::{Column, Columns};
@@ -15,7 +16,8 @@ use crate::protocol::resultset::Completion;
 use crate::protocol::value::Value as WireValue;
 use crate::server::{Opening, Preparation, ResultWriter, Session};
 use crate::statement::{
-    Afterwards, ClusterStatement, Parsed, Statement, Statements, TransactionStatement, parse,
+    Afterwards, ClusterStatement, Parsed, Secret, Statement, Statements, TableName,
+    TransactionStatement, User, parse,
 };
 
 /// A client's session. Dropping it rolls back.
@@ -23,6 +25,7 @@ use crate::statement::{
 pub struct Client {
     pub(crate) node: Arc<Node>,
     pub(crate) opening: Opening,
+    pub(crate) access: Access,
     pub(crate) state: State,
     pub(crate) open: Open,
     pub(crate) savepoints: Vec<(String, super::transaction::Mark)>,
@@ -32,15 +35,17 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Prepared {
     pub(crate) statement: Arc<Statement>,
+    required: Vec<Requirement>,
     pub(crate) plan: Option<execute::SharedPlan>,
 }
 
 impl Client {
-    pub(crate) fn new(node: Arc<Node>, opening: Opening) -> Self {
+    pub(crate) fn new(node: Arc<Node>, opening: Opening, access: Access) -> Self {
         let user = format!("{}@{}", opening.login.user, opening.peer.ip().to_canonical());
         let number = opening.number.into();
-        let state = State::new(user, number, opening.login.database.clone());
-        Self { node, opening, state, open: Open::default(), savepoints: Vec::new() }
+        let names = (user, access.name().to_owned());
+        let state = State::new(names, number, opening.login.database.clone());
+        Self { node, opening, access, state, open: Open::default(), savepoints: Vec::new() }
     }
 
     /// Whether rows that an UPDATE found count as affected, changed or not.
@@ -56,6 +61,46 @@ impl Client {
         self.state.explicit = false;
         self.savepoints.clear();
         self.open.commit(&self.node.coordinator).await
+    }
+
+    /// Whether the account may do this, as accounts are now.
+    ///
+    /// # Errors
+    /// 1044, 1045, 1142, 1227; 1046.
+    fn permit(&mut self, required: impl FnOnce() -> Vec<Requirement>) -> Result<(), SqlError> {
+        self.access.refresh();
+        if self.access.is_everything() {
+            return Ok(());
+        }
+        let permitted = self.access.check(&required(), self.state.database.as_deref());
+        if permitted.is_err() {
+            self.state.row_count = -1;
+        }
+        permitted
+    }
+
+    /// SET PASSWORD.
+    ///
+    /// # Errors
+    /// 1133 if there is no such account.
+    pub(crate) async fn set_password(
+        &mut self,
+        user: &User,
+        password: &Secret,
+    ) -> Result<(), SqlError> {
+        let change = AccountChange::Password(user.clone(), password.clone());
+        self.change_accounts(change).await.map(drop)
+    }
+
+    /// CREATE USER, GRANT and the like.
+    async fn change_accounts(&mut self, change: AccountChange) -> Result<Completion, SqlError> {
+        let accounts = Arc::clone(self.access.accounts());
+        let database = self.state.database.as_deref();
+        let change = (change, self.opening.encrypted);
+        self.state.warnings = accounts.change(&self.access, database, change).await?;
+        self.access.refresh();
+        let warnings = u16::try_from(self.state.warnings.len()).unwrap_or(u16::MAX);
+        Ok(Completion { warnings, ..Completion::default() })
     }
 
     fn rollback(&mut self) {
@@ -133,6 +178,16 @@ impl Client {
             }
             Statement::Do(_) | Statement::Flush(_) | Statement::UnlockTables => {
                 self.done(Completion::default(), out).await
+            }
+            Statement::CreateUsers(_)
+            | Statement::AlterUsers(_)
+            | Statement::DropUsers(_)
+            | Statement::RenameUsers(_)
+            | Statement::Grant(_)
+            | Statement::Revoke(_) => {
+                let change = AccountChange::Statement(statement.clone());
+                let done = self.change_accounts(change).await?;
+                self.done(done, out).await
             }
             Statement::Show(show) => execute::show(self, show, out).await,
             Statement::Cluster(ClusterStatement::Snapshot { database, .. }) => {
@@ -214,6 +269,7 @@ impl Client {
     }
 
     fn use_named(&mut self, name: &str) -> Result<(), SqlError> {
+        self.permit(|| vec![Requirement::Enter(Some(name.to_owned()))])?;
         let known = self.node.engine.database(name);
         known.map_err(|_| execute::unknown_database(name))?;
         self.state.database = Some(name.to_owned());
@@ -240,6 +296,7 @@ impl Session for Client {
                     "You have an error in your SQL syntax; only one statement is allowed",
                 ));
             }
+            self.permit(|| required(&statement))?;
             Box::pin(self.run(&statement, None, &[], out)).await?;
         }
         Ok(())
@@ -247,6 +304,8 @@ impl Session for Client {
 
     async fn prepare(&mut self, text: &[u8]) -> Result<Preparation<Prepared>, SqlError> {
         let Parsed { statement, parameters, .. } = parse(text)?;
+        let required = required(&statement);
+        self.permit(|| required.clone())?;
         let mut columns = Columns::default();
         let mut plan = None;
         if let Statement::Query(query) = &statement {
@@ -254,7 +313,7 @@ impl Session for Client {
             columns = made.columns.clone();
             plan = Some(Arc::new(made));
         }
-        let prepared = Prepared { statement: Arc::new(statement), plan };
+        let prepared = Prepared { statement: Arc::new(statement), required, plan };
         Ok(Preparation::new(prepared, parameters.into(), columns))
     }
 
@@ -267,6 +326,7 @@ impl Session for Client {
         let parameters: Vec<Value> =
             values.iter().map(execute::of_parameter).collect::<Result<_, _>>()?;
         let statement = Arc::clone(&prepared.statement);
+        self.permit(|| prepared.required.clone())?;
         Box::pin(self.run(&statement, Some(&mut prepared.plan), &parameters, out)).await
     }
 
@@ -277,15 +337,19 @@ impl Session for Client {
     async fn reset(&mut self) -> Result<(), SqlError> {
         self.rollback();
         let database = self.state.database.take();
-        self.state = State::new(self.state.user.clone(), self.opening.number.into(), database);
+        let names = (self.state.user.clone(), self.state.account.clone());
+        self.state = State::new(names, self.opening.number.into(), database);
         Ok(())
     }
 
     async fn kill(&mut self, number: u32) -> Result<(), SqlError> {
+        self.access.refresh();
         execute::kill_connection(self, number, crate::server::Kill::Connection)
     }
 
     async fn field_list(&mut self, table: &str, _pattern: &str) -> Result<Vec<Column>, SqlError> {
+        let name = TableName { database: None, table: table.to_owned() };
+        self.permit(|| vec![Requirement::See(name)])?;
         execute::columns_of(self, table)
     }
 }

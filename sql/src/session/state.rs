@@ -54,6 +54,8 @@ pub(crate) struct State {
     pub(crate) database: Option<String>,
     /// The name and host that the client came with.
     pub(crate) user: String,
+    /// Its account.
+    pub(crate) account: String,
     pub(crate) connection: u64,
     pub(crate) autocommit: bool,
     /// BEGIN was said.
@@ -66,10 +68,16 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(user: String, connection: u64, database: Option<String>) -> Self {
+    /// Of a client called `user`, with the account `account`.
+    pub(crate) fn new(
+        (user, account): (String, String),
+        connection: u64,
+        database: Option<String>,
+    ) -> Self {
         Self {
             database,
             user,
+            account,
             connection,
             autocommit: true,
             explicit: false,
@@ -154,7 +162,7 @@ impl expression::Session for Surroundings {
     }
 
     fn current_user(&self) -> String {
-        self.state.user.clone()
+        self.state.account.clone()
     }
 
     fn version(&self) -> String {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, OptsBuilder, Row, Value};
 use resprout_engine::{Engine, Options as EngineOptions};
-use resprout_sql::server::{Connections, Options, Server};
+use resprout_sql::accounts::{AccountOptions, AccountsError};
+use resprout_sql::server::{Connections, Options, Server, Tls};
 use resprout_sql::session::SingleNode;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -32,6 +33,14 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &AccountOptions::default(), None).await.unwrap()
+    }
+
+    pub(crate) async fn start_with(
+        dir: &Path,
+        accounts: &AccountOptions,
+        tls: Option<Tls>,
+    ) -> Result<Self, AccountsError> {
         let options = EngineOptions {
             maximum_memory: 256 << 20,
             lock_wait_limit: Duration::from_millis(500),
@@ -39,9 +48,9 @@ impl Running {
         };
         let engine = Engine::open(dir, options).unwrap();
         let connections = Connections::new();
-        let node = SingleNode::new(engine.clone(), connections.clone());
+        let node = SingleNode::new(engine.clone(), connections.clone(), accounts)?;
         node.recovered().unwrap();
-        let server = Server::new(node, Options::default(), None, connections).unwrap();
+        let server = Server::new(node, Options::default(), tls, connections).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -52,7 +61,7 @@ impl Running {
                 })
                 .await;
         });
-        Self { engine, address, stop, task }
+        Ok(Self { engine, address, stop, task })
     }
 
     pub(crate) async fn connect_with(&self, found_rows: bool) -> Conn {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use resprout_engine::Engine;
+use resprout_sql::accounts::AccountOptions;
 use resprout_sql::server::{Connections, Options, Server, Tls};
 use resprout_sql::session::SingleNode;
 use resprout_tools::access::explain;
@@ -103,7 +104,12 @@ impl FrontDoor for Door {
 
     fn open(&self, engine: &Engine) -> Result<(), Failure> {
         let connections = Connections::new();
-        let node = SingleNode::new(engine.clone(), connections.clone());
+        let accounts = AccountOptions::default();
+        let node = SingleNode::new(engine.clone(), connections.clone(), &accounts);
+        let node = node.map_err(|error| {
+            let fix = "put a copy of the file back, or move it away";
+            Failure::new("cannot read the accounts", error, fix)
+        })?;
         self.node.get_or_init(|| node.clone());
         let Some(listener) = locked(&self.listener).take() else { return Ok(()) };
         let options = Options::default();

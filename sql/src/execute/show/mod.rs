@@ -9,6 +9,7 @@ mod variables;
 
 use listing::Listing;
 
+use crate::accounts;
 use crate::error::SqlError;
 use crate::server::ResultWriter;
 use crate::session::Client;
@@ -55,9 +56,18 @@ fn list(client: &Client, show: &Show) -> Result<Listing, SqlError> {
             table::create_database(client, name, *if_not_exists)?
         }
         Show::Variables { .. } => variables::variables(client),
+        Show::Grants(user) => lines(accounts::show::grants(&client.access, user)?),
+        Show::CreateUser(user) => lines(accounts::show::create_user(&client.access, user)?),
         Show::Absent { what, .. } => node::absent(*what),
         _ => return Err(SqlError::not_supported("this SHOW")),
     })
+}
+
+/// An answer of one column.
+fn lines((name, lines): accounts::show::Lines) -> Listing {
+    let mut listing = Listing::new(&[&name]);
+    lines.into_iter().for_each(|line| listing.push([listing::text(line)]));
+    listing
 }
 
 const fn filter_of(show: &Show) -> Option<&Filter> {

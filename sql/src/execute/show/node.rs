@@ -3,6 +3,7 @@
 use resprout_engine::PartitionStatus;
 
 use super::listing::{Listing, number, text};
+use crate::accounts::Privileges;
 use crate::error::SqlError;
 use crate::execute::error::unknown_database;
 use crate::protocol::column::BINARY;
@@ -17,7 +18,9 @@ const STATEMENT_SHOWN: usize = 100;
 pub(super) fn databases(client: &Client) -> Listing {
     let mut listing = Listing::new(&["Database"]);
     for database in client.node.engine.databases() {
-        listing.push([text(database.name())]);
+        if client.access.sees_database(database.name()) {
+            listing.push([text(database.name())]);
+        }
     }
     listing
 }
@@ -36,6 +39,9 @@ pub(super) fn databases_extended(client: &Client) -> Listing {
         "Memory (MBs)",
     ]);
     for status in client.node.engine.status().partitions {
+        if !client.access.sees_database(&status.database) {
+            continue;
+        }
         let name = format!("{}_{}", status.database, status.ordinal);
         listing.push([
             text(name),
@@ -85,11 +91,15 @@ pub(super) fn partitions(client: &Client, database: Option<&str>) -> Result<List
     Ok(listing)
 }
 
-/// An own session always; all of them for whoever may end them, which is root alone so far.
+/// Own sessions, all of them for whoever has PROCESS.
 pub(super) fn processes(client: &Client, full: bool) -> Listing {
     let names = ["Id", "User", "Host", "db", "Command", "Time", "State", "Info"];
     let mut listing = Listing::new(&names);
+    let sees_all = client.access.has(Privileges::PROCESS);
     for info in client.node.connections.list() {
+        if !sees_all && info.user != client.opening.login.user {
+            continue;
+        }
         let statement = info.statement.map(|bytes| {
             let statement = without_passwords(&bytes);
             let shown = if full { usize::MAX } else { STATEMENT_SHOWN };

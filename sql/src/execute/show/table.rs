@@ -24,7 +24,8 @@ fn all(client: &Client, database: Option<&str>) -> Result<(String, Vec<String>),
     let name = database_name(client, database)?;
     let database = client.node.engine.database(name).map_err(|_| unknown_database(name))?;
     let catalog = database.partitions()[0].catalog()?;
-    let mut tables: Vec<_> = catalog.tables().map(|table| table.name().to_owned()).collect();
+    let seen = catalog.tables().filter(|table| client.access.sees_table(name, table.name()));
+    let mut tables: Vec<_> = seen.map(|table| table.name().to_owned()).collect();
     tables.sort();
     Ok((name.to_owned(), tables))
 }
