@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "../runtime/mod.rs"]
+mod runtime;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -11,17 +14,10 @@ use mysql_async::{Conn, Error, OptsBuilder, Row, Value};
 use resprout_engine::{Engine, Options as EngineOptions};
 use resprout_sql::server::{Connections, Options, Server};
 use resprout_sql::session::SingleNode;
+pub(crate) use runtime::run;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-
-pub(crate) fn run(test: impl Future<Output = ()>) {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs");
-    });
-}
 
 pub(crate) struct Running {
     pub(crate) engine: Engine,

@@ -2,13 +2,14 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+#[path = "../runtime/mod.rs"]
+mod runtime;
 #[path = "../../examples/constant/service.rs"]
 pub(crate) mod service;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use resprout_sql::protocol::auth::{Plugin, Salt, answer};
@@ -17,20 +18,12 @@ use resprout_sql::protocol::handshake::{Answer, Login, OFFERED, encode_login};
 use resprout_sql::protocol::packet::{Inbound, Outbound};
 use resprout_sql::protocol::wire::Reader;
 use resprout_sql::server::{Connections, Ended, Options, Server, Tls};
+pub(crate) use runtime::run;
 use service::Constant;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-
-/// Runs a test on a runtime of its own; hangs are failures.
-pub(crate) fn run(test: impl Future<Output = ()>) {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs");
-    });
-}
 
 /// A running server.
 pub(crate) struct Running {

@@ -3,8 +3,6 @@
 use resprout_engine::PartitionStatus;
 
 use super::listing::{Listing, number, text};
-use crate::error::SqlError;
-use crate::execute::error::unknown_database;
 use crate::protocol::column::BINARY;
 use crate::protocol::handshake::UTF8MB4;
 use crate::session::Client;
@@ -71,21 +69,7 @@ fn details(status: &PartitionStatus) -> String {
     }
 }
 
-pub(super) fn partitions(client: &Client, database: Option<&str>) -> Result<Listing, SqlError> {
-    let name = database.or(client.state.database.as_deref());
-    let name = name.ok_or_else(|| SqlError::plain(crate::error::Code::NO_DB))?;
-    let database = client.node.engine.database(name).map_err(|_| unknown_database(name))?;
-    let mut listing = Listing::new(&["Ordinal", "Host", "Port", "Role", "Locked"]);
-    for partition in database.partitions() {
-        // The address that others reach this node at: there are no others yet.
-        let host = text("127.0.0.1");
-        let ordinal = number(partition.ordinal().into());
-        listing.push([ordinal, host, Value::Null, text("Master"), number(0)]);
-    }
-    Ok(listing)
-}
-
-/// An own session always; all of them for whoever may end them, which is root alone so far.
+/// All of them: only root comes in so far, who may end each.
 pub(super) fn processes(client: &Client, full: bool) -> Listing {
     let names = ["Id", "User", "Host", "db", "Command", "Time", "State", "Info"];
     let mut listing = Listing::new(&names);
