@@ -1,13 +1,15 @@
 //! Who comes in, and what they may do: a real driver against a node.
 
 mod running;
+mod runtime;
 mod support;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{ChangeUserOpts, Conn, Error, OptsBuilder};
 use resprout_sql::accounts::AccountOptions;
 use resprout_sql::statement::Secret;
-use running::{Running, code, fails, fresh, rows, run};
+use running::{Running, code, fails, fresh, rows};
+use runtime::run;
 use support::{Raw, certificate, connector};
 
 async fn log_in(server: &Running, user: &str, password: &str) -> Result<Conn, Error> {

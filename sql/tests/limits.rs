@@ -1,5 +1,6 @@
 //! What clients can do wrong, on purpose or not, over real sockets.
 
+mod runtime;
 mod support;
 
 use std::time::{Duration, Instant};
@@ -8,7 +9,8 @@ use resprout_sql::protocol::auth::Plugin;
 use resprout_sql::protocol::flags::Capabilities;
 use resprout_sql::protocol::session::Settings;
 use resprout_sql::server::Options;
-use support::{Raw, certificate, code, connector, run, start, start_with, tls_request};
+use runtime::run;
+use support::{Raw, certificate, code, connector, start, start_with, tls_request};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 

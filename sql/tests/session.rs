@@ -1,11 +1,12 @@
 //! Statements of a real driver against an engine in a temporary directory.
 
 mod running;
+mod runtime;
 
-use std::time::Duration;
-
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use running::*;
+use runtime::run;
 
 /// Promise: a client makes a database and a table, writes, reads, changes and deletes rows.
 #[test]
@@ -115,6 +116,10 @@ fn statements_and_transactions_are_whole() {
     });
 }
 
+async fn shown(conn: &mut Conn) -> Vec<String> {
+    rows(conn, "SHOW PROCESSLIST").await
+}
+
 /// Promise: a locked row is waited for, KILL QUERY ends the wait, and a session that goes lets its
 /// locks go.
 #[test]
@@ -130,15 +135,60 @@ fn locks_are_waited_for_and_let_go() {
         assert_eq!(fails(&mut other, locked).await, 1205);
         let number = other.id();
         let killed = async {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            let waits = format!("{number},root");
+            while !shown(&mut conn)
+                .await
+                .iter()
+                .any(|line| line.starts_with(&waits) && line.contains("executing"))
+            {}
             conn.query_drop(format!("KILL QUERY {number}")).await.unwrap();
         };
         let (code, ()) = tokio::join!(fails(&mut other, locked), killed);
         assert_eq!(code, 1317);
         drop(conn);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        while shown(&mut other).await.len() > 1 {}
         assert_eq!(rows(&mut other, locked).await, ["1"]);
         drop(other);
+        server.end().await;
+    });
+}
+
+/// Promise: sessions that wait for each other in different partitions are told apart from slow ones:
+/// one of them gives up at once, the other goes on.
+#[test]
+fn rings_over_several_partitions_are_found() {
+    run(async {
+        let (_dir, server, mut setup) = fresh().await;
+        setup.query_drop("CREATE TABLE t (id INT PRIMARY KEY, v INT)").await.unwrap();
+        setup.query_drop("INSERT INTO t VALUES (1,0),(2,0),(3,0),(4,0),(5,0),(6,0)").await.unwrap();
+        // So many that some of them are in different partitions.
+        let ids = [1, 2, 3, 4, 5, 6];
+        let mut sessions = Vec::new();
+        for id in ids {
+            let mut conn = server.connect().await;
+            conn.query_drop("USE d").await.unwrap();
+            conn.query_drop("BEGIN").await.unwrap();
+            conn.query_drop(format!("UPDATE t SET v = v + 1 WHERE id = {id}")).await.unwrap();
+            sessions.push(conn);
+        }
+        let step = |(mut conn, id): (Conn, i32)| {
+            tokio::spawn(async move {
+                let next = id % 6 + 1;
+                let waited = conn.query_drop(format!("UPDATE t SET v = v + 1 WHERE id = {next}"));
+                let ended = match waited.await {
+                    Ok(()) => conn.query_drop("COMMIT").await.map(|()| 0),
+                    Err(error) => Ok(code(&error)),
+                };
+                ended.unwrap()
+            })
+        };
+        let waits: Vec<_> = sessions.into_iter().zip(ids).map(step).collect();
+        let mut codes = Vec::new();
+        for wait in waits {
+            codes.push(wait.await.unwrap());
+        }
+        codes.sort_unstable();
+        assert_eq!(codes, [0, 0, 0, 0, 0, 1213]);
         server.end().await;
     });
 }

@@ -283,7 +283,9 @@ enum Made {
 
 /// Whoever sets a password without TLS may not have TLS to log in with it.
 fn in_the_clear() -> Warning {
-    let text = "This connection is not encrypted. Once the node has been restarted, the password         can be checked over TLS only; IDENTIFIED WITH mysql_native_password needs no TLS, and         protects the password less";
+    let text = "This connection is not encrypted. Once the node has been restarted, the password \
+                can be checked over TLS only; IDENTIFIED WITH mysql_native_password needs no TLS, \
+                and protects the password less";
     Warning { code: Code::SECURE_TRANSPORT_REQUIRED.0, text: text.to_owned() }
 }
 

@@ -29,7 +29,7 @@ pub(crate) use definition::{define, snapshot};
 pub(crate) use error::unknown_database;
 pub(crate) use insert::insert;
 pub(crate) use query::{SharedPlan, plan, query};
-pub(crate) use setting::{kill, kill_connection, set};
+pub(crate) use setting::{evaluate_all, kill, kill_connection, set};
 pub(crate) use show::show;
 pub(crate) use value::of_parameter;
 

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use resprout_engine::table::Value;
+use resprout_engine::{Database, Transaction};
 
 use super::service::Node;
 use super::state::State;
 use super::transaction::Open;
+use super::waiting::Waiter;
 use crate::accounts::{Access, AccountChange, Requirement, required};
 use crate::error::{Code, SqlError};
 use crate::execute;
@@ -42,15 +44,27 @@ pub struct Prepared {
 impl Client {
     pub(crate) fn new(node: Arc<Node>, opening: Opening, access: Access) -> Self {
         let user = format!("{}@{}", opening.login.user, opening.peer.ip().to_canonical());
-        let number = opening.number.into();
         let names = (user, access.name().to_owned());
-        let state = State::new(names, number, opening.login.database.clone());
-        Self { node, opening, access, state, open: Open::default(), savepoints: Vec::new() }
+        let state = State::new(names, opening.number.into(), opening.login.database.clone());
+        let open = Open::new(opening.number, Arc::clone(&node.waits));
+        Self { node, opening, access, state, open, savepoints: Vec::new() }
     }
 
     /// Whether rows that an UPDATE found count as affected, changed or not.
     pub(crate) fn counts_found(&self) -> bool {
         self.opening.login.capabilities.contains(Capabilities::FOUND_ROWS)
+    }
+
+    /// The part of the session's transaction in a partition, and what to wait with for its locks.
+    ///
+    /// # Errors
+    /// If the partition does not serve.
+    pub(crate) fn part(
+        &mut self,
+        database: &Database,
+        ordinal: usize,
+    ) -> Result<(&mut Transaction, Waiter), SqlError> {
+        self.open.waiting(database, ordinal, &self.opening.interrupt)
     }
 
     /// Commits what is open.
@@ -173,10 +187,15 @@ impl Client {
                 self.done(Completion::default(), out).await
             }
             Statement::Set(assignments) => {
-                execute::set(self, assignments, parameters).await?;
+                let warnings = execute::set(self, assignments, parameters).await?;
+                self.done(Completion { warnings, ..Completion::default() }, out).await
+            }
+            Statement::Do(expressions) => {
+                execute::evaluate_all(self, expressions, parameters)?;
                 self.done(Completion::default(), out).await
             }
-            Statement::Do(_) | Statement::Flush(_) | Statement::UnlockTables => {
+            // Nothing is kept that could be flushed, and no table was locked.
+            Statement::Flush(_) | Statement::UnlockTables => {
                 self.done(Completion::default(), out).await
             }
             Statement::CreateUsers(_)
@@ -230,7 +249,15 @@ impl Client {
     async fn transaction(&mut self, statement: &TransactionStatement) -> Result<(), SqlError> {
         let chain = |after: &Afterwards| after.chain;
         match statement {
-            TransactionStatement::Begin { .. } => self.state.explicit = true,
+            TransactionStatement::Begin { read_only: true, .. } => {
+                return Err(SqlError::not_supported("READ ONLY transactions"));
+            }
+            TransactionStatement::Begin { consistent_snapshot, .. } => {
+                self.state.explicit = true;
+                if *consistent_snapshot {
+                    self.state.warn("each statement sees what is committed when it begins");
+                }
+            }
             TransactionStatement::Commit(after) => {
                 self.commit().await?;
                 self.state.explicit = chain(after);

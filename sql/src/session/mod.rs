@@ -14,6 +14,7 @@ mod sequences;
 mod service;
 mod state;
 mod transaction;
+mod waiting;
 
 pub use client::{Client, Prepared};
 pub use service::SingleNode;

@@ -9,6 +9,7 @@ use resprout_engine::{Engine, Error};
 use super::client::Client;
 use super::sequences::Sequences;
 use super::transaction::{Coordinator, recover};
+use super::waiting::Waits;
 use crate::accounts::{Access, AccountOptions, Accounts, AccountsError, Requirement};
 use crate::error::SqlError;
 use crate::execute;
@@ -24,6 +25,7 @@ pub(crate) struct Node {
     pub(crate) started: std::time::Instant,
     pub(crate) sequences: Sequences,
     pub(crate) coordinator: Coordinator,
+    pub(crate) waits: Arc<Waits>,
     /// One change of databases and tables at a time.
     pub(crate) definitions: tokio::sync::Mutex<()>,
 }
@@ -55,6 +57,7 @@ impl SingleNode {
             started: std::time::Instant::now(),
             sequences: Sequences::default(),
             coordinator: Coordinator::new(run),
+            waits: Arc::default(),
             definitions: tokio::sync::Mutex::default(),
         };
         Ok(Self { node: Arc::new(node) })

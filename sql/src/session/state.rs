@@ -89,6 +89,14 @@ impl State {
         }
     }
 
+    /// Notes that something was asked for that is not done.
+    pub(crate) fn warn(&mut self, text: &str) {
+        if self.warnings.len() < expression::WARNINGS_MAX {
+            let code = crate::error::Code::NOT_SUPPORTED_YET.0;
+            self.warnings.push(Warning { code, text: text.to_owned() });
+        }
+    }
+
     /// Whether what statements write waits for COMMIT.
     pub(crate) const fn in_transaction(&self) -> bool {
         self.explicit || !self.autocommit

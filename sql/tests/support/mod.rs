@@ -8,7 +8,6 @@ pub(crate) mod service;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use resprout_sql::protocol::auth::{Plugin, Salt, answer};
@@ -24,15 +23,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
-
-/// Runs a test on a runtime of its own; hangs are failures.
-pub(crate) fn run(test: impl Future<Output = ()>) {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs");
-    });
-}
 
 /// A running server.
 pub(crate) struct Running {

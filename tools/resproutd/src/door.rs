@@ -1,5 +1,6 @@
 //! MySQL clients on the node's engine.
 
+use std::env::VarError;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -8,6 +9,7 @@ use resprout_engine::Engine;
 use resprout_sql::accounts::AccountOptions;
 use resprout_sql::server::{Connections, Options, Server, Tls};
 use resprout_sql::session::SingleNode;
+use resprout_sql::statement::Secret;
 use resprout_tools::access::explain;
 use resprout_tools::failure::{Exit, Failure};
 use resprout_tools::node::config::{Settings, parse_path};
@@ -18,8 +20,13 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::certificate;
+
 /// Where clients are served unless something else is said. Only this machine can connect.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:3306";
+
+/// The variable with root's password, for the first start.
+const ROOT_PASSWORD: &str = "RESPROUT_ROOT_PASSWORD";
 
 /// Ports that are tried, one after the other, if the first may be left.
 const PORTS_TRIED: u16 = 100;
@@ -104,7 +111,7 @@ impl FrontDoor for Door {
 
     fn open(&self, engine: &Engine) -> Result<(), Failure> {
         let connections = Connections::new();
-        let accounts = AccountOptions::default();
+        let accounts = AccountOptions { root_password: root_password()?, ..Default::default() };
         let node = SingleNode::new(engine.clone(), connections.clone(), &accounts);
         let node = node.map_err(|error| {
             let fix = "put a copy of the file back, or move it away";
@@ -112,8 +119,9 @@ impl FrontDoor for Door {
         })?;
         self.node.get_or_init(|| node.clone());
         let Some(listener) = locked(&self.listener).take() else { return Ok(()) };
+        let tls = self.tls.clone().map_or_else(|| certificate::own(engine.dir()), Ok)?;
         let options = Options::default();
-        let server = Server::new(node, options, self.tls.clone(), connections);
+        let server = Server::new(node, options, Some(tls), connections);
         let server = server.map_err(|error| {
             Failure::new("cannot serve SQL", error, "correct the setting that is named")
         })?;
@@ -141,6 +149,18 @@ impl FrontDoor for Door {
         drop(stop);
         if let Err(error) = task.await {
             tracing::error!(%error, "the task that serves SQL failed");
+        }
+    }
+}
+
+/// Root's password on a new node. In the environment and not among the settings, which are shown.
+fn root_password() -> Result<Option<Secret>, Failure> {
+    match std::env::var(ROOT_PASSWORD) {
+        Ok(text) => Ok(Some(Secret::new(text)).filter(|secret| !secret.reveal().is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => {
+            let what = format!("cannot use {ROOT_PASSWORD}");
+            Err(Failure::new(what, "it is not UTF-8", "use another password").exiting(Exit::Usage))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The node.
 
+mod certificate;
 mod demo;
 mod door;
 

@@ -64,6 +64,9 @@ async fn the_demo_has_data_and_leaves_none() {
     let mut conn = demo.connect().await;
     let orders: u64 = conn.query_first("SELECT COUNT(*) FROM orders").await.unwrap().unwrap();
     assert_eq!(orders, 2000);
+    let suggestion = demo.ready["try_statement"].as_str().expect("a text");
+    let paid: Option<(u64, String, String)> = conn.query_first(suggestion).await.unwrap();
+    assert!(paid.is_some_and(|(count, ..)| count > 100), "what is suggested works");
     conn.query_drop("DELETE FROM orders WHERE id <= 10").await.unwrap();
     assert_eq!(conn.affected_rows(), 10);
     conn.disconnect().await.unwrap();

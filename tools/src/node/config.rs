@@ -11,7 +11,7 @@
 //! maximum = "48GiB"                    # or "85%" of this machine's
 //!
 //! [tls]
-//! certificate = "server.pem"           # chain in PEM form, own first; TLS is off without
+//! certificate = "server.pem"           # chain in PEM form, own first; its own, made at the first start, without
 //! key = "server.key"                   # its key, in PEM form
 //!
 //! [durability]

@@ -37,7 +37,6 @@ fn list(client: &Client, show: &Show) -> Result<Listing, SqlError> {
     Ok(match show {
         Show::Databases { extended: false, .. } => node::databases(client),
         Show::Databases { extended: true, .. } => node::databases_extended(client),
-        Show::Partitions { database, .. } => node::partitions(client, database.as_deref())?,
         Show::Processlist { full } => node::processes(client, *full),
         Show::Status { .. } => node::status(client),
         Show::Engines => node::engines(),

@@ -4,8 +4,6 @@ use resprout_engine::PartitionStatus;
 
 use super::listing::{Listing, number, text};
 use crate::accounts::Privileges;
-use crate::error::SqlError;
-use crate::execute::error::unknown_database;
 use crate::protocol::column::BINARY;
 use crate::protocol::handshake::UTF8MB4;
 use crate::session::Client;
@@ -75,20 +73,6 @@ fn details(status: &PartitionStatus) -> String {
         }
         _ => String::new(),
     }
-}
-
-pub(super) fn partitions(client: &Client, database: Option<&str>) -> Result<Listing, SqlError> {
-    let name = database.or(client.state.database.as_deref());
-    let name = name.ok_or_else(|| SqlError::plain(crate::error::Code::NO_DB))?;
-    let database = client.node.engine.database(name).map_err(|_| unknown_database(name))?;
-    let mut listing = Listing::new(&["Ordinal", "Host", "Port", "Role", "Locked"]);
-    for partition in database.partitions() {
-        // The address that others reach this node at: there are no others yet.
-        let host = text("127.0.0.1");
-        let ordinal = number(partition.ordinal().into());
-        listing.push([ordinal, host, Value::Null, text("Master"), number(0)]);
-    }
-    Ok(listing)
 }
 
 /// Own sessions, all of them for whoever has PROCESS.

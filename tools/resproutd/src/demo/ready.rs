@@ -11,6 +11,10 @@ use serde::Serialize;
 use super::sample::Made;
 use super::{DATABASE, DemoArgs};
 
+/// A statement to begin with.
+pub(super) const SUGGESTION: &str =
+    "SELECT COUNT(*), SUM(amount), MAX(ordered) FROM orders WHERE status = 'paid';";
+
 /// How to come in. The names are kept: scripts read them.
 #[derive(Debug, Serialize)]
 pub(super) struct Ready {
@@ -19,6 +23,7 @@ pub(super) struct Ready {
     port: u16,
     user: &'static str,
     database: &'static str,
+    try_statement: &'static str,
     data: PathBuf,
     temporary: bool,
 }
@@ -31,6 +36,7 @@ impl Ready {
             port: address.port(),
             user: "root",
             database: DATABASE,
+            try_statement: SUGGESTION,
             data,
             temporary: !kept,
         }
@@ -76,9 +82,7 @@ impl Ready {
             output::line(format_args!("    Data   {}", self.data.display()));
         }
         output::line("");
-        output::line(
-            "    Try    SELECT status, COUNT(*), SUM(amount) FROM orders GROUP BY status;",
-        );
+        output::line(format_args!("    Try    {SUGGESTION}"));
         output::line("           kill -9 this process while you write, start it again with --data");
         output::line("");
     }

@@ -119,16 +119,18 @@ fn order(out: &mut String, id: u32, customers: u32) {
 mod tests {
     use super::*;
 
-    /// Promise: the sample data is the same in every run.
+    /// Promise: the sample data is the same in every run of every version.
     #[test]
     fn rows_are_always_the_same() {
         let mut text = String::new();
         customer(&mut text, 1);
         order(&mut text, 1, 10_000);
-        let mut again = String::new();
-        customer(&mut again, 1);
-        order(&mut again, 1, 10_000);
-        assert_eq!(text, again);
-        assert!(text.starts_with("(1,'"), "{text}");
+        assert_eq!(
+            text,
+            concat!(
+                "(1,'Grace Liskov','Lima','2020-03-19')",
+                "(1,5879,408.10,'new','2025-05-08 17:15:00')",
+            )
+        );
     }
 }
