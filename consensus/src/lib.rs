@@ -25,7 +25,7 @@ pub use entry::{Entry, Payload, Proposal};
 pub use id::{EntryId, Index, NodeId, ProposalId, ReadId, Round, StoreId, Term, WriteId};
 pub use log::Snapshot;
 pub use membership::{Change, ChangeError, Member, Membership, Vote};
-pub use message::{AppendResult, Envelope, Message, Refusal, SnapshotMeta, Stamp};
+pub use message::{AppendResult, Envelope, Message, Refusal, SnapshotMeta};
 pub use output::{
     Alarm, Ballot, Content, Event, Output, ProposeError, ReadProof, Recovered, Role, State,
     TransferError, Write,

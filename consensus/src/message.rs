@@ -71,8 +71,6 @@ pub enum Message {
     AppendAnswer {
         /// The round of the question.
         round: Round,
-        /// Orders the answers of one node, over its restarts.
-        stamp: Stamp,
         /// What became of it.
         result: AppendResult,
     },
@@ -142,28 +140,6 @@ pub enum AppendResult {
         /// Last entry of the receiver.
         last: Index,
     },
-}
-
-/// Orders what one node says.
-#[derive(
-    Archive,
-    Serialize,
-    Deserialize,
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-)]
-pub struct Stamp {
-    /// Which start of its process, counted durably.
-    pub boot: u64,
-    /// Which answer in it.
-    pub answer: u64,
 }
 
 /// What a snapshot is.

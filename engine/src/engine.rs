@@ -11,6 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use resprout_wal::disk::Disk;
 use resprout_wal::{Device, DriverMode, LogIdentity, Term};
 
 use crate::commit_rule::Durability;
@@ -287,6 +288,18 @@ impl Engine {
             recovery::remove_files(partition)?;
         }
         Ok(())
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.shared.context.dir
+    }
+
+    /// The disk that the directory is on, for what else belongs into it.
+    #[must_use]
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.shared.context.world().disk)
     }
 
     /// Where the node stands.

@@ -135,6 +135,12 @@ impl LockTable {
         self.rows.get(key).map(|row| row.owner)
     }
 
+    /// Who holds the row that `txn` waits for; none if it waits for none.
+    #[must_use]
+    pub fn awaited(&self, txn: TxnId) -> Option<TxnId> {
+        self.owner(self.waiting.get(&txn)?)
+    }
+
     /// Locked rows.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -307,6 +313,12 @@ impl RowLocks {
         let mut keys: Vec<_> = owned.into_iter().flatten().map(|key| key.to_vec()).collect();
         keys.sort_unstable();
         keys
+    }
+
+    /// As [`LockTable::awaited`].
+    #[must_use]
+    pub fn awaited(&self, txn: TxnId) -> Option<TxnId> {
+        self.lock().table.awaited(txn)
     }
 
     /// Locked rows, for assertions and status.

@@ -11,6 +11,7 @@ use resprout_wal::{Device, LogIdentity, Lsn, Term, World};
 use crate::commit_rule::Durability;
 use crate::core::Core;
 use crate::error::Error;
+use crate::lock::TxnId;
 use crate::memory::MemoryBound;
 use crate::options::Options;
 use crate::progress::{Phase, Progress, ProgressCell};
@@ -268,6 +269,14 @@ impl Partition {
     /// [`Error::NotOnline`].
     pub fn begin(&self) -> Result<Transaction, Error> {
         Transaction::begin(self)
+    }
+
+    /// The transaction that holds the row which `txn` waits for; none if it waits for none. A ring
+    /// of waiting inside of the partition is refused by itself (1213); whoever joins transactions
+    /// of several partitions has to look for longer ones.
+    #[must_use]
+    pub fn awaited(&self, txn: TxnId) -> Option<TxnId> {
+        self.core()?.locks.awaited(txn)
     }
 
     /// The committed state, for any number of reads that see one moment.

@@ -74,6 +74,12 @@ impl Transaction {
         })
     }
 
+    /// Its number, unique in one run of its partition.
+    #[must_use]
+    pub const fn id(&self) -> TxnId {
+        self.id
+    }
+
     pub(crate) fn core(&self) -> Result<&Core, Error> {
         let core = self.partition.online()?;
         core.check_live(self.id)?;

@@ -70,9 +70,13 @@ codes! {
     KILL_DENIED = 1095, "HY000", "You are not owner of thread <id>";
     UNKNOWN_ERROR = 1105, "HY000", "Unknown error";
     INVALID_GROUP_FUNCTION = 1111, "HY000", "Invalid use of group function";
+    PASSWORD_NO_MATCH = 1133, "42000", "Can't find any matching row in the user table";
     WRONG_VALUE_COUNT_ON_ROW = 1136, "21S01", "Column count doesn't match value count at row <n>";
+    NONEXISTING_GRANT = 1141, "42000", "There is no such grant defined for user '<user>' on host '<host>'";
     TABLE_ACCESS_DENIED = 1142, "42000", "<command> command denied to user '<user>'@'<host>' for table '<table>'";
+    ILLEGAL_GRANT_FOR_TABLE = 1144, "42000", "Illegal GRANT/REVOKE command; please consult the manual to see which privileges can be used";
     NO_SUCH_TABLE = 1146, "42S02", "Table '<db>.<table>' doesn't exist";
+    NONEXISTING_TABLE_GRANT = 1147, "42000", "There is no such grant defined for user '<user>' on host '<host>' on table '<table>'";
     NOT_ALLOWED_COMMAND = 1148, "42000", "The used command is not allowed with this MySQL version";
     SYNTAX_ERROR = 1149, "42000", "You have an error in your SQL syntax; <what>";
     PACKET_TOO_LARGE = 1153, "08S01", "Got a packet bigger than 'max_allowed_packet' bytes";
@@ -86,6 +90,7 @@ codes! {
     WRONG_ARGUMENTS = 1210, "HY000", "Incorrect arguments to <function>";
     LOCK_DEADLOCK = 1213, "40001", "Deadlock found when trying to get lock; try restarting transaction";
     CONNECT_TO_MASTER = 1218, "08S01", "Error connecting to master: <reason>";
+    WRONG_USAGE = 1221, "HY000", "Incorrect usage of <what> and <what>";
     WRONG_NUMBER_OF_COLUMNS_IN_SELECT = 1222, "21000", "The used SELECT statements have a different number of columns";
     SPECIFIC_ACCESS_DENIED = 1227, "42000", "Access denied; you need (at least one of) the <privilege> privilege(s) for this operation";
     WRONG_VALUE_FOR_VARIABLE = 1231, "42000", "Variable '<name>' can't be set to the value of '<value>'";
@@ -99,14 +104,20 @@ codes! {
     AUTH_NOT_SUPPORTED = 1251, "08004", "Client does not support authentication protocol requested by server; consider upgrading MySQL client";
     DATA_OUT_OF_RANGE = 1264, "22003", "Out of range value for column '<column>' at row <n>";
     DATA_TRUNCATED = 1265, "01000", "Data truncated for column '<column>' at row <n>";
+    REVOKE_GRANTS = 1269, "HY000", "Can't revoke all privileges for one or more of the requested users";
     INVALID_CHARACTER_STRING = 1300, "HY000", "Invalid utf8mb4 character string: '<bytes>'";
     QUERY_INTERRUPTED = 1317, "70100", "Query execution was interrupted";
     NO_DEFAULT_FOR_FIELD = 1364, "HY000", "Field '<column>' doesn't have a default value";
     TRUNCATED_WRONG_VALUE = 1366, "HY000", "Incorrect <type> value: '<value>' for column '<column>' at row <n>";
+    CANNOT_USER = 1396, "HY000", "Operation <what> failed for <users>";
     DATA_TOO_LONG = 1406, "22001", "Data too long for column '<column>' at row <n>";
+    CANT_CREATE_USER_WITH_GRANT = 1410, "42000", "You are not allowed to create a user with GRANT";
     NO_OPEN_CURSOR = 1421, "HY000", "The statement (<id>) has no open cursor.";
     TOO_MANY_STATEMENTS = 1461, "42000", "Can't create more than max_prepared_stmt_count statements (current value: <n>)";
+    WRONG_STRING_LENGTH = 1470, "HY000", "String '<text>' is too long for <what> (should be no longer than <n>)";
+    PLUGIN_IS_NOT_LOADED = 1524, "HY000", "Plugin '<name>' is not loaded";
     PARTITION_HAS_NO_MASTER = 1777, "HY000", "Partition <db>:<n> has no master instance.";
+    PASSWORD_FORMAT = 1827, "HY000", "The password hash doesn't have the expected format.";
     MALFORMED_PACKET = 1835, "HY000", "Malformed communication packet.";
     ROLLED_BACK_TRANSACTION = 1857, "HY000", "An error in this transaction required closing a connection to a leaf";
     LEAF_CONNECT = 1735, "HY000", "Unable to connect to leaf <host>:<port>: <reason>";
@@ -121,6 +132,9 @@ codes! {
     REBALANCE_RUNNING = 2037, "HY000", "A rebalance of database <db> is already running";
     ASYNC_REPLICATION_SYNC_DURABILITY = 2038, "HY000", "Synchronous durability cannot be combined with asynchronous replication";
     INTERNAL_DATABASE = 2625, "HY000", "Operation '<op>' can't be executed on internal database('<db>') utilized by SingleStore.";
+    ACCOUNT_LOCKED = 3118, "HY000", "Access denied for user '<user>'@'<host>'. Account is locked.";
+    USER_DOES_NOT_EXIST = 3162, "HY000", "Authorization ID <user> does not exist.";
+    USER_ALREADY_EXISTS = 3163, "HY000", "Authorization ID <user> already exists.";
     SECURE_TRANSPORT_REQUIRED = 3159, "HY000", "Connections using insecure transport are prohibited while --require_secure_transport=ON.";
     IDLE_TIMEOUT = 4031, "HY000", "The client was disconnected by the server because of inactivity. See wait_timeout and interactive_timeout for configuring this behavior.";
 }

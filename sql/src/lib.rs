@@ -7,15 +7,18 @@
 //! | understand what clients say | [`statement`] |
 //! | compute what they write between the names | [`expression`] |
 //! | run what is not done here: joins, groups, subqueries | [`planned`] |
+//! | know who may come in and do what | [`accounts`] |
 //! | give clients errors | [`error`] |
 
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod error;
 mod execute;
 pub mod expression;
 pub mod planned;
 pub mod protocol;
+mod sealed_file;
 pub mod server;
 pub mod session;
 pub mod statement;

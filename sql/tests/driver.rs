@@ -1,11 +1,13 @@
 //! A real driver, mysql_async, against the constant service.
 
+mod runtime;
 mod support;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{ChangeUserOpts, Compression, Conn, Error, OptsBuilder, Row, Value};
 use resprout_sql::server::{Kill, Options};
-use support::{Running, run, start};
+use runtime::run;
+use support::{Running, start};
 
 fn opts(server: &Running, user: &str, password: &str) -> OptsBuilder {
     OptsBuilder::default()

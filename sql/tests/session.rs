@@ -1,110 +1,12 @@
 //! Statements of a real driver against an engine in a temporary directory.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+mod running;
+mod runtime;
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::time::Duration;
-
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, OptsBuilder, Row, Value};
-use resprout_engine::{Engine, Options as EngineOptions};
-use resprout_sql::server::{Connections, Options, Server};
-use resprout_sql::session::SingleNode;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-
-fn run(test: impl Future<Output = ()>) {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs");
-    });
-}
-
-struct Running {
-    engine: Engine,
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-impl Running {
-    async fn start(dir: &Path) -> Self {
-        let options = EngineOptions {
-            maximum_memory: 256 << 20,
-            lock_wait_limit: Duration::from_millis(500),
-            ..EngineOptions::default()
-        };
-        let engine = Engine::open(dir, options).unwrap();
-        let connections = Connections::new();
-        let node = SingleNode::new(engine.clone(), connections.clone()).unwrap();
-        let server = Server::new(node, Options::default(), None, connections).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(async move {
-            server
-                .serve(listener, async {
-                    let _told = stopped.await;
-                })
-                .await;
-        });
-        Self { engine, address, stop, task }
-    }
-
-    async fn connect_with(&self, found_rows: bool) -> Conn {
-        let opts = OptsBuilder::default()
-            .ip_or_hostname("127.0.0.1")
-            .tcp_port(self.address.port())
-            .prefer_socket(false)
-            .client_found_rows(found_rows)
-            .user(Some("root"));
-        Conn::new(opts).await.unwrap()
-    }
-
-    async fn connect(&self) -> Conn {
-        self.connect_with(false).await
-    }
-
-    async fn end(self) {
-        drop(self.stop);
-        self.task.await.unwrap();
-        self.engine.close().unwrap();
-    }
-}
-
-async fn fresh() -> (tempfile::TempDir, Running, Conn) {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Running::start(dir.path()).await;
-    let mut conn = server.connect().await;
-    conn.query_drop("CREATE DATABASE d PARTITIONS 4").await.unwrap();
-    conn.query_drop("USE d").await.unwrap();
-    (dir, server, conn)
-}
-
-fn code(error: &Error) -> u16 {
-    match error {
-        Error::Server(error) => error.code,
-        other => panic!("not from the server: {other}"),
-    }
-}
-
-async fn fails(conn: &mut Conn, text: &str) -> u16 {
-    code(&conn.query_drop(text).await.expect_err(text))
-}
-
-async fn rows(conn: &mut Conn, text: &str) -> Vec<String> {
-    let rows: Vec<Row> = conn.query(text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
-    let show = |value: Value| match value {
-        Value::NULL => "NULL".to_owned(),
-        value => value.as_sql(true).trim_matches('\'').to_owned(),
-    };
-    rows.into_iter()
-        .map(|row| row.unwrap().into_iter().map(show).collect::<Vec<_>>().join(","))
-        .collect()
-}
+use running::*;
+use runtime::run;
 
 /// Promise: a client makes a database and a table, writes, reads, changes and deletes rows.
 #[test]
@@ -214,6 +116,10 @@ fn statements_and_transactions_are_whole() {
     });
 }
 
+async fn shown(conn: &mut Conn) -> Vec<String> {
+    rows(conn, "SHOW PROCESSLIST").await
+}
+
 /// Promise: a locked row is waited for, KILL QUERY ends the wait, and a session that goes lets its
 /// locks go.
 #[test]
@@ -229,15 +135,60 @@ fn locks_are_waited_for_and_let_go() {
         assert_eq!(fails(&mut other, locked).await, 1205);
         let number = other.id();
         let killed = async {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            let waits = format!("{number},root");
+            while !shown(&mut conn)
+                .await
+                .iter()
+                .any(|line| line.starts_with(&waits) && line.contains("executing"))
+            {}
             conn.query_drop(format!("KILL QUERY {number}")).await.unwrap();
         };
         let (code, ()) = tokio::join!(fails(&mut other, locked), killed);
         assert_eq!(code, 1317);
         drop(conn);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        while shown(&mut other).await.len() > 1 {}
         assert_eq!(rows(&mut other, locked).await, ["1"]);
         drop(other);
+        server.end().await;
+    });
+}
+
+/// Promise: sessions that wait for each other in different partitions are told apart from slow ones:
+/// one of them gives up at once, the other goes on.
+#[test]
+fn rings_over_several_partitions_are_found() {
+    run(async {
+        let (_dir, server, mut setup) = fresh().await;
+        setup.query_drop("CREATE TABLE t (id INT PRIMARY KEY, v INT)").await.unwrap();
+        setup.query_drop("INSERT INTO t VALUES (1,0),(2,0),(3,0),(4,0),(5,0),(6,0)").await.unwrap();
+        // So many that some of them are in different partitions.
+        let ids = [1, 2, 3, 4, 5, 6];
+        let mut sessions = Vec::new();
+        for id in ids {
+            let mut conn = server.connect().await;
+            conn.query_drop("USE d").await.unwrap();
+            conn.query_drop("BEGIN").await.unwrap();
+            conn.query_drop(format!("UPDATE t SET v = v + 1 WHERE id = {id}")).await.unwrap();
+            sessions.push(conn);
+        }
+        let step = |(mut conn, id): (Conn, i32)| {
+            tokio::spawn(async move {
+                let next = id % 6 + 1;
+                let waited = conn.query_drop(format!("UPDATE t SET v = v + 1 WHERE id = {next}"));
+                let ended = match waited.await {
+                    Ok(()) => conn.query_drop("COMMIT").await.map(|()| 0),
+                    Err(error) => Ok(code(&error)),
+                };
+                ended.unwrap()
+            })
+        };
+        let waits: Vec<_> = sessions.into_iter().zip(ids).map(step).collect();
+        let mut codes = Vec::new();
+        for wait in waits {
+            codes.push(wait.await.unwrap());
+        }
+        codes.sort_unstable();
+        assert_eq!(codes, [0, 0, 0, 0, 0, 1213]);
         server.end().await;
     });
 }

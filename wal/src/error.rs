@@ -48,6 +48,18 @@ pub enum LogError {
         /// What the system said.
         error: Arc<io::Error>,
     },
+    /// What was read a moment ago cannot be read again.
+    #[error("reading {path} at {offset} (LSN {lsn}): {error}")]
+    Read {
+        /// The arena.
+        path: PathBuf,
+        /// Byte position in it.
+        offset: u64,
+        /// Position in the log.
+        lsn: Lsn,
+        /// What the system said.
+        error: Arc<io::Error>,
+    },
     /// A flush failed (catalogue row D18). It is not tried again, since the kernel has forgotten
     /// what it could not write.
     #[error("flushing {path} (LSN {lsn}): {error}")]

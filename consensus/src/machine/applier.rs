@@ -53,6 +53,13 @@ impl<S: StateMachine> Applier<S> {
         Self { state, window: Window::default(), applied: EntryId::ZERO }
     }
 
+    /// One that remembers so few proposals that tests see them forgotten; as many on every node.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn with_window(state: S, proposals_max: usize) -> Self {
+        Self { window: Window::of(proposals_max), ..Self::new(state) }
+    }
+
     /// Applies the entry that follows.
     ///
     /// # Panics
@@ -111,7 +118,7 @@ impl<S: StateMachine> Applier<S> {
         let image = rkyv::from_bytes::<Image, rancor::Error>(&aligned)
             .map_err(|error| RestoreError(error.to_string()))?;
         self.state.restore(&image.state)?;
-        self.window = Window::from_image(image.window);
+        self.window = self.window.restored(image.window);
         self.applied = snapshot.meta.last;
         Ok(())
     }

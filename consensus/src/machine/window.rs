@@ -22,8 +22,9 @@ const PROPOSALS_MAX: usize = 16 << 10;
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// See the module. The same on every node, so it is part of the state.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Window {
+    proposals_max: usize,
     floor: Index,
     order: VecDeque<ProposalId>,
     known: BTreeMap<ProposalId, (Index, Bytes)>,
@@ -48,7 +49,19 @@ pub(super) enum Known {
     TooOld,
 }
 
+impl Default for Window {
+    fn default() -> Self {
+        Self::of(PROPOSALS_MAX)
+    }
+}
+
 impl Window {
+    /// One that remembers so many proposals; as many on every node.
+    pub(super) fn of(proposals_max: usize) -> Self {
+        let (order, known) = (VecDeque::new(), BTreeMap::new());
+        Self { proposals_max, floor: Index(0), order, known, answer_bytes: 0 }
+    }
+
     pub(super) fn look(&self, id: ProposalId, since: Index) -> Known {
         match self.known.get(&id) {
             Some((index, answer)) => Known::Applied(*index, answer.clone()),
@@ -62,7 +75,7 @@ impl Window {
         let before = self.known.insert(id, (index, answer));
         assert!(before.is_none(), "proposal {id} applied twice");
         self.order.push_back(id);
-        while self.order.len() > PROPOSALS_MAX || self.answer_bytes > ANSWER_BYTES_MAX {
+        while self.order.len() > self.proposals_max || self.answer_bytes > ANSWER_BYTES_MAX {
             let Some(oldest) = self.order.pop_front() else { return };
             if let Some((index, answer)) = self.known.remove(&oldest) {
                 self.floor = index;
@@ -79,8 +92,9 @@ impl Window {
         WindowImage { floor: self.floor, proposals: proposals.collect() }
     }
 
-    pub(super) fn from_image(image: WindowImage) -> Self {
-        let mut window = Self { floor: image.floor, ..Self::default() };
+    /// What an image says, with the same bound as before.
+    pub(super) fn restored(&self, image: WindowImage) -> Self {
+        let mut window = Self { floor: image.floor, ..Self::of(self.proposals_max) };
         for (id, index, answer) in image.proposals {
             window.answer_bytes += answer.len();
             window.order.push_back(id);
@@ -115,7 +129,7 @@ mod tests {
         for n in [5, 3, 9] {
             window.remember(ProposalId(n), Index(n as u64), large.clone());
         }
-        let mut restored = Window::from_image(window.image());
+        let mut restored = Window::default().restored(window.image());
         for id in [5, 3, 9] {
             let id = ProposalId(id);
             assert_eq!(restored.look(id, Index(4)), window.look(id, Index(4)));

@@ -169,7 +169,9 @@ impl<S> Handle<S> {
         answered.await.unwrap_or_else(|_| Err(ReadFailure::Ended(Ended::Stopped)))
     }
 
-    /// Gives the log to a node that has no part yet, and waits until that is committed.
+    /// Gives the log to a node that has no part yet, and waits until that is committed. A new
+    /// directory takes a new id: a member that was away meanwhile knows the old one by its store,
+    /// and lets no other in over the network until somebody else tells it of the change.
     ///
     /// # Errors
     /// [`ChangeFailure`].

@@ -28,6 +28,7 @@ impl Raft {
         self.log.commit(to);
         self.mark("committed");
         self.members_committed(before);
+        self.leave_without_vote();
         if self.is_leader() {
             self.send_commit();
             self.wake_early_reads();
@@ -78,7 +79,6 @@ impl Raft {
             return;
         }
         let membership = membership.clone();
-        let own = self.identity.node;
         let Some(leader) = self.leadership() else { return };
         let gone = leader.progress.keys().copied();
         let gone: Vec<_> = gone.filter(|node| membership.get(*node).is_none()).collect();
@@ -89,7 +89,14 @@ impl Raft {
                 leader.progress.remove(&node);
             }
         }
-        if !membership.is_voter(own) {
+    }
+
+    /// A leader without a vote by what is committed has nothing more to do once an entry of its own
+    /// is: it was removed or demoted (row M14), or had to stand without one.
+    fn leave_without_vote(&mut self) {
+        let (index, membership) = self.log.membership();
+        let is_settled = index <= self.log.committed() && self.has_committed_in_term();
+        if is_settled && !membership.is_voter(self.identity.node) {
             self.leave();
         }
     }

@@ -29,9 +29,11 @@ impl Raft {
 
     /// Whether this member may be elected: also one whose vote is about to go. While that is not
     /// committed, it may be the only one that has the entry, and so the only one that can win
-    /// (dissertation, section 4.2.2).
+    /// (dissertation, section 4.2.2). So may one without a vote, once somebody who lacks entries that
+    /// it has counts on its vote.
     pub(super) fn may_stand(&self) -> bool {
-        self.log.memberships_open().any(|membership| self.has_vote(membership))
+        let has_vote = |membership| self.has_vote(membership);
+        (self.called || self.log.memberships_open().any(has_vote))
             && !self.storing.as_ref().is_some_and(|storing| storing.installed)
     }
 
@@ -107,8 +109,14 @@ impl Raft {
             self.refuse_removed(from, store);
             return;
         }
-        let granted =
-            term > self.ballot.term && self.is_up_to_date(last) && !self.protects_a_leader();
+        let is_free = term > self.ballot.term && !self.protects_a_leader();
+        let granted = is_free && self.is_up_to_date(last);
+        if is_free && !granted && !self.may_stand() {
+            // By a membership that never reached this log, or that its log replaced, it has a vote
+            // there; refusing it and not standing would leave the cluster without a leader.
+            self.mark("called to stand without a vote");
+            self.called = true;
+        }
         let answer_term = if granted { term } else { self.ballot.term };
         self.send_in(answer_term, from, Message::PreVoteAnswer { granted });
     }

@@ -83,8 +83,6 @@ impl Raft {
     }
 
     pub(super) fn answer_append(&mut self, to: NodeId, round: Round, result: AppendResult) {
-        self.stamp.answer += 1;
-        let stamp = self.stamp;
-        self.send(to, Message::AppendAnswer { round, stamp, result });
+        self.send(to, Message::AppendAnswer { round, result });
     }
 }

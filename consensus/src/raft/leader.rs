@@ -89,6 +89,7 @@ impl Raft {
         self.part = Part::Leader(Box::new(leader));
         self.leader = Some(own);
         self.heard = self.now;
+        self.called = false;
         self.mark("elected");
         self.append(vec![Payload::TermStart]);
     }

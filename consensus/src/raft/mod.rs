@@ -22,8 +22,8 @@ use crate::log::{Log, Snapshot};
 use crate::quorum::Tally;
 use crate::{
     Alarm, Ballot, Config, Content, EntryId, Envelope, Event, Index, Membership, Message, NodeId,
-    Output, ProposeError, Recovered, Refusal, Role, Stamp, State, StoreId, Term, TransferError,
-    Write, WriteId,
+    Output, ProposeError, Recovered, Refusal, Role, State, StoreId, Term, TransferError, Write,
+    WriteId,
 };
 
 pub use status::{MemberStatus, Status};
@@ -87,7 +87,10 @@ pub struct Raft {
     election_at: Duration,
     /// That time was missed once since a leader was heard of.
     woke_late: bool,
-    stamp: Stamp,
+    /// Somebody who lacks entries that are here counts on a vote that this member has not.
+    called: bool,
+    /// Which start of its process this is, counted durably.
+    boot: u64,
     /// Whose message this step takes: its store may be news to the members known here.
     answering: Option<(NodeId, StoreId)>,
     writes: Writes,
@@ -165,7 +168,8 @@ impl Raft {
             heard: now,
             election_at: now,
             woke_late: false,
-            stamp: Stamp { boot, answer: 0 },
+            called: false,
+            boot,
             answering: None,
             writes: Writes::default(),
             receiving: None,

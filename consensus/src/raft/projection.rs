@@ -12,7 +12,6 @@ impl Raft {
     /// - the time: it is as if no leader was ever heard of, so that it protects none, and its own
     ///   timers are due. A search that steps it whenever it likes sees all that any clock allows;
     /// - the number of writes that are durable: the next to become durable is 1;
-    /// - the number of answers given, which orders them only for row M07;
     /// - what happens next at random.
     pub fn project(&mut self) {
         let now = self.config.timing.election() * 4;
@@ -21,7 +20,6 @@ impl Raft {
         self.election_at = now;
         self.woke_late = false;
         self.rng = resprout_wal::world::Rng::new(0);
-        self.stamp.answer = 0;
         if let Part::Leader(leader) = &mut self.part {
             leader.heartbeat_at = now;
             for (_, asked) in &mut leader.rounds {
@@ -55,6 +53,7 @@ impl Hash for Raft {
         self.log.hash(state);
         self.part.hash(state);
         self.leader.hash(state);
+        self.called.hash(state);
         self.writes.hash(state);
         self.applied.hash(state);
         self.receiving.hash(state);

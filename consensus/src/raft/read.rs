@@ -11,10 +11,19 @@
 use std::collections::VecDeque;
 
 use super::Raft;
-use crate::{Index, Message, NodeId, ReadId, ReadProof, Round};
+use crate::{Index, Message, NodeId, ReadId, ReadProof, Round, StoreId};
 
-/// Whose a read is: another node's, and of which start of it; `None` for this one's.
-type Asker = Option<(NodeId, u64)>;
+/// Whose a read is: another node's, or `None` for this one's.
+type Asker = Option<Remote>;
+
+/// A node that passed a read on. Its answer is for that directory and that start of it alone: another
+/// counts its reads anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Remote {
+    pub(super) node: NodeId,
+    pub(super) store: StoreId,
+    pub(super) boot: u64,
+}
 
 /// Reads that wait at a leader.
 #[derive(Clone, Debug, Default, Hash)]
@@ -46,21 +55,21 @@ impl Raft {
     pub(super) fn read(&mut self, ids: Vec<ReadId>, proof: ReadProof) {
         match self.leader {
             _ if self.is_leader() => self.read_here(None, ids, proof),
-            Some(leader) => self.send(leader, Message::Read { ids, boot: self.stamp.boot }),
+            Some(leader) => self.send(leader, Message::Read { ids, boot: self.boot }),
             None => self.out.reads_refused.extend(ids),
         }
     }
 
     /// A leader's answer to reads that were passed on.
     pub(super) fn take_read_answer(&mut self, ids: Vec<ReadId>, boot: u64, index: Index) {
-        if boot == self.stamp.boot {
+        if boot == self.boot {
             self.out.reads.extend(ids.into_iter().map(|id| (id, index)));
         } else {
             self.mark("answer to a read of an earlier run dropped");
         }
     }
 
-    pub(super) fn read_for(&mut self, from: (NodeId, u64), ids: Vec<ReadId>) {
+    pub(super) fn read_for(&mut self, from: Remote, ids: Vec<ReadId>) {
         if self.is_leader() {
             self.read_here(Some(from), ids, ReadProof::Round);
         }
@@ -135,7 +144,10 @@ impl Raft {
 
     fn serve(&mut self, from: Asker, ids: Vec<ReadId>, index: Index) {
         match from {
-            Some((node, boot)) => self.send(node, Message::ReadAnswer { ids, boot, index }),
+            Some(Remote { node, store, boot }) => {
+                let answer = Message::ReadAnswer { ids, boot, index };
+                self.send_to((node, store), self.ballot.term, answer);
+            }
             None => self.out.reads.extend(ids.into_iter().map(|id| (id, index))),
         }
     }

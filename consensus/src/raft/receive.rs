@@ -1,5 +1,6 @@
 //! Messages: whose they are, and of which term, before what they say.
 
+use super::read::Remote;
 use super::{Part, Raft};
 use crate::{Alarm, AppendResult, EntryId, Envelope, Message, Refusal, Round, StoreId, Vote};
 
@@ -32,7 +33,10 @@ impl Raft {
             }
             // Of no term.
             Message::Propose { proposals } => self.propose_for(envelope.from, proposals),
-            Message::Read { ids, boot } => self.read_for((envelope.from, boot), ids),
+            Message::Read { ids, boot } => {
+                let Envelope { from: node, from_store: store, .. } = envelope;
+                self.read_for(Remote { node, store, boot }, ids);
+            }
             Message::ReadAnswer { ids, boot, index } => self.take_read_answer(ids, boot, index),
             Message::Refuse { why } => self.refused(envelope.from, why),
             Message::Vote { transfer, .. }
@@ -142,6 +146,7 @@ impl Raft {
             assert!(known && !self.is_leader(), "two leaders in term {term}: {from} and another");
             self.heard = self.now;
             self.woke_late = false;
+            self.called = false;
             self.follow(term, Some(from));
             self.reset_election_timer();
         }

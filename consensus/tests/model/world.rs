@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use resprout_consensus::{
     Ballot, Config, Content, Entry, EntryId, Envelope, Event, Identity, Index, Membership, Message,
-    NodeId, Output, Payload, Proposal, ProposalId, Raft, Recovered, Role, Stamp, StoreId, Term,
-    Vote, WriteId,
+    NodeId, Output, Payload, Proposal, ProposalId, Raft, Recovered, Role, StoreId, Term, Vote,
+    WriteId,
 };
 
 use crate::checks::{Broken, History};
@@ -290,14 +290,13 @@ impl World {
             .retain(|flying| !to_this(&flying.envelope) || !member.is_deaf_to(&flying.envelope));
     }
 
-    fn send(&mut self, mut envelope: Envelope) {
-        match &mut envelope.message {
+    fn send(&mut self, envelope: Envelope) {
+        match &envelope.message {
             // Answered when it is asked.
             Message::PreVote { .. } => return,
             // It can only make a candidate give up, which it may do without.
             Message::VoteAnswer { granted: false } => return,
             Message::Append { .. } if self.bounds.votes_only => return,
-            Message::AppendAnswer { stamp, .. } => *stamp = Stamp { boot: 1, answer: 0 },
             _ => {}
         }
         if self.members[envelope.to.0 as usize - 1].is_deaf_to(&envelope) {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use resprout_consensus::{
     AppendResult, Envelope, Index, Membership, Message, NodeId, ReadId, Refusal, Round,
-    SnapshotMeta, Stamp, StoreId, Term,
+    SnapshotMeta, StoreId, Term,
 };
 
 use crate::commands::{entry, entry_id, number};
@@ -32,7 +32,6 @@ pub(crate) fn forge(
         }
         "matched" => Message::AppendAnswer {
             round: Round(count("round")),
-            stamp: Stamp { boot: count("boot"), answer: count("answer") },
             result: AppendResult::Matched(Index(count("index"))),
         },
         "vote" => Message::Vote { last: id("last"), transfer: value("transfer").is_some() },

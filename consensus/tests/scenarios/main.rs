@@ -94,6 +94,9 @@ scenarios! {
     /// Promise: a learner that lacks much does not become a voter.
     #[test]
     fn a_learner_that_lags_is_not_promoted;
+    /// Promise: who lacks entries and counts on a vote that is none leaves nobody without a leader.
+    #[test]
+    fn a_learner_that_is_called_on_stands;
     /// Promise: whoever could not win does not raise the term.
     #[test]
     fn who_could_not_win_changes_nothing;

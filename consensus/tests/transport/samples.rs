@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use resprout_consensus::{
     AppendResult, Entry, EntryId, Envelope, Index, Member, Membership, Message, NodeId, Payload,
-    Proposal, ProposalId, ReadId, Refusal, Round, SnapshotMeta, Stamp, StoreId, Term, Vote,
+    Proposal, ProposalId, ReadId, Refusal, Round, SnapshotMeta, StoreId, Term, Vote,
 };
 
 pub(crate) fn id(term: u64, index: u64) -> EntryId {
@@ -39,11 +39,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         commit: Index(10),
         round: Round(3),
     };
-    let answer = |result| Message::AppendAnswer {
-        round: Round(3),
-        stamp: Stamp { boot: 5, answer: 99 },
-        result,
-    };
+    let answer = |result| Message::AppendAnswer { round: Round(3), result };
     let rejected = AppendResult::Rejected { previous: Index(11), hint: id(5, 9), last: Index(10) };
     let meta = SnapshotMeta {
         last: id(6, 11),

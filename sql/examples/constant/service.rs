@@ -90,10 +90,15 @@ impl Service for Constant {
             Kind::Salted => Secret::Salted,
         };
         let identity = Identity { secret, require_tls: kind == Kind::TlsOnly };
-        Some(Account { identity, is_administrator: login.user == "root" })
+        Some(Account { identity, is_administrator: login.user == "root", number: 0 })
     }
 
-    async fn is_password(&self, _login: &Login, password: &[u8]) -> bool {
+    async fn is_password(
+        &self,
+        _login: &Login,
+        _account: Option<&Account>,
+        password: &[u8],
+    ) -> bool {
         password == b"secret"
     }
 

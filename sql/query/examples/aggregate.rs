@@ -13,6 +13,7 @@ use mysql_async::{Conn, OptsBuilder, Row};
 use resprout_engine::table::Value;
 use resprout_engine::{DatabaseOptions, Durability, Engine, Options as EngineOptions};
 use resprout_query::{Limits, QueryEngine};
+use resprout_sql::accounts::AccountOptions;
 use resprout_sql::server::{Connections, Options, Server};
 use resprout_sql::session::SingleNode;
 use tokio::net::TcpListener;
@@ -83,7 +84,9 @@ async fn main() -> Result<(), Failed> {
     let engine = Engine::open(dir.path(), options)?;
     fill(&engine, rows, partitions)?;
     let connections = Connections::new();
-    let node = SingleNode::new(engine.clone(), Arc::clone(&connections))?;
+    let node =
+        SingleNode::new(engine.clone(), Arc::clone(&connections), &AccountOptions::default())?;
+    node.recovered()?;
     let node = node.with_queries(Arc::new(QueryEngine::new(Limits::default())?));
     let server = Server::new(node, Options::default(), None, connections)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;

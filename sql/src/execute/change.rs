@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use resprout_engine::Error;
 use resprout_engine::table::{ColumnId, Value};
 use sqlparser::ast::Expr;
 
@@ -14,26 +13,9 @@ use super::rows::{Budget, Living, Search};
 use crate::error::{Code, SqlError};
 use crate::expression::{Compiled, Context, Scope, compile};
 use crate::protocol::resultset::Completion;
-use crate::server::Interrupt;
 use crate::session::Client;
 use crate::statement::direct;
 use crate::statement::{ColumnValue, Delete, Operand, Selection, TableName, Update};
-
-/// Waits for `work` unless the statement is to stop.
-///
-/// # Errors
-/// Of the engine, or with the reason to stop.
-pub(crate) async fn unless<T>(
-    interrupt: &Interrupt,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, SqlError> {
-    interrupt.check()?;
-    tokio::select! {
-        biased;
-        done = work => done.map_err(SqlError::from),
-        reason = interrupt.fired() => Err(reason.error()),
-    }
-}
 
 /// A row by partition and key.
 pub(crate) type RowAt = (usize, Vec<u8>);
@@ -160,10 +142,9 @@ impl Changes {
         (partition, key): &RowAt,
         parameters: &[Value],
     ) -> Result<Option<Vec<Value>>, SqlError> {
-        let interrupt = Arc::clone(&client.opening.interrupt);
-        let part = client.open.part(&self.target.database, *partition)?;
+        let (part, waiter) = client.part(&self.target.database, *partition)?;
         let lock = part.lock_key_async(&self.target.table, key);
-        let Some(values) = unless(&interrupt, lock).await? else { return Ok(None) };
+        let Some(values) = waiter.wait(lock).await? else { return Ok(None) };
         if let Some(filter) = &self.filter {
             let surroundings = client.state.surroundings();
             let context = Context::new(&surroundings, parameters);
@@ -290,17 +271,16 @@ pub(crate) async fn write(
     new: &[Value],
     changed: &[(ColumnId, Value)],
 ) -> Result<(), SqlError> {
-    let interrupt = Arc::clone(&client.opening.interrupt);
     let moves = changed.iter().any(|(id, _)| target.schema().shard_key.contains(id));
     let to = if moves { home(target, new, *partition)? } else { *partition };
-    let part = client.open.part(&target.database, *partition)?;
+    let (part, waiter) = client.part(&target.database, *partition)?;
     if to == *partition {
-        unless(&interrupt, part.update_key_async(&target.table, key, changed)).await?;
+        waiter.wait(part.update_key_async(&target.table, key, changed)).await?;
         return Ok(());
     }
-    unless(&interrupt, part.delete_key_async(&target.table, key)).await?;
-    let part = client.open.part(&target.database, to)?;
-    unless(&interrupt, part.insert_async(&target.table, new)).await?;
+    waiter.wait(part.delete_key_async(&target.table, key)).await?;
+    let (part, waiter) = client.part(&target.database, to)?;
+    waiter.wait(part.insert_async(&target.table, new)).await?;
     Ok(())
 }
 
@@ -356,7 +336,6 @@ pub(crate) async fn delete(
 ) -> Result<Completion, SqlError> {
     let named = (&delete.table, delete.alias.as_deref());
     let changes = Changes::new(client, named, &delete.selection, parameters)?;
-    let interrupt = Arc::clone(&client.opening.interrupt);
     let mut affected = 0;
     for at in changes.candidates(client, parameters).await? {
         if affected >= changes.limit {
@@ -365,8 +344,8 @@ pub(crate) async fn delete(
         if changes.lock(client, &at, parameters).await?.is_none() {
             continue;
         }
-        let part = client.open.part(&changes.target.database, at.0)?;
-        unless(&interrupt, part.delete_key_async(&changes.target.table, &at.1)).await?;
+        let (part, waiter) = client.part(&changes.target.database, at.0)?;
+        waiter.wait(part.delete_key_async(&changes.target.table, &at.1)).await?;
         affected += 1;
     }
     Ok(Completion::rows(affected))

@@ -192,3 +192,18 @@ async fn alter_table(client: &Client, alter: &AlterTable) -> Result<Completion, 
     }
     Ok(Completion::default())
 }
+
+/// SNAPSHOT DATABASE: of each partition, one after the other, so that writers keep the device.
+///
+/// # Errors
+/// 1049; if a partition does not serve, or a snapshot cannot be written.
+pub(crate) async fn snapshot(client: &Client, name: &str) -> Result<(), SqlError> {
+    let database = client.node.engine.database(name).map_err(|_| unknown_database(name))?;
+    blocking(move || {
+        for partition in database.partitions() {
+            partition.snapshot()?;
+        }
+        Ok(())
+    })
+    .await
+}

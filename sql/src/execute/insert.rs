@@ -1,7 +1,5 @@
 //! INSERT and REPLACE.
 
-use std::sync::Arc;
-
 use resprout_engine::Error;
 use resprout_engine::table::{ColumnId, DuplicateEntry, Value};
 
@@ -149,15 +147,8 @@ async fn one(
     let made = number_of(client, target, &mut row)?;
     for _ in 0..TRIES {
         let partition = home(target, &row, number)?;
-        let interrupt = Arc::clone(&client.opening.interrupt);
-        interrupt.check()?;
-        let part = client.open.part(&target.database, partition)?;
-        let inserted = tokio::select! {
-            biased;
-            done = part.insert_async(&target.table, &row) => done,
-            reason = interrupt.fired() => return Err(reason.error()),
-        };
-        let duplicate = match inserted {
+        let (part, waiter) = client.part(&target.database, partition)?;
+        let duplicate = match waiter.outcome(part.insert_async(&target.table, &row)).await? {
             Ok(_) => {
                 outcome.affected += 1;
                 outcome.first_id = outcome.first_id.or(made);
@@ -179,9 +170,8 @@ async fn one(
             continue;
         };
         if insert.replace {
-            let part = client.open.part(&target.database, partition)?;
-            let delete = part.delete_key_async(&target.table, &there.1);
-            if super::change::unless(&interrupt, delete).await? {
+            let (part, waiter) = client.part(&target.database, partition)?;
+            if waiter.wait(part.delete_key_async(&target.table, &there.1)).await? {
                 outcome.affected += 1;
             }
         } else if update_there(client, job, (&there, &row), outcome).await? {
@@ -261,10 +251,9 @@ async fn update_there(
     outcome: &mut Outcome,
 ) -> Result<bool, SqlError> {
     let Job { target, insert, parameters } = job;
-    let interrupt = Arc::clone(&client.opening.interrupt);
-    let part = client.open.part(&target.database, there.0)?;
+    let (part, waiter) = client.part(&target.database, there.0)?;
     let lock = part.lock_key_async(&target.table, &there.1);
-    let Some(old) = super::change::unless(&interrupt, lock).await? else { return Ok(false) };
+    let Some(old) = waiter.wait(lock).await? else { return Ok(false) };
     let surroundings = client.state.surroundings();
     let (new, changed) = {
         let scope = Scope::new(&surroundings);

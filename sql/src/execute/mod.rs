@@ -19,6 +19,7 @@ mod router;
 mod rows;
 mod select;
 mod setting;
+mod show;
 mod value;
 
 use crate::error::SqlError;
@@ -26,14 +27,15 @@ use crate::protocol::column::Column;
 use crate::session::Client;
 
 pub(crate) use change::{delete, update};
-pub(crate) use definition::define;
+pub(crate) use definition::{define, snapshot};
 pub(crate) use error::unknown_database;
 pub(crate) use insert::insert;
 pub(crate) use planned::explain;
 pub(crate) use query::{SharedPlan, plan, prepare, query};
 pub(crate) use router::{Target, key_range, of_shard_values as partition_of};
 pub(crate) use select::name_of;
-pub(crate) use setting::{kill, kill_connection, set, show};
+pub(crate) use setting::{evaluate_all, kill, kill_connection, set};
+pub(crate) use show::show;
 pub(crate) use value::{of_column, of_expression, of_parameter};
 
 /// The columns of a table, as clients are told of them.

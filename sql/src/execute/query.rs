@@ -326,12 +326,11 @@ async fn locked(
         super::change::candidates(client, &target, &found.0, plan.filter(found.1), parameters)
             .await?;
     let surroundings = client.state.surroundings();
-    let interrupt = Arc::clone(&client.opening.interrupt);
     let mut rows = Vec::new();
     for (partition, key) in keys {
-        let part = client.open.part(&target.database, partition)?;
+        let (part, waiter) = client.part(&target.database, partition)?;
         let lock = part.lock_key_async(&target.table, &key);
-        let Some(values) = super::change::unless(&interrupt, lock).await? else { continue };
+        let Some(values) = waiter.wait(lock).await? else { continue };
         let living = Living { table: &target.table, values: &values, inserted: None };
         let context = Context::new(&surroundings, parameters);
         let holds =

@@ -76,7 +76,7 @@ fn everywhere(target: &Target) -> Vec<usize> {
 
 /// Whether rows are not spread because they must be compared with each other: a table without
 /// shard key but with a unique key.
-fn is_reference(schema: &TableSchema) -> bool {
+pub(super) fn is_reference(schema: &TableSchema) -> bool {
     let unique = schema.indexes.iter().any(|index| index.unique);
     schema.shard_key.is_empty() && (schema.primary != PrimaryKey::Hidden || unique)
 }

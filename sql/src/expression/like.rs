@@ -24,7 +24,7 @@ pub(super) struct Like {
 
 /// A pattern taken apart.
 #[derive(Debug)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     parts: Vec<Part>,
     /// The pattern is these ASCII letters, in upper case where case does not count, and then
     /// anything: `'abc%'`.
@@ -42,7 +42,7 @@ enum Part {
 }
 
 impl Pattern {
-    pub(super) fn new(pattern: &str, escape: Option<char>, collation: Collation) -> Self {
+    pub(crate) fn new(pattern: &str, escape: Option<char>, collation: Collation) -> Self {
         Self::of(pattern.chars(), escape, collation)
     }
 
@@ -77,7 +77,7 @@ impl Pattern {
         keys.iter().map(byte).collect()
     }
 
-    fn matches(&self, text: &str, collation: Collation) -> bool {
+    pub(crate) fn matches(&self, text: &str, collation: Collation) -> bool {
         if let Some(prefix) = &self.prefix
             && let Some(begin) = text.as_bytes().get(..prefix.len())
             && begin.is_ascii()

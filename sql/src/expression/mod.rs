@@ -66,6 +66,7 @@ pub use context::{
     Context, Mode, NoRow, NoSession, PACKET_MAX, Row, Session, VariableScope, WARNINGS_MAX, Warning,
 };
 pub use error::Error;
+pub(crate) use like::Pattern;
 pub use scope::{Given, Names, Scope};
 pub use ty::Type;
 

@@ -93,6 +93,9 @@ pub enum Secret {
     },
     /// A slow hash that only the password itself can be compared with.
     Salted,
+    /// The same, of a password that came before: its hash is in memory. Whoever knows it comes in
+    /// the fast way; whoever does not is asked as if nothing were known.
+    Remembered(Sha2Hash),
 }
 
 impl std::fmt::Debug for Secret {
@@ -146,7 +149,7 @@ impl Secret {
             Self::Hashes { native, sha2 } => {
                 Self::Hashes { native: native.map(|_| native_hash), sha2: sha2.map(|_| sha2_hash) }
             }
-            Self::Salted => Self::Salted,
+            Self::Salted | Self::Remembered(_) => Self::Salted,
         })
     }
 
@@ -164,7 +167,7 @@ impl Secret {
             (Self::Empty, _) => true,
             (Self::Hashes { native, .. }, Plugin::Native) => native.is_some(),
             (Self::Hashes { sha2, .. }, Plugin::Sha2) => sha2.is_some(),
-            (Self::Salted, plugin) => matches!(plugin, Plugin::Sha2),
+            (Self::Salted | Self::Remembered(_), plugin) => matches!(plugin, Plugin::Sha2),
         }
     }
 }
@@ -192,7 +195,8 @@ pub fn judge(secret: Secret, plugin: Option<Plugin>, salt: &Salt, answer: &[u8])
     let is_empty = matches!(answer, [] | [0]);
     let right = match (secret, plugin) {
         (Secret::Empty, _) => is_empty,
-        (Secret::Salted, _) if !is_empty => return Verdict::AskPassword,
+        (Secret::Remembered(hash), _) if is_sha2_answer(&hash, salt, answer) => true,
+        (Secret::Salted | Secret::Remembered(_), _) if !is_empty => return Verdict::AskPassword,
         (Secret::Hashes { native: Some(hash), .. }, Plugin::Native) => {
             is_native_answer(&hash, salt, answer)
         }
@@ -335,6 +339,11 @@ mod tests {
         let sha2 = Some(Plugin::Sha2);
         assert_eq!(judge(Secret::Salted, sha2, &salt, &[1; 32]), Verdict::AskPassword);
         assert_eq!(judge(Secret::Salted, sha2, &salt, &[]), Verdict::Denied);
+        let Secret::Hashes { sha2: Some(hash), .. } = Secret::of("p") else { panic!("both") };
+        let remembered = |answer: &[u8]| judge(Secret::Remembered(hash), sha2, &salt, answer);
+        assert_eq!(remembered(&answer(Plugin::Sha2, "p", &salt)), Verdict::Granted);
+        assert_eq!(remembered(&answer(Plugin::Sha2, "q", &salt)), Verdict::AskPassword);
+        assert_eq!(remembered(&[]), Verdict::Denied);
         assert_eq!(judge(Secret::Empty, sha2, &salt, &[0]), Verdict::Granted);
         assert_eq!(judge(Secret::Empty, sha2, &salt, &[1; 32]), Verdict::Denied);
         let nobody = Secret::Hashes { native: None, sha2: None };

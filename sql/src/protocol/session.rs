@@ -470,7 +470,13 @@ impl Connection {
     ) -> Option<Event> {
         self.login.has_password = !matches!(answer, [] | [0]);
         match judge(identity.secret, plugin, &self.salt, answer) {
-            Verdict::Granted if identity.require_tls && !self.encrypted => Some(self.deny()),
+            Verdict::Granted if identity.require_tls && !self.encrypted => {
+                Some(match identity.secret {
+                    // A right password looks like a wrong one, which cannot be checked here.
+                    Secret::Salted | Secret::Remembered(_) => self.deny_in_the_clear(),
+                    Secret::Empty | Secret::Hashes { .. } => self.deny(),
+                })
+            }
             Verdict::Granted => {
                 if plugin == Some(Plugin::Sha2) && self.login.has_password {
                     self.out.packet(|payload| payload.extend_from_slice(&FAST_AUTH_OK));
@@ -493,11 +499,8 @@ impl Connection {
                 self.phase = Phase::AwaitingPassword;
                 None
             }
-            // Never asked for in the clear (S04).
-            Verdict::AskPassword => {
-                self.refuse(&SqlError::plain(Code::SECURE_TRANSPORT_REQUIRED));
-                Some(Event::Denied)
-            }
+            // Never asked for in the clear (S04). Nobody is told whether there is such a user (S02).
+            Verdict::AskPassword => Some(self.deny_in_the_clear()),
         }
     }
 
@@ -515,13 +518,25 @@ impl Connection {
     }
 
     fn deny(&mut self) -> Event {
+        let error = self.denial();
+        self.refuse(&error);
+        Event::Denied
+    }
+
+    fn deny_in_the_clear(&mut self) -> Event {
+        let error = self.denial();
+        let text = format!("{}; this password can be checked over TLS only", error.text);
+        self.refuse(&SqlError::new(error.code, text));
+        Event::Denied
+    }
+
+    fn denial(&self) -> SqlError {
         let used = if self.login.has_password { "YES" } else { "NO" };
         let text = format!(
             "Access denied for user '{}'@'{}' (using password: {used})",
             self.login.user, self.host
         );
-        self.refuse(&SqlError::new(Code::ACCESS_DENIED, text));
-        Event::Denied
+        SqlError::new(Code::ACCESS_DENIED, text)
     }
 
     /// Lets the user in: commands may follow.

@@ -150,7 +150,7 @@ fn another_way_is_asked_for() {
 fn s04_no_password_in_the_clear() {
     let (mut clear, event) = logged_in(Plugin::Sha2, PASSWORD, identity(Secret::Salted));
     assert_eq!(event, Some(Event::Denied));
-    assert_eq!(error_code(&sent(&mut clear)[0].1), 3159);
+    assert_eq!(error_code(&sent(&mut clear)[0].1), 1045);
 
     let mut connection = connection(Settings { tls: true, ..Settings::default() });
     let salt = greeted(&mut connection);

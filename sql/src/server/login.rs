@@ -101,7 +101,8 @@ impl<'a, S: Service> LoggingIn<'a, S> {
             let _permit = permit.expect("the semaphore is never closed");
             let login = self.wire.connection.login();
             // The account is looked at too: who is nobody is told after as long as anybody.
-            let right = self.shared.service.is_password(login, password).await;
+            let account = self.account.as_ref();
+            let right = self.shared.service.is_password(login, account, password).await;
             right && self.account.is_some()
         };
         let checked = tokio::time::timeout_at(self.deadline, check).await;
@@ -121,6 +122,7 @@ impl<'a, S: Service> LoggingIn<'a, S> {
             login,
             number: wire.entry.number,
             peer: wire.peer,
+            account: self.account.map_or(0, |account| account.number),
             encrypted: matches!(wire.stream, Stream::Tls(_)),
             interrupt: wire.entry.interrupt.clone(),
         };

@@ -19,6 +19,8 @@ pub struct Account {
     pub identity: Identity,
     /// Whether it may take the place that is kept beyond `max_connections`.
     pub is_administrator: bool,
+    /// What the service knows it by.
+    pub number: u64,
 }
 
 /// A client that is let in.
@@ -30,6 +32,8 @@ pub struct Opening {
     pub number: u32,
     /// Where the client is.
     pub peer: SocketAddr,
+    /// The [number](Account::number) of the account that it logged in as.
+    pub account: u64,
     /// Whether the connection is encrypted.
     pub encrypted: bool,
     /// Fires when the session has to stop. Sessions must then return from what they do, in
@@ -50,9 +54,14 @@ pub trait Service: Send + Sync + 'static {
         peer: SocketAddr,
     ) -> impl Future<Output = Option<Account>> + Send;
 
-    /// Whether a password is the account's, where only a salted hash of it is kept. For users who
-    /// do not exist it has to take as long. Default: it is not.
-    fn is_password(&self, _login: &Login, _password: &[u8]) -> impl Future<Output = bool> + Send {
+    /// Whether a password is the account's, where only a salted hash of it is kept. Where the login
+    /// named none it has to take as long. Default: it is not.
+    fn is_password(
+        &self,
+        _login: &Login,
+        _account: Option<&Account>,
+        _password: &[u8],
+    ) -> impl Future<Output = bool> + Send {
         async { false }
     }
 

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use resprout_engine::table::Value;
+use resprout_engine::{Database, Transaction};
 
 use super::service::Node;
 use super::state::State;
 use super::transaction::Open;
+use super::waiting::Waiter;
+use crate::accounts::{Access, AccountChange, Requirement, required};
 use crate::error::{Code, SqlError};
 use crate::execute;
 use crate::protocol::column::{Column, Columns};
@@ -15,7 +18,8 @@ use crate::protocol::resultset::Completion;
 use crate::protocol::value::Value as WireValue;
 use crate::server::{Opening, Preparation, ResultWriter, Session};
 use crate::statement::{
-    Afterwards, Explained, Parsed, Statement, Statements, TransactionStatement, parse,
+    Afterwards, ClusterStatement, Explained, Parsed, Secret, Statement, Statements, TableName,
+    TransactionStatement, User, parse,
 };
 
 /// A client's session. Dropping it rolls back.
@@ -23,6 +27,7 @@ use crate::statement::{
 pub struct Client {
     pub(crate) node: Arc<Node>,
     pub(crate) opening: Opening,
+    pub(crate) access: Access,
     pub(crate) state: State,
     pub(crate) open: Open,
     pub(crate) savepoints: Vec<(String, super::transaction::Mark)>,
@@ -32,20 +37,34 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Prepared {
     pub(crate) statement: Arc<Statement>,
+    required: Vec<Requirement>,
     pub(crate) plan: Option<execute::SharedPlan>,
 }
 
 impl Client {
-    pub(crate) fn new(node: Arc<Node>, opening: Opening) -> Self {
+    pub(crate) fn new(node: Arc<Node>, opening: Opening, access: Access) -> Self {
         let user = format!("{}@{}", opening.login.user, opening.peer.ip().to_canonical());
-        let number = opening.number.into();
-        let state = State::new(user, number, opening.login.database.clone());
-        Self { node, opening, state, open: Open::default(), savepoints: Vec::new() }
+        let names = (user, access.name().to_owned());
+        let state = State::new(names, opening.number.into(), opening.login.database.clone());
+        let open = Open::new(opening.number, Arc::clone(&node.waits));
+        Self { node, opening, access, state, open, savepoints: Vec::new() }
     }
 
     /// Whether rows that an UPDATE found count as affected, changed or not.
     pub(crate) fn counts_found(&self) -> bool {
         self.opening.login.capabilities.contains(Capabilities::FOUND_ROWS)
+    }
+
+    /// The part of the session's transaction in a partition, and what to wait with for its locks.
+    ///
+    /// # Errors
+    /// If the partition does not serve.
+    pub(crate) fn part(
+        &mut self,
+        database: &Database,
+        ordinal: usize,
+    ) -> Result<(&mut Transaction, Waiter), SqlError> {
+        self.open.waiting(database, ordinal, &self.opening.interrupt)
     }
 
     /// Commits what is open.
@@ -56,6 +75,46 @@ impl Client {
         self.state.explicit = false;
         self.savepoints.clear();
         self.open.commit(&self.node.coordinator).await
+    }
+
+    /// Whether the account may do this, as accounts are now.
+    ///
+    /// # Errors
+    /// 1044, 1045, 1142, 1227; 1046.
+    fn permit(&mut self, required: impl FnOnce() -> Vec<Requirement>) -> Result<(), SqlError> {
+        self.access.refresh();
+        if self.access.is_everything() {
+            return Ok(());
+        }
+        let permitted = self.access.check(&required(), self.state.database.as_deref());
+        if permitted.is_err() {
+            self.state.row_count = -1;
+        }
+        permitted
+    }
+
+    /// SET PASSWORD.
+    ///
+    /// # Errors
+    /// 1133 if there is no such account.
+    pub(crate) async fn set_password(
+        &mut self,
+        user: &User,
+        password: &Secret,
+    ) -> Result<(), SqlError> {
+        let change = AccountChange::Password(user.clone(), password.clone());
+        self.change_accounts(change).await.map(drop)
+    }
+
+    /// CREATE USER, GRANT and the like.
+    async fn change_accounts(&mut self, change: AccountChange) -> Result<Completion, SqlError> {
+        let accounts = Arc::clone(self.access.accounts());
+        let database = self.state.database.as_deref();
+        let change = (change, self.opening.encrypted);
+        self.state.warnings = accounts.change(&self.access, database, change).await?;
+        self.access.refresh();
+        let warnings = u16::try_from(self.state.warnings.len()).unwrap_or(u16::MAX);
+        Ok(Completion { warnings, ..Completion::default() })
     }
 
     fn rollback(&mut self) {
@@ -128,10 +187,15 @@ impl Client {
                 self.done(Completion::default(), out).await
             }
             Statement::Set(assignments) => {
-                execute::set(self, assignments, parameters).await?;
+                let warnings = execute::set(self, assignments, parameters).await?;
+                self.done(Completion { warnings, ..Completion::default() }, out).await
+            }
+            Statement::Do(expressions) => {
+                execute::evaluate_all(self, expressions, parameters)?;
                 self.done(Completion::default(), out).await
             }
-            Statement::Do(_) | Statement::Flush(_) | Statement::UnlockTables => {
+            // Nothing is kept that could be flushed, and no table was locked.
+            Statement::Flush(_) | Statement::UnlockTables => {
                 self.done(Completion::default(), out).await
             }
             Statement::Explain(explain) => match &explain.explained {
@@ -141,7 +205,21 @@ impl Client {
                 },
                 _ => Err(SqlError::not_supported("this EXPLAIN")),
             },
+            Statement::CreateUsers(_)
+            | Statement::AlterUsers(_)
+            | Statement::DropUsers(_)
+            | Statement::RenameUsers(_)
+            | Statement::Grant(_)
+            | Statement::Revoke(_) => {
+                let change = AccountChange::Statement(statement.clone());
+                let done = self.change_accounts(change).await?;
+                self.done(done, out).await
+            }
             Statement::Show(show) => execute::show(self, show, out).await,
+            Statement::Cluster(ClusterStatement::Snapshot { database, .. }) => {
+                execute::snapshot(self, database).await?;
+                self.done(Completion::default(), out).await
+            }
             definition => {
                 let done = execute::define(self, definition).await?;
                 self.done(done, out).await
@@ -178,7 +256,15 @@ impl Client {
     async fn transaction(&mut self, statement: &TransactionStatement) -> Result<(), SqlError> {
         let chain = |after: &Afterwards| after.chain;
         match statement {
-            TransactionStatement::Begin { .. } => self.state.explicit = true,
+            TransactionStatement::Begin { read_only: true, .. } => {
+                return Err(SqlError::not_supported("READ ONLY transactions"));
+            }
+            TransactionStatement::Begin { consistent_snapshot, .. } => {
+                self.state.explicit = true;
+                if *consistent_snapshot {
+                    self.state.warn("each statement sees what is committed when it begins");
+                }
+            }
             TransactionStatement::Commit(after) => {
                 self.commit().await?;
                 self.state.explicit = chain(after);
@@ -217,6 +303,7 @@ impl Client {
     }
 
     fn use_named(&mut self, name: &str) -> Result<(), SqlError> {
+        self.permit(|| vec![Requirement::Enter(Some(name.to_owned()))])?;
         let known = self.node.engine.database(name);
         known.map_err(|_| execute::unknown_database(name))?;
         self.state.database = Some(name.to_owned());
@@ -243,6 +330,7 @@ impl Session for Client {
                     "You have an error in your SQL syntax; only one statement is allowed",
                 ));
             }
+            self.permit(|| required(&statement))?;
             Box::pin(self.run(&statement, None, &[], out)).await?;
         }
         Ok(())
@@ -250,12 +338,14 @@ impl Session for Client {
 
     async fn prepare(&mut self, text: &[u8]) -> Result<Preparation<Prepared>, SqlError> {
         let Parsed { statement, parameters, .. } = parse(text)?;
+        let required = required(&statement);
+        self.permit(|| required.clone())?;
         let mut columns = Columns::default();
         let mut plan = None;
         if let Statement::Query(query) = &statement {
             (columns, plan) = execute::prepare(self, query)?;
         }
-        let prepared = Prepared { statement: Arc::new(statement), plan };
+        let prepared = Prepared { statement: Arc::new(statement), required, plan };
         Ok(Preparation::new(prepared, parameters.into(), columns))
     }
 
@@ -268,6 +358,7 @@ impl Session for Client {
         let parameters: Vec<Value> =
             values.iter().map(execute::of_parameter).collect::<Result<_, _>>()?;
         let statement = Arc::clone(&prepared.statement);
+        self.permit(|| prepared.required.clone())?;
         Box::pin(self.run(&statement, Some(&mut prepared.plan), &parameters, out)).await
     }
 
@@ -278,15 +369,19 @@ impl Session for Client {
     async fn reset(&mut self) -> Result<(), SqlError> {
         self.rollback();
         let database = self.state.database.take();
-        self.state = State::new(self.state.user.clone(), self.opening.number.into(), database);
+        let names = (self.state.user.clone(), self.state.account.clone());
+        self.state = State::new(names, self.opening.number.into(), database);
         Ok(())
     }
 
     async fn kill(&mut self, number: u32) -> Result<(), SqlError> {
+        self.access.refresh();
         execute::kill_connection(self, number, crate::server::Kill::Connection)
     }
 
     async fn field_list(&mut self, table: &str, _pattern: &str) -> Result<Vec<Column>, SqlError> {
+        let name = TableName { database: None, table: table.to_owned() };
+        self.permit(|| vec![Requirement::See(name)])?;
         execute::columns_of(self, table)
     }
 }

@@ -14,11 +14,12 @@ mod sequences;
 mod service;
 mod state;
 mod transaction;
+mod waiting;
 
 pub use client::{Client, Prepared};
 pub use service::SingleNode;
 pub use state::VERSION;
 pub use transaction::recover;
 
-pub(crate) use state::Surroundings;
+pub(crate) use state::{SYSTEM_VARIABLES, Surroundings};
 pub(crate) use transaction::{Open, Part};

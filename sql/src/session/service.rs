@@ -9,12 +9,12 @@ use resprout_engine::{Engine, Error};
 use super::client::Client;
 use super::sequences::Sequences;
 use super::transaction::{Coordinator, recover};
+use super::waiting::Waits;
+use crate::accounts::{Access, AccountOptions, Accounts, AccountsError, Requirement};
 use crate::error::SqlError;
 use crate::execute;
 use crate::planned::Queries;
-use crate::protocol::auth::Secret;
 use crate::protocol::handshake::Login;
-use crate::protocol::session::Identity;
 use crate::server::{Account, Connections, Opening, Service};
 
 /// What all sessions share.
@@ -22,37 +22,45 @@ use crate::server::{Account, Connections, Opening, Service};
 pub(crate) struct Node {
     pub(crate) engine: Engine,
     pub(crate) connections: Arc<Connections>,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) started: std::time::Instant,
     pub(crate) sequences: Sequences,
     pub(crate) coordinator: Coordinator,
+    pub(crate) waits: Arc<Waits>,
     /// Who runs what is not done here.
     pub(crate) queries: Option<Arc<dyn Queries>>,
     /// One change of databases and tables at a time.
     pub(crate) definitions: tokio::sync::Mutex<()>,
 }
 
-/// A node that stands alone, for a [`Server`](crate::server::Server).
-#[derive(Debug)]
+/// A node that stands alone, for a [`Server`](crate::server::Server). A clone is the same node.
+#[derive(Clone, Debug)]
 pub struct SingleNode {
     node: Arc<Node>,
 }
 
 impl SingleNode {
-    /// Of a recovered engine. Ends transactions that a crash left in doubt.
+    /// Of an engine, which may recover still: call [`SingleNode::recovered`] when it has. Reads the
+    /// accounts, or makes them. Blocks.
     ///
     /// # Errors
-    /// If one of those cannot be ended.
-    pub fn new(engine: Engine, connections: Arc<Connections>) -> Result<Self, Error> {
-        let ended = recover(&engine)?;
-        if ended > 0 {
-            tracing::info!(ended, "transactions in doubt were ended");
-        }
+    /// If the accounts cannot be read: then nobody may come in.
+    pub fn new(
+        engine: Engine,
+        connections: Arc<Connections>,
+        accounts: &AccountOptions,
+    ) -> Result<Self, AccountsError> {
+        let accounts = Arc::new(Accounts::open(&engine, accounts)?);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let run = now.as_nanos() << 32 | u128::from(std::process::id());
         let node = Node {
             engine,
             connections,
+            accounts,
+            started: std::time::Instant::now(),
             sequences: Sequences::default(),
             coordinator: Coordinator::new(run),
+            waits: Arc::default(),
             queries: None,
             definitions: tokio::sync::Mutex::default(),
         };
@@ -70,22 +78,49 @@ impl SingleNode {
         node.queries = Some(queries);
         self
     }
+
+    /// Ends what a crash left half done. Until then its rows are locked. Blocks.
+    ///
+    /// # Errors
+    /// If something cannot be ended.
+    pub fn recovered(&self) -> Result<(), Error> {
+        let ended = recover(&self.node.engine)?;
+        if ended > 0 {
+            tracing::info!(ended, "transactions in doubt were ended");
+        }
+        Ok(())
+    }
 }
 
 impl Service for SingleNode {
     type Session = Client;
 
-    /// Root without a password, from this machine only.
     async fn account(&self, login: &Login, peer: SocketAddr) -> Option<Account> {
-        let known = login.user == "root" && peer.ip().to_canonical().is_loopback();
-        let identity = Identity { secret: Secret::Empty, require_tls: false };
-        known.then_some(Account { identity, is_administrator: true })
+        Some(self.node.accounts.identify(&login.user, peer.ip()))
+    }
+
+    async fn is_password(
+        &self,
+        _login: &Login,
+        account: Option<&Account>,
+        password: &[u8],
+    ) -> bool {
+        let number = account.map_or(0, |account| account.number);
+        self.node.accounts.is_password(number, password).await
+    }
+
+    async fn denied(&self, login: &Login, peer: SocketAddr) {
+        self.node.accounts.denied(&login.user, peer.ip().to_canonical()).await;
     }
 
     async fn open(&self, opening: Opening) -> Result<Client, SqlError> {
+        let address = opening.peer.ip().to_canonical().to_string();
+        let accounts = &self.node.accounts;
+        let access = Access::new(accounts, opening.account, &opening.login.user, &address)?;
         if let Some(name) = &opening.login.database {
+            access.check(&[Requirement::Enter(Some(name.clone()))], None)?;
             self.node.engine.database(name).map_err(|_| execute::unknown_database(name))?;
         }
-        Ok(Client::new(Arc::clone(&self.node), opening))
+        Ok(Client::new(Arc::clone(&self.node), opening, access))
     }
 }

@@ -15,12 +15,47 @@ const USER_VARIABLE_BYTES_MAX: usize = 16 << 20;
 /// The version that clients are told: one that they take for MySQL 8.
 pub const VERSION: &str = concat!("8.0.36-resprout-", env!("CARGO_PKG_VERSION"));
 
+/// The variables that there are, by name.
+pub(crate) const SYSTEM_VARIABLES: &[&str] = &[
+    "auto_increment_increment",
+    "auto_increment_offset",
+    "autocommit",
+    "character_set_client",
+    "character_set_connection",
+    "character_set_results",
+    "character_set_server",
+    "collation_connection",
+    "collation_server",
+    "init_connect",
+    "interactive_timeout",
+    "last_insert_id",
+    "license",
+    "lower_case_table_names",
+    "max_allowed_packet",
+    "net_write_timeout",
+    "performance_schema",
+    "query_cache_size",
+    "query_cache_type",
+    "socket",
+    "sql_mode",
+    "system_time_zone",
+    "time_zone",
+    "transaction_isolation",
+    "tx_isolation",
+    "version",
+    "version_comment",
+    "wait_timeout",
+    "warning_count",
+];
+
 /// A session's state. Its own thread reads it; statements on other threads get a copy.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     pub(crate) database: Option<String>,
     /// The name and host that the client came with.
     pub(crate) user: String,
+    /// Its account.
+    pub(crate) account: String,
     pub(crate) connection: u64,
     pub(crate) autocommit: bool,
     /// BEGIN was said.
@@ -33,10 +68,16 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(user: String, connection: u64, database: Option<String>) -> Self {
+    /// Of a client called `user`, with the account `account`.
+    pub(crate) fn new(
+        (user, account): (String, String),
+        connection: u64,
+        database: Option<String>,
+    ) -> Self {
         Self {
             database,
             user,
+            account,
             connection,
             autocommit: true,
             explicit: false,
@@ -45,6 +86,14 @@ impl State {
             found_rows: 0,
             warnings: Vec::new(),
             user_variables: BTreeMap::new(),
+        }
+    }
+
+    /// Notes that something was asked for that is not done.
+    pub(crate) fn warn(&mut self, text: &str) {
+        if self.warnings.len() < expression::WARNINGS_MAX {
+            let code = crate::error::Code::NOT_SUPPORTED_YET.0;
+            self.warnings.push(Warning { code, text: text.to_owned() });
         }
     }
 
@@ -127,7 +176,7 @@ impl expression::Session for Surroundings {
     }
 
     fn current_user(&self) -> String {
-        self.state.user.clone()
+        self.state.account.clone()
     }
 
     fn version(&self) -> String {

@@ -11,19 +11,25 @@
 //! decide, so recovery decides against.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use resprout_engine::record::Decision;
 use resprout_engine::{Database, Engine, Error, Partition, Savepoint, Transaction};
 
+use super::waiting::{At, Held, Waiter, Waits};
 use crate::error::SqlError;
+use crate::server::Interrupt;
 
 /// A partition, over all databases: number of the database, and ordinal.
 pub(crate) type PartitionId = (u32, u32);
 
 /// What a session wrote and locked, and did not commit yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Open {
+    /// The number of the session's connection.
+    session: u32,
+    waits: Arc<Waits>,
     parts: BTreeMap<PartitionId, Part>,
 }
 
@@ -33,6 +39,8 @@ pub(crate) struct Part {
     partition: Partition,
     /// The engine's transaction.
     pub(crate) inner: Transaction,
+    /// Says whose it is, to those who wait for it.
+    _held: Held,
 }
 
 /// Where each part stood.
@@ -40,6 +48,10 @@ pub(crate) struct Part {
 pub(crate) struct Mark(BTreeMap<PartitionId, Savepoint>);
 
 impl Open {
+    pub(crate) fn new(session: u32, waits: Arc<Waits>) -> Self {
+        Self { session, waits, parts: BTreeMap::new() }
+    }
+
     /// The part in a partition, which is begun if need be.
     ///
     /// # Errors
@@ -51,13 +63,33 @@ impl Open {
     ) -> Result<&mut Transaction, SqlError> {
         use std::collections::btree_map::Entry;
         let partition = &database.partitions()[ordinal];
-        match self.parts.entry((database.number(), partition.ordinal())) {
+        let id = (database.number(), partition.ordinal());
+        match self.parts.entry(id) {
             Entry::Occupied(there) => Ok(&mut there.into_mut().inner),
             Entry::Vacant(free) => {
                 let inner = partition.begin()?;
-                Ok(&mut free.insert(Part { partition: partition.clone(), inner }).inner)
+                let _held = self.waits.hold((id, inner.id()), self.session);
+                Ok(&mut free.insert(Part { partition: partition.clone(), inner, _held }).inner)
             }
         }
+    }
+
+    /// The part in a partition, and what to wait with for its locks.
+    ///
+    /// # Errors
+    /// If the partition does not serve.
+    pub(crate) fn waiting(
+        &mut self,
+        database: &Database,
+        ordinal: usize,
+        interrupt: &Arc<Interrupt>,
+    ) -> Result<(&mut Transaction, Waiter), SqlError> {
+        let (session, waits) = (self.session, Arc::clone(&self.waits));
+        let partition = database.partitions()[ordinal].clone();
+        let part = self.part(database, ordinal)?;
+        let id = (database.number(), partition.ordinal());
+        let at = At { partition, id, txn: part.id() };
+        Ok((part, Waiter::new(session, at, waits, Arc::clone(interrupt))))
     }
 
     /// Whether nothing is open.
@@ -297,7 +329,8 @@ mod tests {
             let table = partition.table("t").unwrap();
             let mut inner = partition.begin().unwrap();
             inner.insert_async(&table, &[Value::Int(1)]).await.unwrap();
-            parts.push(Part { partition: partition.clone(), inner });
+            let _held = Arc::<Waits>::default().hold(((0, partition.ordinal()), inner.id()), 1);
+            parts.push(Part { partition: partition.clone(), inner, _held });
         }
         Distributed::new(b"one".to_vec(), parts)
     }

@@ -8,7 +8,6 @@ pub(crate) mod service;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use resprout_sql::protocol::auth::{Plugin, Salt, answer};
@@ -17,20 +16,13 @@ use resprout_sql::protocol::handshake::{Answer, Login, OFFERED, encode_login};
 use resprout_sql::protocol::packet::{Inbound, Outbound};
 use resprout_sql::protocol::wire::Reader;
 use resprout_sql::server::{Connections, Ended, Options, Server, Tls};
+use rustls::pki_types::{CertificateDer, ServerName};
 use service::Constant;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-
-/// Runs a test on a runtime of its own; hangs are failures.
-pub(crate) fn run(test: impl Future<Output = ()>) {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs");
-    });
-}
+use tokio_rustls::TlsConnector;
 
 /// A running server.
 pub(crate) struct Running {
@@ -118,6 +110,57 @@ fn salt_of(greeting: &[u8]) -> Salt {
     reader.until_zero().expect("a version");
     let rest = reader.rest();
     Salt([&rest[4..12], &rest[31..43]].concat().try_into().expect("20 bytes"))
+}
+
+/// A certificate for `localhost`, for a server and for those who trust it.
+pub(crate) fn certificate() -> (Tls, CertificateDer<'static>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a name");
+    let key = made.signing_key.serialize_der().try_into().expect("a key");
+    let certificate = made.cert.der().clone();
+    (Tls::new(vec![certificate.clone()], key).expect("they belong together"), certificate)
+}
+
+/// Connects to servers that have this certificate.
+pub(crate) fn connector(certificate: CertificateDer<'static>) -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("known versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// Asks for TLS, and for nothing behind it.
+pub(crate) fn tls_request(raw: &Raw<TcpStream>) -> Vec<u8> {
+    let capabilities = raw.capabilities | Capabilities::SSL;
+    [&[32, 0, 0, 1][..], &capabilities.0.to_le_bytes(), &[0, 0, 0, 1, 45], &[0; 23]].concat()
+}
+
+impl Raw<ClientTls> {
+    /// Connects and encrypts.
+    pub(crate) async fn over_tls(address: SocketAddr, connector: &TlsConnector) -> Self {
+        let mut clear = Raw::connect(address).await;
+        let request = tls_request(&clear);
+        clear.send(&request[4..]).await;
+        let (socket, with) = clear.split();
+        let name = ServerName::try_from("localhost").expect("a name");
+        with(connector.connect(name, socket).await.expect("TLS"))
+    }
+
+    /// Logs in by `caching_sha2_password` and sends the password itself if it is asked for. Gives
+    /// the number of the error, 0 for none, and whether it was asked for.
+    pub(crate) async fn log_in_fully(&mut self, user: &str, password: &str) -> (u16, bool) {
+        let mut answer = self.log_in(user, password).await;
+        let asked = answer[..] == [1, 4];
+        if asked {
+            self.send(format!("{password}\0").as_bytes()).await;
+            answer = self.receive().await.expect("an answer");
+        }
+        (if answer[0] == 0 { 0 } else { code(&answer) }, asked)
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {

@@ -1,4 +1,4 @@
-//! Targets of the data directory: identity, manifests, and the whole of it through the engine.
+//! Targets of the data directory: identity, manifests, accounts, and the whole of it through the engine.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -40,6 +40,14 @@ pub(crate) fn manifest(input: &[u8]) -> Outcome {
         assert_eq!(again, *manifests);
     }
     Outcome::of(&loaded)
+}
+
+/// The bytes of the file of accounts.
+pub(crate) fn accounts(input: &[u8]) -> Outcome {
+    match resprout_sql::accounts::is_file_of_accounts(input) {
+        true => Outcome::Accepted,
+        false => Outcome::Refused,
+    }
 }
 
 /// A bundle with a data directory: every partition is online or says why not; one that is online

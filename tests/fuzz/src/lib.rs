@@ -94,6 +94,7 @@ const TARGETS: &[Target] = &[
     plain("prepared", record::prepared, 300_000),
     sealed("identity", directory::identity, seal::identity, 40_000),
     sealed("manifest", directory::manifest, seal::manifest, 60_000),
+    sealed("accounts", directory::accounts, seal::manifest, 100_000),
     Target {
         honest: Some(directory::whole_honest),
         ..sealed("directory", directory::whole, seal::directory, 400)

@@ -76,6 +76,7 @@ pub fn seeds(target: &str) -> Vec<Seed> {
         "prepared" => named("set", [prepared_set().encode().expect("it is small")]),
         "identity" => named("identity", [file_of_directory("identity")]),
         "manifest" => named("d", [file_of_directory("databases/d.db")]),
+        "accounts" => named("accounts", [accounts()]),
         "directory" => named("directory", [data_directory().encode()]),
         "raft_message" => raft_frames(|name, frame| {
             let envelope = wire::decode(&frame, wire::MESSAGE_BYTES_MAX).ok()?;
@@ -109,6 +110,12 @@ pub fn entry(n: u64, len: usize) -> Vec<u8> {
     }
     bytes.truncate(len.max(8));
     bytes
+}
+
+/// The file that the tests of accounts keep for every version.
+fn accounts() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sql/tests/fixtures/accounts-1");
+    std::fs::read(path).expect("the fixture of accounts")
 }
 
 /// Frames that the tests of Raft keep for every version, those that `seed` wants.

@@ -221,6 +221,7 @@ fuzzed!(
     prepared,
     identity,
     manifest,
+    accounts,
     directory,
     raft_message,
     raft_handshake,

@@ -3,11 +3,16 @@
 //! ```toml
 //! data = "/data1/node"                 # the data directory
 //! http = "127.0.0.1:8080"              # probes, metrics, status; off unless set
+//! sql = "127.0.0.1:3306"               # MySQL clients; or "off"
 //! disk = "auto"                        # auto | io_uring | pwritev2
 //! attach = true                        # go ONLINE by itself after recovery
 //!
 //! [memory]
 //! maximum = "48GiB"                    # or "85%" of this machine's
+//!
+//! [tls]
+//! certificate = "server.pem"           # chain in PEM form, own first; its own, made at the first start, without
+//! key = "server.key"                   # its key, in PEM form
 //!
 //! [durability]
 //! snapshot_trigger_size = "2GiB"       # log since the last snapshot that causes the next
@@ -31,12 +36,15 @@ use toml::de::{DeTable, DeValue};
 use crate::quantity::{parse_bytes, parse_duration};
 
 /// Every setting: its section (empty for the top level) and its key.
-const KEYS: [(&str, &str); 11] = [
+const KEYS: [(&str, &str); 14] = [
     ("", "data"),
     ("", "http"),
+    ("", "sql"),
     ("", "disk"),
     ("", "attach"),
     ("memory", "maximum"),
+    ("tls", "certificate"),
+    ("tls", "key"),
     ("durability", "snapshot_trigger_size"),
     ("durability", "recovery_time_target"),
     ("durability", "snapshots_to_keep"),

@@ -6,12 +6,14 @@
 //!                │          ▼
 //!                ├──► narrator   log lines: progress, states, stalls
 //!                ├──► systemd    READY=1, STATUS=, EXTEND_TIMEOUT_USEC=
+//!                ├──► door       clients, which the binary brings
 //!                └──► http       /livez /startupz /readyz /metrics /api/status
 //! ```
 //!
-//! All three show one [`view::NodeView`], so they never disagree.
+//! Narrator, systemd and http show one [`view::NodeView`], so they never disagree.
 
 pub mod config;
+pub mod door;
 pub mod http;
 pub mod logging;
 pub mod metrics;

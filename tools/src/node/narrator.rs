@@ -94,21 +94,16 @@ impl Narrator {
                 let text = format!("recovery node {stall}");
                 lines.push(line(Level::Warn, "recovery.stalled", None, text));
             }
-        } else if !std::mem::replace(&mut self.is_finished, true) {
+        } else if view.state != "RECOVERY_FAILED" && !std::mem::replace(&mut self.is_finished, true)
+        {
+            // A failure is told once, by whoever ends the process.
+
             lines.push(outcome(view, elapsed));
         }
     }
 }
 
 fn outcome(view: &NodeView, elapsed: Duration) -> Line {
-    if let Some(error) = view.error.as_ref().filter(|_| view.state == "RECOVERY_FAILED") {
-        return line(
-            Level::Error,
-            "recovery.failed",
-            None,
-            format!("recovery node failed: {error}"),
-        );
-    }
     let entries: u64 = view.partitions.iter().map(|p| p.entries).sum();
     let mut text = format!(
         "recovery node done {} in {:.1} s, {} entries, {} partitions",

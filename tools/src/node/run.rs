@@ -1,12 +1,13 @@
 //! `resproutd node` from start to end.
 //!
 //! ```text
-//!  settings ─► HTTP port ─► open ─► recover (background) ─► ONLINE ─► SIGTERM or SIGINT ─► close
-//!                             │           one tick a second: log lines, supervisor
-//!                             └► cannot: three lines, exit code
+//!  settings ─► ports ─► open ─► recover (background) ─► ONLINE ─► SIGTERM or SIGINT ─► close
+//!                         │       │   one tick a second: log lines, supervisor
+//!                         │       └► the front door opens: clients see how far it is
+//!                         └► cannot: three lines, exit code
 //! ```
 //!
-//! The port answers before the directory is opened, so a probe sees a node that starts, not a
+//! The ports are taken before the directory is opened, so a probe sees a node that starts, not a
 //! refused connection.
 
 use std::future::Future;
@@ -16,13 +17,16 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use resprout_engine::{Engine, Options, PartitionStatus, Progress, RecoveryReport, partition_dir};
+use resprout_engine::{
+    Engine, Error, Options, PartitionStatus, Progress, RecoveryReport, partition_dir,
+};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::config::{self, ConfigError, Settings};
+use super::door::FrontDoor;
 use super::http::{self, Describe};
 use super::logging::{self, Format};
 use super::narrator::{self, Narrator};
@@ -50,6 +54,9 @@ pub struct NodeArgs {
     /// Serve /livez /startupz /readyz /metrics /api/status here, for example 127.0.0.1:8080
     #[arg(long, value_name = "ADDRESS")]
     pub http: Option<String>,
+    /// Serve MySQL clients here; off for none
+    #[arg(long, value_name = "ADDRESS")]
+    pub sql: Option<String>,
     /// Most page memory: a size such as 48GiB, or a share of this machine's such as 85%
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<String>,
@@ -59,6 +66,9 @@ pub struct NodeArgs {
     /// Shape of the log on stderr: auto, text or json
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
+    /// What to log: error, warn, info, debug or trace, also by module
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
     /// Stay PENDING after recovery until told to attach
     #[arg(long)]
     pub no_attach: bool,
@@ -80,9 +90,11 @@ struct Plan {
 ///
 /// # Errors
 /// What is wrong with the settings or the directory.
-pub fn run(args: &NodeArgs) -> Result<Exit, Failure> {
+pub fn run(args: &NodeArgs, door: impl FrontDoor) -> Result<Exit, Failure> {
+    let mut door = door;
     let settings = collect(args)?;
     let plan = plan(&settings)?;
+    door.configure(&settings)?;
     if args.check_config {
         for setting in settings.listed() {
             output::line(format_args!(
@@ -95,11 +107,11 @@ pub fn run(args: &NodeArgs) -> Result<Exit, Failure> {
     logging::start(plan.format, &plan.level).map_err(|why| {
         Failure::new("cannot start logging", why, "correct log.level").exiting(Exit::Usage)
     })?;
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         Failure::new("cannot start the node's tasks", error, "check the limits of processes")
     })?;
-    let outcome = runtime.block_on(serve(plan));
+    let outcome = runtime.block_on(serve(plan, Arc::new(door)));
     // A recovery that is under way when the node is told to stop ends with the process: what is
     // on disk is complete at every moment.
     runtime.shutdown_background();
@@ -116,9 +128,11 @@ fn collect(args: &NodeArgs) -> Result<Settings, Failure> {
     let flags = [
         ("data", args.data.as_ref().map(text), "--data"),
         ("http", args.http.clone(), "--http"),
+        ("sql", args.sql.clone(), "--sql"),
         ("memory.maximum", args.memory.clone(), "--memory"),
         ("disk", args.disk.clone(), "--disk"),
         ("log.format", args.log_format.clone(), "--log-format"),
+        ("log.level", args.log_level.clone(), "--log-level"),
         ("attach", args.no_attach.then(|| "false".to_owned()), "--no-attach"),
     ];
     for (name, value, origin) in flags {
@@ -137,7 +151,9 @@ fn read_file(path: &Path) -> Result<Settings, Failure> {
     Settings::from_toml(&path.display().to_string(), &text).map_err(bad_setting)
 }
 
-fn bad_setting(error: ConfigError) -> Failure {
+/// A bad setting in three lines.
+#[must_use]
+pub fn bad_setting(error: ConfigError) -> Failure {
     let why = format!("{}: {}", error.place, error.what);
     Failure::new("cannot use the settings", why, error.hint).exiting(Exit::Usage)
 }
@@ -198,7 +214,7 @@ fn machine_bytes() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
-async fn serve(plan: Plan) -> Result<Exit, Failure> {
+async fn serve(plan: Plan, door: Arc<impl FrontDoor>) -> Result<Exit, Failure> {
     let mut stop = pin_stop()?;
     let node = Arc::new(Node::new(&plan));
     let (end_http, http_ended) = oneshot::channel::<()>();
@@ -215,7 +231,8 @@ async fn serve(plan: Plan) -> Result<Exit, Failure> {
         let describe: Arc<dyn Describe> = Arc::clone(&node) as _;
         server = Some(tokio::spawn(http::serve(listener, describe, ended)));
     }
-    let outcome = live(&node, plan, &mut stop).await;
+    door.bind().await?;
+    let outcome = live(&node, plan, &door, &mut stop).await;
     drop(end_http);
     if let Some(server) = server {
         // A client that keeps its connection open does not keep the node alive.
@@ -240,16 +257,22 @@ fn pin_stop() -> Result<Stop, Failure> {
 }
 
 /// From opening to closing, with a look at the node every second.
-async fn live(node: &Arc<Node>, plan: Plan, stop: &mut Stop) -> Result<Exit, Failure> {
+async fn live(
+    node: &Arc<Node>,
+    plan: Plan,
+    door: &Arc<impl FrontDoor>,
+    stop: &mut Stop,
+) -> Result<Exit, Failure> {
     let mut talk = Talk::new();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let opening = Arc::clone(node);
-    let mut work = tokio::task::spawn_blocking(move || opening.recover(plan));
+    let (opening, opened) = (Arc::clone(node), Arc::clone(door));
+    let mut work = tokio::task::spawn_blocking(move || opening.recover(plan, &*opened));
     let mut is_open = false;
     let signal = loop {
         tokio::select! {
             signal = &mut *stop => break signal,
+            () = door.wants_end() => break "asked from inside",
             _ = ticks.tick() => talk.tick(node),
             opened = &mut work, if !is_open => {
                 is_open = true;
@@ -262,6 +285,7 @@ async fn live(node: &Arc<Node>, plan: Plan, stop: &mut Stop) -> Result<Exit, Fai
     };
     tracing::info!(event = "node.stopping", "stopping ({signal})");
     talk.supervisor.stopping();
+    door.close().await;
     let closing = Arc::clone(node);
     let closed = tokio::task::spawn_blocking(move || closing.close()).await;
     closed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
@@ -321,22 +345,20 @@ impl Node {
     }
 
     /// Opens and recovers, blocking.
-    fn recover(&self, plan: Plan) -> Result<(), Failure> {
-        let outcome = Engine::recover(&plan.data, plan.options).and_then(|recovery| {
-            self.enter(Stage::Recovering(recovery.engine().clone()));
-            recovery.wait_with_report()
-        });
-        match outcome {
-            Ok((engine, report)) => {
-                self.recovered.get_or_init(|| report);
-                self.enter(Stage::Online(engine));
-                Ok(())
-            }
-            Err(error) => {
-                self.enter(Stage::Failed(error.to_string()));
-                Err(cannot_open(&plan.data, &error))
-            }
-        }
+    fn recover(&self, plan: Plan, door: &impl FrontDoor) -> Result<(), Failure> {
+        let cannot = |error: Error| {
+            self.enter(Stage::Failed(error.to_string()));
+            cannot_open(&plan.data, &error)
+        };
+        let recovery = Engine::recover(&plan.data, plan.options).map_err(cannot)?;
+        self.enter(Stage::Recovering(recovery.engine().clone()));
+        door.open(recovery.engine()).inspect_err(|failure| {
+            self.enter(Stage::Failed(failure.why.clone()));
+        })?;
+        let (engine, report) = recovery.wait_with_report().map_err(cannot)?;
+        self.recovered.get_or_init(|| report);
+        self.enter(Stage::Online(engine));
+        door.recovered()
     }
 
     /// Ends cleanly what is open. A recovery under way is left as it is: what is on disk is

@@ -38,7 +38,7 @@ struct Cut {
 }
 
 impl Core {
-    fn write(&self, bytes: &AlignedBuf, offset: u64, lsn: Lsn) -> Result<(), LogError> {
+    pub(super) fn write(&self, bytes: &AlignedBuf, offset: u64, lsn: Lsn) -> Result<(), LogError> {
         self.file.write_at(bytes, offset).map_err(|error| LogError::Write {
             path: self.path.clone(),
             offset,
@@ -194,7 +194,8 @@ impl Core {
             traces,
             later: later.collect(),
         };
-        // What was read may still be in a cache of the device.
+        self.write_again(&slots[..=at], end)?;
+        // What is older may still be in a cache of the device.
         self.flush(end)?;
         if matches!(tail, Tail::Torn { .. }) || !cut.later.is_empty() {
             tracing::warn!(log = %identity, %end, ?tail, "the log is cut behind its last whole group");

@@ -37,6 +37,7 @@ use timing::{TimedQueue, Timing};
 mod change;
 mod core;
 mod options;
+mod rewrite;
 mod signal;
 mod space;
 mod timing;
@@ -108,6 +109,8 @@ impl Device {
         let geometry = superblock.geometry;
         let survey = survey(&*disk, &file, geometry, options.cluster)
             .map_err(|error| OpenError::io("reading", &path, error))?;
+        rewrite::settle_length(&*file, geometry, survey.slots)
+            .map_err(|error| OpenError::io("settling the length of", &path, error))?;
         let queue = disk
             .queue(options.queue_depth.max(2))
             .map_err(|error| OpenError::io("making a queue to", &path, error))?;

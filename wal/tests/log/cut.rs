@@ -75,9 +75,12 @@ fn p03_crash_inside_a_cut() {
         for again in 0..12 {
             let disk = crashed.after_crash(again).restart();
             disk.fail(Fault::at(again, Effect::CrashDuring));
-            if let Ok(first) = read(&open(&disk, 2), 0) {
+            // The crash may strike the opening of the arena, the reading or the cut.
+            let device = try_open(&disk, 2);
+            if let Ok(Ok(first)) = device.as_ref().map(|device| read(device, 0)) {
                 drop(first.recovered.open(std::sync::Arc::new(resprout_wal::NoObserver)));
             }
+            drop(device);
             let disk = disk.crash(again ^ k);
             disk.heal();
             let read = read(&open(&disk, 3), 0).expect("no damage");

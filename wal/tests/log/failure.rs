@@ -49,6 +49,69 @@ fn d18_a_failed_flush_is_final() {
     }
 }
 
+/// Promise (D18): what a flush that failed left in a cache only, where the next process still reads
+/// it, is durable once that process has opened the log: it is written again, since no flush would.
+#[test]
+fn d18_what_is_read_after_a_failed_flush_is_written_again() {
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        let device = batching(&disk);
+        let log = create(&device, 0);
+        // Also over the end of a slot.
+        commit(&log, 0..seed % 20, 4000);
+        disk.fail(Fault::on(OpKind::Flush, seed % 2, Effect::Error(EIO)));
+        for n in seed % 20..seed % 20 + 3 {
+            let appended = try_append(&log, &entry(n, 4000));
+            if appended.and_then(|position| log.wait_durable(position)).is_err() {
+                break;
+            }
+        }
+        drop((log, device));
+        disk.heal();
+        let disk = disk.restart();
+        let found = read(&open(&disk, 2), 0).expect("the process was killed, no power lost");
+        let entries = found.entries.clone();
+        let end = found.recovered.end;
+        drop(reopen(found));
+        let disk = disk.crash(seed);
+        let again = read(&open(&disk, 3), 0).expect("no damage");
+        assert_eq!(again.entries, entries, "seed {seed}, up to {end}");
+    }
+}
+
+/// Promise (D18): an arena whose growth was not flushed does not end within a slot that the next
+/// process uses.
+#[test]
+fn d18_a_length_after_a_failed_flush_is_settled() {
+    for seed in 0..400 {
+        let disk = SimDisk::new(seed);
+        let device = batching(&disk);
+        let log = create(&device, 0);
+        disk.fail(Fault::on(OpKind::Flush, seed % 40, Effect::Error(EIO)));
+        let fails = |n: &u64| {
+            let appended = try_append(&log, &entry(*n, 4000));
+            appended.and_then(|position| log.wait_durable(position)).is_err()
+        };
+        // That of a growth fails no entry.
+        let _failed = (0..60).find(fails);
+        drop((log, device));
+        disk.heal();
+        let disk = disk.restart();
+        let device = open(&disk, 2);
+        let found = read(&device, 0).expect("the process was killed, no power lost");
+        let begin = found.entries.len() as u64;
+        let log = reopen(found);
+        // To an end in each place of a slot.
+        let entries = begin + 1 + seed / 40;
+        commit(&log, begin..entries, 4000);
+        drop((log, device));
+        let disk = disk.crash(seed);
+        let again = read(&open(&disk, 3), 0).expect("no damage");
+        assert_eq!(again.entries.len() as u64, entries, "seed {seed}");
+        check_prefix(&again.entries);
+    }
+}
+
 /// Promise (D20): a write that fails or is short ends its log and no other; recovery cuts what it
 /// left.
 #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use mysql_async::{Conn, Error, OptsBuilder};
 use resprout_engine::{Engine, Options as EngineOptions};
 use resprout_query::{Limits, QueryEngine};
+use resprout_sql::accounts::AccountOptions;
 use resprout_sql::server::{Connections, Options, Server};
 use resprout_sql::session::SingleNode;
 use tokio::net::TcpListener;
@@ -30,7 +31,9 @@ impl Running {
         let engine = Engine::open(dir, options).expect("a good directory");
         let connections = Connections::new();
         let mut node =
-            SingleNode::new(engine.clone(), connections.clone()).expect("nothing in doubt");
+            SingleNode::new(engine.clone(), connections.clone(), &AccountOptions::default())
+                .expect("accounts");
+        node.recovered().expect("nothing in doubt");
         if let Some(memory) = memory {
             let queries = QueryEngine::new(Limits { memory, threads: 2 }).expect("threads");
             node = node.with_queries(Arc::new(queries));

@@ -30,6 +30,7 @@ use resprout_engine::{
     Database, DatabaseOptions, Durability, Engine, Error, Options, Partition, State,
 };
 use resprout_tools::commands::inspect::{self, InspectCommand};
+use resprout_tools::node::door::NoDoor;
 use resprout_tools::node::run::{self as node, NodeArgs};
 use resprout_tools::output;
 use resprout_wal::disk::Backend;
@@ -100,7 +101,7 @@ fn main() -> ExitCode {
         Command::Write(args) => write(&args),
         Command::Read(args) => read(&args),
         Command::Inspect(command) => output::exit(inspect::run(&command)),
-        Command::Node(args) => output::exit(node::run(&args)),
+        Command::Node(args) => output::exit(node::run(&args, NoDoor)),
     }
 }
 

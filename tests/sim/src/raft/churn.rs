@@ -5,7 +5,6 @@ use resprout_consensus::{Change, Event as Step, Membership, NodeId, StoreId, Vot
 
 use super::image::Image;
 use super::simulation::{Event, Simulation};
-use super::store::ModelStore;
 use crate::Violation;
 
 impl Simulation {
@@ -120,7 +119,7 @@ impl Simulation {
             return false;
         }
         self.crash(id);
-        self.node_mut(id).wipe(Box::new(ModelStore::new(Image::default())));
+        self.wipe_directory(id);
         self.agenda.after(std::time::Duration::ZERO, Event::Start(id));
         true
     }

@@ -48,6 +48,8 @@ pub enum Answer {
     Read(Version),
     /// Not taken here and now.
     Refused,
+    /// It was made too long ago to be recognised.
+    Unknown,
 }
 
 impl Client {
@@ -58,14 +60,19 @@ impl Client {
         Self { session, number: 0, attempt: 0, operation: None, node: 1, finished: 0 }
     }
 
-    /// A write of a value that nobody else writes.
-    pub fn next_write(&mut self, rng: &mut Rng, padding: usize) -> (ProposalId, u8, u64, Question) {
+    /// A write of a value that nobody else writes, named where `since` was applied last.
+    pub fn next_write(
+        &mut self,
+        rng: &mut Rng,
+        padding: usize,
+        since: Index,
+    ) -> (ProposalId, u8, u64, Question) {
         self.number += 1;
         let id = proposal_id(self.session, self.number);
         let key = u8::try_from(rng.below(KEYS)).expect("few registers");
         let value = rng.next();
         let command = command(key, value, padding);
-        (id, key, value, Question::Write(Proposal { id, since: Index(0), command }))
+        (id, key, value, Question::Write(Proposal { id, since, command }))
     }
 
     /// A read.

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use resprout_consensus::machine::Outcome;
 use resprout_consensus::{
-    Entry, Envelope, Event as Step, Index, Message, Output, Payload, ReadId, Role, Snapshot,
+    Entry, Envelope, Event as Step, Index, Message, Output, Proposal, ReadId, Role, Snapshot,
     WriteId,
 };
 
 use super::client::Answer;
-use super::machine::Machine;
 use super::node::{Asker, Input, Question, SENT_TRANSFER, Work};
 use super::simulation::{Event, Simulation};
 use crate::Violation;
@@ -25,7 +25,8 @@ impl Simulation {
         input: Input,
     ) -> Result<(), Violation> {
         let node = self.node_mut(id);
-        if node.process.is_none() || run.is_some_and(|run| run != node.run()) {
+        let takes_part = node.process.as_ref().is_some_and(|process| !process.failed);
+        if !takes_part || run.is_some_and(|run| run != node.run()) {
             return Ok(());
         }
         let Some(input) = node.keep(input) else { return Ok(()) };
@@ -41,6 +42,10 @@ impl Simulation {
                 self.process(id).works = false;
                 let some = 1 + self.rng.below(4);
                 self.work(id, some)
+            }
+            Input::Propose => {
+                let batch = std::mem::take(&mut self.process(id).batch);
+                self.propose(id, batch)
             }
             Input::Ask(asker, question) => self.ask(id, asker, question),
         }
@@ -59,18 +64,21 @@ impl Simulation {
         });
     }
 
-    /// One step of the core and everything that it asks for.
+    /// One step of the core and everything that it asks for; none of a node whose store has ended.
     pub(super) fn step(&mut self, id: u64, step: Step) -> Result<(), Violation> {
         let now = self.agenda.now();
         let node = self.nodes.get_mut(&id).expect("nodes are never taken away");
         let own_time = node.clock.shows(now);
         let process = node.process.as_mut().expect("only what runs steps");
+        if process.failed {
+            return Ok(());
+        }
         let led = process.leads.is_some();
         let mut output = process.raft.step(own_time, step);
         let status = process.raft.status();
         process.leads = (status.state.role == Role::Leader).then_some(status.state.term);
         self.promises.wrote(&mut node.ledger, &output, &status)?;
-        node.store.write(&output.writes);
+        let written = node.store.write(&output.writes);
         self.tell(id, &output);
         self.promises.stepped(&self.nodes, (id, &status), led)?;
         for alarm in output.alarms.drain(..) {
@@ -90,7 +98,19 @@ impl Simulation {
         for mark in output.marks {
             self.passed(id, mark);
         }
+        if written.is_err() {
+            self.store_ends(id);
+        }
         Ok(())
+    }
+
+    /// A node whose store has ended takes no part: it steps no more, and somebody starts it again.
+    fn store_ends(&mut self, id: u64) {
+        let (now, run) = (self.agenda.now(), self.nodes[&id].run());
+        self.process(id).failed = true;
+        self.trace.note(now, id, "store ends", [0, 0]);
+        self.trace.line(now, id, || "! the store ends");
+        self.agenda.after(Duration::ZERO, Event::StoreEnded { node: id, run });
     }
 
     /// Notes what is new in the trace.
@@ -207,11 +227,15 @@ impl Simulation {
 
     fn flushed(&mut self, id: u64, upto: WriteId) -> Result<(), Violation> {
         let node = self.node_mut(id);
-        node.store.flush(upto);
-        node.ledger.flush(upto);
+        let (durable, ended) = node.store.flush(upto);
+        node.ledger.flush(durable);
         self.process(id).flushes = false;
-        self.trace.note(self.agenda.now(), id, "flushed", [upto.0, 0]);
-        self.step(id, Step::Persisted(upto))
+        self.trace.note(self.agenda.now(), id, "flushed", [durable.0, 0]);
+        self.step(id, Step::Persisted(durable))?;
+        if ended.is_err() {
+            self.store_ends(id);
+        }
+        Ok(())
     }
 
     fn schedule_work(&mut self, id: u64) -> Result<(), Violation> {
@@ -238,7 +262,7 @@ impl Simulation {
             let Some(work) = process.work.pop_front() else { break };
             match work {
                 Work::Restore(snapshot) => {
-                    process.machine = Machine::decode(snapshot.state.clone());
+                    process.machine.restore(&snapshot);
                     let process = self.nodes[&id].process.as_ref().expect("it works");
                     self.promises.committed.applied(run, &process.machine, None)?;
                 }
@@ -253,15 +277,24 @@ impl Simulation {
     fn apply(&mut self, run: (u64, u64), entry: &Entry) -> Result<(), Violation> {
         let node = self.nodes.get_mut(&run.0).expect("nodes are never taken away");
         let process = node.process.as_mut().expect("only what runs applies");
-        process.machine.apply(entry);
+        let outcome = process.machine.apply(entry);
         self.promises.committed.applied(run, &process.machine, Some(entry))?;
-        let Payload::Command(proposal) = &entry.payload else { return Ok(()) };
-        let asker = process.proposals.remove(&proposal.id);
-        if let Some(asker) = asker
-            && let Some(index) = process.machine.applied_at(proposal.id)
+        let Some(Outcome { id, applied }) = outcome else { return Ok(()) };
+        if let Ok(applied) = &applied
+            && applied.index < entry.id.index
         {
-            self.promises.history.end_write(proposal.id, index)?;
-            self.answer(asker, Answer::Written(index));
+            self.coverage.note("window: repetition known");
+        }
+        let Some(asker) = process.proposals.remove(&id) else { return Ok(()) };
+        match applied {
+            Ok(applied) => {
+                self.promises.history.end_write(id, applied.index)?;
+                self.answer(asker, Answer::Written(applied.index));
+            }
+            Err(_) => {
+                self.coverage.note("window: too old to be known");
+                self.answer(asker, Answer::Unknown);
+            }
         }
         Ok(())
     }
@@ -280,7 +313,9 @@ impl Simulation {
         });
         for (asker, key, after) in served {
             let saw = self.process(id).machine.register(key);
-            self.trace.note(self.agenda.now(), id, "read", [saw.index.0, after.0]);
+            let now = self.agenda.now();
+            self.trace.note(now, id, "read", [saw.index.0, after.0]);
+            self.trace.line(now, id, || format!("* read {key}: {} of {applied}", saw.index));
             self.promises.history.end_read(key, after, saw)?;
             self.answer(asker, Answer::Read(saw));
         }
@@ -305,33 +340,42 @@ impl Simulation {
 
     fn ask(&mut self, id: u64, asker: Asker, question: Question) -> Result<(), Violation> {
         let now = self.agenda.now();
-        let starts = self.nodes[&id].starts;
         match question {
-            Question::Write(mut proposal) => {
+            Question::Write(proposal) => {
                 self.trace.note(now, id, "propose", [asker.client as u64, asker.attempt]);
                 self.trace.line(now, id, || format!("? write {}", proposal.id));
                 let process = self.process(id);
-                if let Some(index) = process.machine.applied_at(proposal.id) {
-                    self.promises.history.end_write(proposal.id, index)?;
-                    self.answer(asker, Answer::Written(index));
-                    return Ok(());
-                }
-                proposal.since = process.machine.applied().index;
                 process.proposals.insert(proposal.id, asker);
-                self.step(id, Step::Propose(vec![proposal]))
+                process.batch.push(proposal);
+                if process.batch.len() == 1 {
+                    let wait = between(&mut self.rng, Duration::ZERO, self.plan.gather);
+                    let run = Some(self.nodes[&id].run());
+                    let input = Input::Propose;
+                    self.agenda.after(wait, Event::Input { node: id, run, input });
+                }
+                Ok(())
             }
             Question::Read(key, proof) => {
                 self.trace.note(now, id, "ask", [asker.client as u64, asker.attempt]);
                 let after = self.promises.history.begin_read(key);
+                // A directory that was put back counts its starts anew. What keeps answers to reads
+                // of that run away are its connections, which ended with it; here are none.
+                let past = u64::from(self.nodes[&id].restored) << 63;
                 let process = self.process(id);
                 process.last_read += 1;
-                // Unique over all runs: an answer to an earlier run may still be on its way.
-                let read = ReadId(starts << 32 | process.last_read);
+                let read = ReadId(past | process.last_read);
                 process.reads.insert(read, (asker, key, after));
                 self.trace.line(now, id, || format!("? read {key} {proof:?} must see {after}"));
                 self.step(id, Step::Read { ids: vec![read], proof })
             }
         }
+    }
+
+    fn propose(&mut self, id: u64, batch: Vec<Proposal>) -> Result<(), Violation> {
+        if batch.len() > 1 {
+            self.coverage.note("several proposals at once");
+        }
+        self.step(id, Step::Propose(batch))
     }
 
     fn answer_refused(&mut self, id: u64, output: &Output) {

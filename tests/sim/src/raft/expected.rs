@@ -2,7 +2,7 @@
 
 /// Faults, operators' actions and moments of the core that must occur in CI's seeds. A simulation
 /// that never pauses a leader proves nothing about leases.
-pub const WANTED: [&str; 51] = [
+pub const WANTED: [&str; 69] = [
     "fault: crash",
     "fault: crash of all",
     "fault: pause",
@@ -54,11 +54,29 @@ pub const WANTED: [&str; 51] = [
     "removed leader stepped down",
     "promise of an older term dropped",
     "vote refused: a leader may hold a lease",
+    "called to stand without a vote",
+    "several proposals at once",
+    "window: repetition known",
+    "window: too old to be known",
+    "fault: disk error",
+    "fault: disk full",
+    "fault: power lost in the disk",
+    "disk: compaction",
+    "disk: install",
+    "disk: write failed",
+    "disk: flush failed",
+    "disk: full",
+    "disk: snapshot not stored",
+    "disk: error in a start",
+    "disk: power lost in a compaction",
+    "disk: power lost in a start",
+    "disk: power lost in a flush",
+    "disk: power lost in a write",
 ];
 
-/// Seeds that found a bug of the core, and which. What a seed does changes with the simulation; the
+/// Seeds that found a bug of the core or of the log below it, and which. What a seed does changes with the simulation; the
 /// tests of the core itself keep the shortest form of each.
-pub const REGRESSIONS: [(u64, &str); 8] = [
+pub const REGRESSIONS: [(u64, &str); 12] = [
     (53, "a snapshot of what the log has took acknowledged entries behind it"),
     (196, "a snapshot of what the log has took acknowledged entries behind it"),
     (73, "every old answer about a snapshot sent its pieces again: ever more of them"),
@@ -70,4 +88,11 @@ pub const REGRESSIONS: [(u64, &str); 8] = [
     ),
     (662, "a member that lagged heard no leader that had joined anew with another store"),
     (364, "a member that joined anew took the vote of its old store for its own"),
+    (2312, "what a failed flush had left in a cache was read at the next start, and trusted"),
+    (1388, "an arena whose growth was not flushed ended within a slot that was in use"),
+    (
+        2957,
+        "an answer to a read reached another directory of its node, which counts its reads anew",
+    ),
+    (3844, "nobody stood: who could win had no vote by its own log, others counted on it"),
 ];

@@ -38,10 +38,19 @@ pub enum Fault {
     Wipe,
     /// A data directory is put back to an older state.
     Restore,
+    /// A write or flush fails.
+    DiskError,
+    /// Power fails within an operation of the disk.
+    DiskPower,
+    /// A disk grows no more.
+    DiskFull,
 }
 
 impl Fault {
-    /// All of them.
+    /// Those of real stores only.
+    pub const DISK: [Self; 3] = [Self::DiskError, Self::DiskPower, Self::DiskFull];
+
+    /// Those of every store.
     pub const ALL: [Self; 17] = [
         Self::Crash,
         Self::CrashAll,
@@ -83,6 +92,9 @@ impl Fault {
             Self::Compact => "fault: compact",
             Self::Wipe => "fault: wipe",
             Self::Restore => "fault: restore",
+            Self::DiskError => "fault: disk error",
+            Self::DiskPower => "fault: power lost in the disk",
+            Self::DiskFull => "fault: disk full",
         }
     }
 }

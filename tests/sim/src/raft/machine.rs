@@ -1,12 +1,12 @@
-//! The state machine above the core: a few registers, and for each session of a client the last
-//! command that was applied, so that a repetition changes nothing.
+//! The state machine above the core: a few registers, behind the real window of proposals, which sees
+//! to it that a repetition changes nothing.
 
 use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes};
-use resprout_consensus::{Entry, EntryId, Index, Payload, Proposal, ProposalId, Term};
+use resprout_consensus::machine::{Applier, Outcome, RestoreError, StateMachine};
+use resprout_consensus::{Entry, EntryId, Index, ProposalId, Snapshot};
 
-use super::image::entry_digest;
 use crate::trace::Digest;
 
 /// The value of a register and the entry that wrote it; index 0 before the first.
@@ -18,14 +18,18 @@ pub struct Version {
     pub value: u64,
 }
 
-/// See the module.
+/// What commands change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Machine {
-    applied: EntryId,
-    /// Of every entry applied so far, in order: two machines with one digest did the same.
+struct Registers {
+    /// Of every command that was applied, in order: two machines with one digest did the same.
     digest: u64,
-    registers: BTreeMap<u8, Version>,
-    sessions: BTreeMap<u64, (u64, Index)>,
+    versions: BTreeMap<u8, Version>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Machine {
+    applier: Applier<Registers>,
 }
 
 /// A write to a register, as a command.
@@ -44,107 +48,98 @@ pub fn proposal_id(session: u64, number: u64) -> ProposalId {
     ProposalId(u128::from(session) << 64 | u128::from(number))
 }
 
-/// Session and number in a name.
-#[must_use]
-pub fn session_of(id: ProposalId) -> (u64, u64) {
-    ((id.0 >> 64) as u64, id.0 as u64)
-}
+impl StateMachine for Registers {
+    fn apply(&mut self, index: Index, command: &[u8]) -> Bytes {
+        let mut bytes = command;
+        let (key, value) = (bytes.get_u8(), bytes.get_u64_le());
+        let mut digest = Digest::default();
+        [self.digest, index.0].into_iter().for_each(|number| digest.add(number));
+        digest.add_bytes(command);
+        self.digest = digest.value();
+        self.versions.insert(key, Version { index, value });
+        Bytes::copy_from_slice(&value.to_le_bytes())
+    }
 
-/// Key and value in a command.
-#[must_use]
-pub fn parsed(proposal: &Proposal) -> (u8, u64) {
-    let mut bytes = proposal.command.clone();
-    (bytes.get_u8(), bytes.get_u64_le())
+    fn snapshot(&self) -> Bytes {
+        let mut bytes = Vec::new();
+        bytes.put_u64_le(self.digest);
+        for (key, version) in &self.versions {
+            bytes.put_u8(*key);
+            bytes.put_u64_le(version.index.0);
+            bytes.put_u64_le(version.value);
+        }
+        bytes.into()
+    }
+
+    fn restore(&mut self, mut state: &[u8]) -> Result<(), RestoreError> {
+        if state.len() % 17 != 8 {
+            return Err(RestoreError(format!("{} bytes", state.len())));
+        }
+        *self = Self { digest: state.get_u64_le(), ..Self::default() };
+        while state.has_remaining() {
+            let key = state.get_u8();
+            let (index, value) = (Index(state.get_u64_le()), state.get_u64_le());
+            self.versions.insert(key, Version { index, value });
+        }
+        Ok(())
+    }
 }
 
 impl Machine {
+    /// One that has applied nothing, and will remember so many proposals.
+    #[must_use]
+    pub fn new(window: usize) -> Self {
+        Self { applier: Applier::with_window(Registers::default(), window) }
+    }
+
     /// The last entry applied.
     #[must_use]
     pub fn applied(&self) -> EntryId {
-        self.applied
+        self.applier.applied()
     }
 
     /// See the field.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        self.digest
+        self.applier.state().digest
     }
 
     /// A register.
     #[must_use]
     pub fn register(&self, key: u8) -> Version {
-        self.registers.get(&key).copied().unwrap_or_default()
+        self.applier.state().versions.get(&key).copied().unwrap_or_default()
     }
 
-    /// Where a proposal was applied, if it is its session's last.
-    #[must_use]
-    pub fn applied_at(&self, id: ProposalId) -> Option<Index> {
-        let (session, number) = session_of(id);
-        let (last, index) = self.sessions.get(&session)?;
-        (*last == number).then_some(*index)
-    }
-
-    /// Applies an entry. Whether it wrote: a repetition does not.
-    pub fn apply(&mut self, entry: &Entry) -> bool {
-        self.applied = entry.id;
-        let mut digest = Digest::default();
-        digest.add(self.digest);
-        digest.add(entry_digest(entry));
-        self.digest = digest.value();
-        let Payload::Command(proposal) = &entry.payload else { return false };
-        let (session, number) = session_of(proposal.id);
-        if self.sessions.get(&session).is_some_and(|(last, _)| *last >= number) {
-            return false;
-        }
-        let (key, value) = parsed(proposal);
-        let index = entry.id.index;
-        self.sessions.insert(session, (number, index));
-        self.registers.insert(key, Version { index, value });
-        true
+    /// Applies an entry.
+    pub fn apply(&mut self, entry: &Entry) -> Option<Outcome> {
+        self.applier.apply(entry)
     }
 
     /// The state as bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut bytes = Vec::new();
-        bytes.put_u64_le(self.applied.term.0);
-        bytes.put_u64_le(self.applied.index.0);
-        bytes.put_u64_le(self.digest);
-        bytes.put_u8(u8::try_from(self.registers.len()).expect("few registers"));
-        for (key, version) in &self.registers {
-            bytes.put_u8(*key);
-            bytes.put_u64_le(version.index.0);
-            bytes.put_u64_le(version.value);
-        }
-        for (session, (number, index)) in &self.sessions {
-            [*session, *number, index.0].into_iter().for_each(|word| bytes.put_u64_le(word));
-        }
-        bytes.into()
+        self.applier.snapshot()
     }
 
-    /// The state from bytes that [`Self::encode`] made.
-    #[must_use]
-    pub fn decode(mut bytes: Bytes) -> Self {
-        let applied = EntryId::new(Term(bytes.get_u64_le()), Index(bytes.get_u64_le()));
-        let digest = bytes.get_u64_le();
-        let mut machine = Self { applied, digest, ..Self::default() };
-        for _ in 0..bytes.get_u8() {
-            let key = bytes.get_u8();
-            let (index, value) = (Index(bytes.get_u64_le()), bytes.get_u64_le());
-            machine.registers.insert(key, Version { index, value });
-        }
-        while bytes.has_remaining() {
-            let session = bytes.get_u64_le();
-            let (number, index) = (bytes.get_u64_le(), Index(bytes.get_u64_le()));
-            machine.sessions.insert(session, (number, index));
-        }
-        machine
+    /// Replaces all by a state of [`Self::encode`].
+    pub fn restore(&mut self, snapshot: &Snapshot) {
+        self.applier.restore(snapshot).expect("a state that some machine gave");
+    }
+}
+
+/// The same was applied, and the same is remembered.
+impl PartialEq for Machine {
+    fn eq(&self, other: &Self) -> bool {
+        self.applied() == other.applied() && self.encode() == other.encode()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use resprout_consensus::{Payload, Proposal, Term};
+
+    const WINDOW: usize = 100;
 
     fn write(index: u64, number: u64, value: u64) -> Entry {
         let id = EntryId::new(Term(1), Index(index));
@@ -156,20 +151,24 @@ mod tests {
     /// Promise: a repeated proposal changes no register, and says where it was applied.
     #[test]
     fn a_repetition_changes_nothing() {
-        let mut machine = Machine::default();
-        assert!(machine.apply(&write(1, 1, 10)));
-        assert!(machine.apply(&write(2, 2, 20)));
-        assert!(!machine.apply(&write(3, 2, 20)));
-        assert!(!machine.apply(&write(4, 1, 10)));
+        let mut machine = Machine::new(WINDOW);
+        let entries = [write(1, 1, 10), write(2, 2, 20), write(3, 2, 20), write(4, 1, 10)];
+        let places = entries.map(|entry| machine.apply(&entry).unwrap().applied.unwrap().index.0);
+        assert_eq!(places, [1, 2, 2, 1]);
         assert_eq!(machine.register(3), Version { index: Index(2), value: 20 });
-        assert_eq!(machine.applied_at(proposal_id(7, 2)), Some(Index(2)));
     }
 
-    /// Promise: a state survives being bytes.
+    /// Promise: a state survives being bytes, and differs from that of another past.
     #[test]
     fn a_state_survives_being_bytes() {
-        let mut machine = Machine::default();
+        let mut machine = Machine::new(WINDOW);
         machine.apply(&write(1, 1, 10));
-        assert_eq!(Machine::decode(machine.encode()), machine);
+        let snapshot = Snapshot::new(machine.applied(), Default::default(), machine.encode());
+        let mut restored = Machine::new(WINDOW);
+        restored.restore(&snapshot);
+        assert_eq!(restored, machine);
+        let mut other = Machine::new(WINDOW);
+        other.apply(&write(1, 2, 10));
+        assert_ne!(other, machine);
     }
 }

@@ -3,7 +3,7 @@
 //! | part | file |
 //! |---|---|
 //! | what a seed decides | `plan` |
-//! | one node: store, state machine, process | `node`, `store`, `machine` |
+//! | one node: store (a model, or the real one), state machine, process | `node`, `store`, `disk_store`, `machine` |
 //! | what a driver does | `drive` |
 //! | clients | `client`, `traffic` |
 //! | faults, and what an operator does | `faults`, `storm`, `churn`, `heal` |
@@ -14,6 +14,7 @@
 pub mod check;
 mod churn;
 pub mod client;
+pub mod disk_store;
 mod drive;
 mod expected;
 pub mod faults;

@@ -41,7 +41,7 @@ pub struct Node {
     /// It was put back to an older state: what it has acknowledged before counts no more.
     pub restored: bool,
     /// A copy of its directory, for that.
-    pub copy: Option<(StoreId, Box<dyn Store>, Image)>,
+    pub copy: Option<(StoreId, Box<dyn Store>, Ledger)>,
     /// The process, if it runs.
     pub process: Option<Process>,
     /// The process is stopped, until it is told to go on as often as it was stopped.
@@ -69,15 +69,19 @@ pub struct Process {
     pub works: bool,
     /// A flush is under way.
     pub flushes: bool,
+    /// Its store has ended: it takes no part until it starts again (row D19).
+    pub failed: bool,
     /// When the next tick is on the agenda.
     pub tick_at: Option<Duration>,
+    /// Proposals that are gathered.
+    pub batch: Vec<Proposal>,
     /// Who waits for a proposal.
     pub proposals: BTreeMap<ProposalId, Asker>,
     /// Who waits for the proof of a read, of which register, and what it must see.
     pub reads: BTreeMap<ReadId, (Asker, u8, Index)>,
     /// Reads that wait for an entry to be applied.
     pub proven: Vec<(ReadId, Index)>,
-    /// The last number of a read.
+    /// The last number of a read in this run: the core tells runs apart.
     pub last_read: u64,
 }
 
@@ -114,6 +118,8 @@ pub enum Input {
     Flushed(WriteId),
     /// The state machine has time.
     Work,
+    /// What was gathered is to be proposed.
+    Propose,
 }
 
 /// What a client wants.
@@ -158,10 +164,10 @@ impl Node {
         self.store_id == store && !self.restored
     }
 
-    /// The process, if it runs and is not stopped.
+    /// The process, if it runs, is not stopped, and takes part.
     #[must_use]
     pub fn active(&self) -> Option<&Process> {
-        self.process.as_ref().filter(|_| self.stopped == 0)
+        self.process.as_ref().filter(|process| self.stopped == 0 && !process.failed)
     }
 
     /// Keeps an input for later, if the process is stopped.
@@ -169,7 +175,9 @@ impl Node {
         if self.stopped == 0 || self.process.is_none() {
             return Some(input);
         }
-        if self.inbox.len() < INBOX_MAX || matches!(input, Input::Flushed(_) | Input::Work) {
+        if self.inbox.len() < INBOX_MAX
+            || matches!(input, Input::Flushed(_) | Input::Work | Input::Propose)
+        {
             self.inbox.push_back(input);
         }
         None
@@ -207,7 +215,9 @@ impl Process {
             offered: Index(0),
             works: false,
             flushes: false,
+            failed: false,
             tick_at: None,
+            batch: Vec::new(),
             proposals: BTreeMap::new(),
             reads: BTreeMap::new(),
             proven: Vec::new(),

@@ -20,6 +20,8 @@ pub struct Plan {
     pub planted: Option<Planted>,
     /// Only what a user could see counts: not the rules that make it so.
     pub outcomes_only: bool,
+    /// What the nodes keep their promises in.
+    pub store: StoreKind,
     /// Members at the beginning; with one voter the others join.
     pub voters: u64,
     /// Of them that do not vote.
@@ -46,6 +48,10 @@ pub struct Plan {
     pub think: Duration,
     /// Bytes at the end of every command.
     pub padding: usize,
+    /// For how long proposals are gathered at most.
+    pub gather: Duration,
+    /// Proposals that state machines remember.
+    pub window: usize,
     /// The faults of the first phase.
     pub faults: Vec<Fault>,
     /// About how long nothing new happens between two of them.
@@ -54,6 +60,18 @@ pub struct Plan {
     pub ambush: Option<(&'static str, Fault)>,
     /// How long the first phase takes.
     pub storm: Duration,
+}
+
+/// One seed of so many runs on the real store.
+pub const DISK_EVERY: u64 = 4;
+
+/// What nodes keep their promises in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// The contract, in memory.
+    Model,
+    /// The real store, on a simulated disk.
+    Disk,
 }
 
 /// Moments for an ambush: marks of the core, and [`super::node::SENT_TRANSFER`].
@@ -81,6 +99,7 @@ impl Plan {
             seed,
             planted: None,
             outcomes_only: false,
+            store: StoreKind::Model,
             voters,
             learners: pick(rng, &[0, 0, 1, 2]),
             grows: rng.chance(1, 5),
@@ -94,13 +113,30 @@ impl Plan {
             clients: pick(rng, &[1, 2, 4, 6]),
             think: election * u32::try_from(pick(rng, &[1, 3, 10])).unwrap_or(1) / 10,
             padding: usize::try_from(pick(rng, &[0, 20, 200])).unwrap_or(0),
+            gather: Duration::ZERO,
+            window: usize::MAX,
             faults: Vec::new(),
             calm: election * u32::try_from(pick(rng, &[3, 8, 20])).unwrap_or(1) / 10,
             ambush: ambush(rng),
             storm: election * u32::try_from(pick(rng, &[20, 40, 60])).unwrap_or(20),
         };
         plan.faults = faults(rng, plan.ambush);
-        plan
+        plan.gather = election * u32::try_from(pick(rng, &[0, 0, 1, 3])).unwrap_or(0) / 10;
+        plan.window = usize::try_from(pick(rng, &[4, 10, 100, 100])).unwrap_or(100);
+        if seed.is_multiple_of(DISK_EVERY) { plan.on(StoreKind::Disk) } else { plan }
+    }
+
+    /// The same plan with another store; a disk has faults of its own.
+    #[must_use]
+    pub fn on(mut self, store: StoreKind) -> Self {
+        if store != self.store {
+            let mut rng = Rng::new(self.seed ^ 0x6469_736b);
+            self.faults.retain(|fault| !Fault::DISK.contains(fault));
+            let drawn = Fault::DISK.into_iter().filter(|_| rng.chance(1, 2));
+            self.faults.extend(drawn.filter(|_| store == StoreKind::Disk));
+            self.store = store;
+        }
+        self
     }
 
     /// Most nodes that there can be.
@@ -177,6 +213,7 @@ fn ambush(rng: &mut Rng) -> Option<(&'static str, Fault)> {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}: {} voters, {} learners", self.seed, self.voters, self.learners)?;
+        writeln!(f, "store {:?}, window {}", self.store, self.window)?;
         writeln!(f, "election {:?}, storm {:?}, skew {} %", self.election, self.storm, self.skew)?;
         writeln!(f, "{:?}", self.limits)?;
         writeln!(f, "{:?}, flush {:?}, apply lag {:?}", self.weather, self.flush, self.apply_lag)?;

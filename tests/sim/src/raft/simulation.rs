@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use resprout_consensus::{
     Ballot, Config, Entry, EntryId, Identity, Index, Member, Membership, NodeId, Payload, Raft,
-    Recovered, Term, Timing, Vote,
+    Recovered, StoreId, Term, Timing, Vote,
 };
 use resprout_wal::world::Rng;
 
 use super::check::Promises;
 use super::client::{Answer, Client};
+use super::disk_store::DiskStore;
 use super::faults::Fault;
 use super::image::Image;
 use super::machine::Machine;
 use super::node::{Asker, Input, Node, Process, store_id};
-use super::plan::Plan;
+use super::plan::{Plan, StoreKind};
 use super::store::{ModelStore, Store};
 use crate::Violation;
 use crate::agenda::Agenda;
@@ -54,6 +55,8 @@ pub(super) enum Event {
     Release(u64, u64),
     /// A slow disk is a usual one again.
     DiskFast(u64),
+    /// A node whose store has ended is ended, and will start again.
+    StoreEnded { node: u64, run: u64 },
     /// The storm is over.
     Heal,
     /// Is the cluster well again?
@@ -113,6 +116,14 @@ fn member(node: u64, vote: Vote) -> Member {
     Member { store: store_id(node, 1), address: String::new(), vote }
 }
 
+/// A store of the kind wanted. The seed is for what a disk decides.
+pub(super) fn new_store(kind: StoreKind, id: StoreId, image: &Image, seed: u64) -> Box<dyn Store> {
+    match kind {
+        StoreKind::Model => Box::new(ModelStore::new(image.clone())),
+        StoreKind::Disk => Box::new(DiskStore::new(id, image, seed)),
+    }
+}
+
 /// The store of every first member, as if its one entry had been committed.
 fn founded(voters: u64, learners: u64) -> Image {
     let vote = |node| if node <= voters { Vote::Voter } else { Vote::Learner };
@@ -139,10 +150,10 @@ impl Simulation {
             };
             let shows = Duration::from_nanos(rng.below(1 << 40));
             let clock = NodeClock::new(Duration::ZERO, shows, skewed(&mut rng, plan.skew));
-            let store: Box<dyn Store> = Box::new(ModelStore::new(image.clone()));
+            let store = new_store(plan.store, store_id(node, 1), &image, plan.seed ^ node << 48);
             nodes.insert(node, Node::new(node, clock, image, store));
         }
-        let promises = Promises { outcomes_only: plan.outcomes_only, ..Promises::default() };
+        let promises = Promises::new(plan.outcomes_only, plan.window);
         Self {
             network: Network::new(rng.next(), plan.weather),
             agenda: Agenda::default(),
@@ -189,6 +200,7 @@ impl Simulation {
             Event::Mend(ways) => self.network.mend(&ways),
             Event::Release(from, to) => self.release(from, to),
             Event::DiskFast(node) => self.node_mut(node).disk_slowness = 1,
+            Event::StoreEnded { node, run } => self.end_failed(node, run),
             Event::Heal => return self.heal(),
             Event::Poll => return self.poll(),
         }
@@ -208,10 +220,17 @@ impl Simulation {
             return Ok(());
         }
         let recovered = node.store.recover();
+        node.store.take_notes().into_iter().for_each(|what| self.coverage.note(what));
+        let Ok(recovered) = recovered else {
+            self.trace.line(now, id, || "! the store does not open");
+            let wait = if self.healed.is_some() { Duration::ZERO } else { self.tenths(0, 5) };
+            self.agenda.after(wait, Event::Start(id));
+            return Ok(());
+        };
         node.ledger.recover(&recovered)?;
         self.promises.elections.starts(node.store_id, recovered.ballot)?;
-        let state = recovered.snapshot.as_ref().map(|snapshot| snapshot.state.clone());
-        let machine = state.map(Machine::decode).unwrap_or_default();
+        let mut machine = Machine::new(self.plan.window);
+        recovered.snapshot.iter().for_each(|snapshot| machine.restore(snapshot));
         let identity = Identity { node: NodeId(id), store: node.store_id };
         let raft = Raft::new(identity, config, recovered, (node.clock.shows(now), seed));
         node.starts += 1;
@@ -234,6 +253,7 @@ impl Simulation {
             return;
         }
         node.store.crash(&mut self.rng);
+        node.store.take_notes().into_iter().for_each(|what| self.coverage.note(what));
         if self.rng.chance(1, 4) {
             // The whole machine: its clock begins anew.
             let rate = skewed(&mut self.rng, self.plan.skew);

@@ -7,8 +7,8 @@ use resprout_consensus::{Event as Step, NodeId};
 use super::faults::Fault;
 use super::image::Image;
 use super::node::Input;
-use super::simulation::{Event, Simulation, skewed};
-use super::store::ModelStore;
+use super::simulation::{Event, Simulation, new_store, skewed};
+use super::store::DiskFault;
 use crate::Violation;
 
 impl Simulation {
@@ -81,6 +81,9 @@ impl Simulation {
             Fault::Compact => false,
             Fault::Wipe => self.wipe(id),
             Fault::Restore => self.restore(id),
+            Fault::DiskError => self.spoil(id, DiskFault::Error),
+            Fault::DiskPower => self.spoil(id, DiskFault::PowerLoss),
+            Fault::DiskFull => self.spoil(id, DiskFault::Full) && self.crash_for_a_while(id),
         };
         if done {
             self.coverage.note(fault.name());
@@ -111,6 +114,29 @@ impl Simulation {
         let wait = self.short_or_long();
         self.agenda.after(wait, Event::Start(id));
         true
+    }
+
+    /// A disk will go wrong; those of a minority at once, as far as these faults go.
+    fn spoil(&mut self, id: u64, fault: DiskFault) -> bool {
+        let bad = self.nodes.values().filter(|node| node.store.is_at_fault()).count();
+        let bad_max = usize::try_from(self.plan.voters - 1).expect("few voters") / 2;
+        let runs = self.nodes[&id].active().is_some();
+        if !runs || bad >= bad_max || self.nodes[&id].store.is_at_fault() {
+            return false;
+        }
+        self.node_mut(id).store.inflict(fault);
+        true
+    }
+
+    /// Ends a node whose store has ended; it starts again later.
+    pub(super) fn end_failed(&mut self, id: u64, run: u64) {
+        let node = &self.nodes[&id];
+        if node.process.is_none() || node.run() != run {
+            return;
+        }
+        self.crash(id);
+        let wait = if self.healed.is_some() { Duration::ZERO } else { self.short_or_long() };
+        self.agenda.after(wait, Event::Start(id));
     }
 
     /// Mostly well below an election timeout, sometimes several.
@@ -232,10 +258,18 @@ impl Simulation {
             return false;
         }
         self.crash(id);
-        self.node_mut(id).wipe(Box::new(ModelStore::new(Image::default())));
+        self.wipe_directory(id);
         let wait = self.short_or_long();
         self.agenda.after(wait, Event::Start(id));
         true
+    }
+
+    /// Gives a node an empty directory.
+    pub(super) fn wipe_directory(&mut self, id: u64) {
+        let (kind, seed) = (self.plan.store, self.rng.next());
+        let node = self.node_mut(id);
+        let store = super::node::store_id(id, node.stores + 1);
+        node.wipe(new_store(kind, store, &Image::default(), seed));
     }
 
     /// A directory is put back to what it was when it was copied; or, the first time, copied.
@@ -246,7 +280,8 @@ impl Simulation {
                 // What a crash has kept is known when it starts again.
                 return false;
             }
-            node.copy = Some((node.store_id, node.store.copy(), node.ledger.durable.clone()));
+            let copy = node.store.copy();
+            node.copy = copy.map(|store| (node.store_id, store, node.ledger.clone()));
             return false;
         };
         if *store_id != node.store_id || !self.may_forget(id) {
@@ -254,8 +289,8 @@ impl Simulation {
         }
         self.crash(id);
         let node = self.node_mut(id);
-        let Some((store_id, store, image)) = node.copy.take() else { return false };
-        (node.store, node.ledger) = (store, super::ledger::Ledger::new(image));
+        let Some((store_id, store, ledger)) = node.copy.take() else { return false };
+        (node.store, node.ledger) = (store, ledger);
         node.restored = true;
         self.promises.elections.forget(store_id);
         let wait = self.short_or_long();
@@ -277,10 +312,9 @@ impl Simulation {
             whole && node.ledger.newest_pending().is_none()
         };
         // Nor may it decide by members of the past, some of whom may be gone.
-        let same = self.nodes[&id]
-            .copy
-            .as_ref()
-            .is_some_and(|(_, _, image)| image.membership().1.members == membership.members);
+        let same = self.nodes[&id].copy.as_ref().is_some_and(|(_, _, ledger)| {
+            ledger.durable.membership().1.members == membership.members
+        });
         none_restored
             && same
             && self.survives_without(id)

@@ -1,5 +1,7 @@
 //! What clients do: ask, wait, ask again elsewhere, give up.
 
+use std::time::Duration;
+
 use resprout_consensus::Index;
 
 use super::client::{Answer, Client, Operation};
@@ -40,11 +42,15 @@ impl Simulation {
     }
 
     fn begin_operation(&mut self, number: usize) {
+        // Its id is made where it is asked first, by what that node has applied.
+        let node = &self.nodes[&self.clients[number].node];
+        let since = node.active().map_or(Index(0), |process| process.machine.applied().index);
         let client = &mut self.clients[number];
         // What shows that the storm is over is a write.
         let writes = self.rng.chance(1, 2) || self.healed.is_some() && self.served.is_none();
         let question = if writes {
-            let (id, key, value, question) = client.next_write(&mut self.rng, self.plan.padding);
+            let (id, key, value, question) =
+                client.next_write(&mut self.rng, self.plan.padding, since);
             self.promises.history.begin_write(id, key, value);
             question
         } else {
@@ -103,18 +109,23 @@ impl Simulation {
             self.agenda.after(wait, Event::Wake(next));
             return;
         }
+        if answer == Answer::Unknown {
+            client.give_up();
+            self.agenda.after(Duration::ZERO, Event::Wake(next));
+            return;
+        }
         let Some(Operation { began, .. }) = client.operation.take() else { return };
         client.finished += 1;
         let finished = client.finished;
         self.note_answer(began, answer);
         let is_last = self.healed.is_some() && finished >= LAST_OPERATIONS;
         if !is_last {
-            let wait = between(&mut self.rng, std::time::Duration::ZERO, self.plan.think);
+            let wait = between(&mut self.rng, Duration::ZERO, self.plan.think);
             self.agenda.after(wait, Event::Wake(next));
         }
     }
 
-    fn note_answer(&mut self, began: std::time::Duration, answer: Answer) {
+    fn note_answer(&mut self, began: Duration, answer: Answer) {
         let now = self.agenda.now();
         match answer {
             Answer::Written(index) => {
@@ -125,12 +136,12 @@ impl Simulation {
                 }
             }
             Answer::Read(_) => self.coverage.note("client: read"),
-            Answer::Refused => {}
+            Answer::Refused | Answer::Unknown => {}
         }
     }
 
     /// Clients are near to all nodes: no fault of the network is between them.
-    fn client_delay(&mut self) -> std::time::Duration {
+    fn client_delay(&mut self) -> Duration {
         let slowest = self.plan.election / 50;
         between(&mut self.rng, slowest / 20, slowest)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use resprout_consensus::machine::Outcome;
 use resprout_consensus::{Entry, EntryId, Index, Membership, Payload, Term};
 
 use super::history::History;
@@ -10,7 +11,7 @@ use crate::raft::machine::Machine;
 use crate::{Violation, hold};
 
 /// Entries that were committed, and what a state machine makes of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Committed {
     entries: Vec<Entry>,
     /// The term of the leader that found each committed.
@@ -25,6 +26,19 @@ pub struct Committed {
 }
 
 impl Committed {
+    /// Nothing; machines remember so many proposals.
+    #[must_use]
+    pub fn new(window: usize) -> Self {
+        Self {
+            entries: Vec::new(),
+            by: Vec::new(),
+            digests: Vec::new(),
+            machine: Machine::new(window),
+            marks: BTreeMap::new(),
+            applied: BTreeMap::new(),
+        }
+    }
+
     /// The last one.
     #[must_use]
     pub fn last(&self) -> EntryId {
@@ -93,9 +107,11 @@ impl Committed {
     }
 
     fn push(&mut self, entry: Entry, history: &mut History) -> Result<(), Violation> {
-        let wrote = self.machine.apply(&entry);
-        if wrote && let Payload::Command(proposal) = &entry.payload {
-            history.place(proposal.id, entry.id.index)?;
+        let outcome = self.machine.apply(&entry);
+        if let Some(Outcome { id, applied: Ok(applied) }) = outcome
+            && applied.index == entry.id.index
+        {
+            history.place(id, entry.id.index)?;
         }
         self.digests.push(self.machine.digest());
         self.entries.push(entry);
@@ -158,7 +174,7 @@ mod tests {
     /// a committed entry.
     #[test]
     fn changed_commitments_are_seen() {
-        let (mut committed, mut history) = (Committed::default(), History::default());
+        let (mut committed, mut history) = (Committed::new(10), History::default());
         let one = log(&[entry(1, 1), entry(1, 2)]);
         assert_eq!(committed.marked((1, 1), (Index(2), &one, Term(1)), &mut history), Ok(true));
         let two = log(&[entry(1, 1), entry(2, 2)]);
@@ -172,17 +188,17 @@ mod tests {
     /// Promise: this checker sees an entry applied twice, skipped, or before it was committed.
     #[test]
     fn m12_wrong_applications_are_seen() {
-        let (mut committed, mut history) = (Committed::default(), History::default());
+        let (mut committed, mut history) = (Committed::new(10), History::default());
         let one = log(&[entry(1, 1), entry(1, 2)]);
         committed.marked((1, 1), (Index(2), &one, Term(1)), &mut history).unwrap();
-        let mut machine = Machine::default();
+        let mut machine = Machine::new(10);
         machine.apply(&entry(1, 1));
         assert_eq!(committed.applied((1, 1), &machine, Some(&entry(1, 1))), Ok(()));
         assert!(committed.applied((1, 1), &machine, Some(&entry(1, 1))).is_err());
+        machine.apply(&entry(1, 2));
+        assert!(committed.applied((2, 1), &machine, Some(&entry(1, 2))).is_err());
+        assert_eq!(committed.applied((1, 1), &machine, Some(&entry(1, 2))), Ok(()));
         machine.apply(&entry(1, 3));
         assert!(committed.applied((1, 1), &machine, Some(&entry(1, 3))).is_err());
-        let mut skipping = Machine::default();
-        skipping.apply(&entry(1, 2));
-        assert!(committed.applied((2, 1), &skipping, Some(&entry(1, 2))).is_err());
     }
 }

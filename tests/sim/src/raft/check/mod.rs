@@ -19,7 +19,7 @@ use super::node::Node;
 use crate::{Violation, hold};
 
 /// All checkers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Promises {
     /// Terms, votes, leaders.
     pub elections: elections::Elections,
@@ -34,6 +34,18 @@ pub struct Promises {
 }
 
 impl Promises {
+    /// Nothing has happened yet; machines remember so many proposals.
+    #[must_use]
+    pub fn new(outcomes_only: bool, window: usize) -> Self {
+        Self {
+            elections: elections::Elections::default(),
+            names: names::Names::default(),
+            committed: committed::Committed::new(window),
+            history: history::History::default(),
+            outcomes_only,
+        }
+    }
+
     /// A step of a node wrote: notes it in the node's ledger.
     ///
     /// # Errors

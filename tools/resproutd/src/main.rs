@@ -1,10 +1,17 @@
 //! The node.
 
+mod certificate;
+mod demo;
+mod door;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use resprout_tools::node::run::{self, NodeArgs};
 use resprout_tools::output;
+
+use crate::demo::DemoArgs;
+use crate::door::Door;
 
 /// The node of Resprout: a sharded, replicated, in-memory row store that comes back fast
 #[derive(Debug, Parser)]
@@ -18,9 +25,13 @@ struct Cli {
 enum Command {
     /// Opens a data directory, recovers it and serves until SIGTERM
     Node(NodeArgs),
+    /// A database with sample data on this machine, for any MySQL client
+    Demo(DemoArgs),
 }
 
 fn main() -> ExitCode {
-    let Command::Node(args) = Cli::parse().command;
-    output::exit(run::run(&args))
+    output::exit(match Cli::parse().command {
+        Command::Node(args) => run::run(&args, Door::default()),
+        Command::Demo(args) => demo::run(&args),
+    })
 }

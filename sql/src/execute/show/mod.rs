@@ -1,0 +1,86 @@
+//! SHOW and DESCRIBE: what clients ask about databases, tables, sessions and the node.
+//!
+//! Each answer is a [`Listing`], a small table that is made whole; LIKE and WHERE pick rows of it.
+
+mod listing;
+mod node;
+mod table;
+mod variables;
+
+use listing::Listing;
+
+use crate::accounts;
+use crate::error::SqlError;
+use crate::server::ResultWriter;
+use crate::session::Client;
+use crate::statement::{Filter, Show};
+
+/// Answers SHOW.
+///
+/// # Errors
+/// 1235 for what is not shown yet; what the listing says of unknown databases, tables and columns.
+pub(crate) async fn show(
+    client: &mut Client,
+    show: &Show,
+    out: &mut ResultWriter<'_>,
+) -> Result<(), SqlError> {
+    let mut listing = list(client, show)?;
+    if let Some(filter) = filter_of(show) {
+        listing.keep(client, filter)?;
+    }
+    client.end_reading(out);
+    client.state.row_count = -1;
+    listing.send(out).await
+}
+
+fn list(client: &Client, show: &Show) -> Result<Listing, SqlError> {
+    Ok(match show {
+        Show::Databases { extended: false, .. } => node::databases(client),
+        Show::Databases { extended: true, .. } => node::databases_extended(client),
+        Show::Processlist { full } => node::processes(client, *full),
+        Show::Status { .. } => node::status(client),
+        Show::Engines => node::engines(),
+        Show::Plugins => node::plugins(),
+        Show::CharacterSet(_) => node::character_sets(),
+        Show::Collation(_) => node::collations(),
+        Show::Warnings(window) => node::warnings(client, *window),
+        Show::Errors(_) => node::errors(),
+        Show::Count { errors } => node::count(client, *errors),
+        Show::Tables { full, database, .. } => table::tables(client, database.as_deref(), *full)?,
+        Show::TableStatus { database, .. } => table::status(client, database.as_deref())?,
+        Show::Columns { full, table, .. } => table::columns(client, table, *full)?,
+        Show::Index { table, .. } => table::indexes(client, table)?,
+        Show::CreateTable(name) => table::create_table(client, name)?,
+        Show::CreateDatabase { if_not_exists, name } => {
+            table::create_database(client, name, *if_not_exists)?
+        }
+        Show::Variables { .. } => variables::variables(client),
+        Show::Grants(user) => lines(accounts::show::grants(&client.access, user)?),
+        Show::CreateUser(user) => lines(accounts::show::create_user(&client.access, user)?),
+        Show::Absent { what, .. } => node::absent(*what),
+        _ => return Err(SqlError::not_supported("this SHOW")),
+    })
+}
+
+/// An answer of one column.
+fn lines((name, lines): accounts::show::Lines) -> Listing {
+    let mut listing = Listing::new(&[&name]);
+    lines.into_iter().for_each(|line| listing.push([listing::text(line)]));
+    listing
+}
+
+const fn filter_of(show: &Show) -> Option<&Filter> {
+    match show {
+        Show::Databases { filter, .. }
+        | Show::Tables { filter, .. }
+        | Show::TableStatus { filter, .. }
+        | Show::Columns { filter, .. }
+        | Show::Index { filter, .. }
+        | Show::Variables { filter, .. }
+        | Show::Status { filter, .. }
+        | Show::CharacterSet(filter)
+        | Show::Collation(filter)
+        | Show::Absent { filter, .. } => filter.as_ref(),
+        _ => None,
+    }
+}

@@ -1,0 +1,109 @@
+//! A server on an engine in a temporary directory, and what tests ask of it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error, OptsBuilder, Row, Value};
+use resprout_engine::{Engine, Options as EngineOptions};
+use resprout_sql::accounts::{AccountOptions, AccountsError};
+use resprout_sql::server::{Connections, Options, Server, Tls};
+use resprout_sql::session::SingleNode;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub(crate) struct Running {
+    pub(crate) engine: Engine,
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: oneshot::Sender<()>,
+    pub(crate) task: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) async fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &AccountOptions::default(), None).await.unwrap()
+    }
+
+    pub(crate) async fn start_with(
+        dir: &Path,
+        accounts: &AccountOptions,
+        tls: Option<Tls>,
+    ) -> Result<Self, AccountsError> {
+        let options = EngineOptions {
+            maximum_memory: 256 << 20,
+            lock_wait_limit: Duration::from_millis(500),
+            ..EngineOptions::default()
+        };
+        let engine = Engine::open(dir, options).unwrap();
+        let connections = Connections::new();
+        let node = SingleNode::new(engine.clone(), connections.clone(), accounts)?;
+        node.recovered().unwrap();
+        let server = Server::new(node, Options::default(), tls, connections).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            server
+                .serve(listener, async {
+                    let _told = stopped.await;
+                })
+                .await;
+        });
+        Ok(Self { engine, address, stop, task })
+    }
+
+    pub(crate) async fn connect_with(&self, found_rows: bool) -> Conn {
+        let opts = OptsBuilder::default()
+            .ip_or_hostname("127.0.0.1")
+            .tcp_port(self.address.port())
+            .prefer_socket(false)
+            .client_found_rows(found_rows)
+            .user(Some("root"));
+        Conn::new(opts).await.unwrap()
+    }
+
+    pub(crate) async fn connect(&self) -> Conn {
+        self.connect_with(false).await
+    }
+
+    pub(crate) async fn end(self) {
+        drop(self.stop);
+        self.task.await.unwrap();
+        self.engine.close().unwrap();
+    }
+}
+
+pub(crate) async fn fresh() -> (tempfile::TempDir, Running, Conn) {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::start(dir.path()).await;
+    let mut conn = server.connect().await;
+    conn.query_drop("CREATE DATABASE d PARTITIONS 4").await.unwrap();
+    conn.query_drop("USE d").await.unwrap();
+    (dir, server, conn)
+}
+
+pub(crate) fn code(error: &Error) -> u16 {
+    match error {
+        Error::Server(error) => error.code,
+        other => panic!("not from the server: {other}"),
+    }
+}
+
+pub(crate) async fn fails(conn: &mut Conn, text: &str) -> u16 {
+    code(&conn.query_drop(text).await.expect_err(text))
+}
+
+pub(crate) async fn rows(conn: &mut Conn, text: &str) -> Vec<String> {
+    let rows: Vec<Row> = conn.query(text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
+    let show = |value: Value| match value {
+        Value::NULL => "NULL".to_owned(),
+        value => value.as_sql(true).trim_matches('\'').to_owned(),
+    };
+    rows.into_iter()
+        .map(|row| row.unwrap().into_iter().map(show).collect::<Vec<_>>().join(","))
+        .collect()
+}
