@@ -88,6 +88,20 @@ impl SingleNode {
         if ended > 0 {
             tracing::info!(ended, "transactions in doubt were ended");
         }
+        for database in self.node.engine.databases() {
+            let name = database.name();
+            match database.align() {
+                Ok(0) => {}
+                Ok(tables) => {
+                    tracing::info!(database = name, tables, "changes of tables were ended")
+                }
+                // One that does not serve has none of the others wait for it.
+                Err(error @ Error::NotOnline { .. }) => {
+                    tracing::warn!(database = name, %error, "tables were not compared");
+                }
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 }
