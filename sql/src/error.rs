@@ -69,6 +69,7 @@ codes! {
     NO_SUCH_THREAD = 1094, "HY000", "Unknown thread id: <id>";
     KILL_DENIED = 1095, "HY000", "You are not owner of thread <id>";
     UNKNOWN_ERROR = 1105, "HY000", "Unknown error";
+    UNKNOWN_TABLE = 1109, "42S02", "Unknown table '<table>' in <where>";
     INVALID_GROUP_FUNCTION = 1111, "HY000", "Invalid use of group function";
     PASSWORD_NO_MATCH = 1133, "42000", "Can't find any matching row in the user table";
     WRONG_VALUE_COUNT_ON_ROW = 1136, "21S01", "Column count doesn't match value count at row <n>";

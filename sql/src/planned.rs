@@ -24,8 +24,9 @@ use resprout_engine::{Database, Engine, Transaction};
 use sqlparser::ast::{Expr, Query};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::accounts::is_information_schema;
 use crate::error::{Code, SqlError};
-use crate::execute::{self, Target};
+use crate::execute::{self, Target, Views};
 use crate::expression::{Context, Session, Type};
 use crate::protocol::column::{Column, Columns};
 use crate::server::Interrupt;
@@ -113,6 +114,7 @@ impl Moment {
 pub struct Catalogue {
     engine: Engine,
     database: Option<String>,
+    views: Views,
     reads: Arc<Reads>,
 }
 
@@ -137,8 +139,8 @@ pub struct Made {
 }
 
 impl Catalogue {
-    pub(crate) fn new(engine: Engine, database: Option<String>) -> Self {
-        Self { engine, database, reads: Arc::default() }
+    pub(crate) fn new(engine: Engine, database: Option<String>, views: Views) -> Self {
+        Self { engine, database, views, reads: Arc::default() }
     }
 
     /// The database that names without one are in.
@@ -150,10 +152,13 @@ impl Catalogue {
     /// Looks a table up.
     ///
     /// # Errors
-    /// 1046, 1049, 1146.
+    /// 1046, 1049, 1109, 1146.
     pub fn find(&self, database: Option<&str>, table: &str) -> Result<Source, SqlError> {
-        // Views come first here, as [`Source::Made`], once there are any.
-        let target = Target::find(&self.engine, database.or(self.database()), table)?;
+        let database = database.or(self.database());
+        if database.is_some_and(is_information_schema) {
+            return self.views.find(table).map(Source::Made);
+        }
+        let target = Target::find(&self.engine, database, table)?;
         self.reads.will_read(&target);
         Ok(Source::Stored(Stored { target, reads: Arc::clone(&self.reads) }))
     }

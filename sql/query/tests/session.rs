@@ -365,3 +365,50 @@ fn groups_are_checked() {
         server.end().await;
     });
 }
+
+/// Promise: information_schema says what there is, as MySQL does, and can be asked like any tables.
+#[test]
+fn views_say_what_there_is() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Running::start(dir.path(), Some(MEMORY)).await;
+        let mut conn = shop(&server, 2).await;
+        let rows: Vec<(String, String, String)> = conn
+            .query(
+                "SELECT table_name, column_name, column_key FROM information_schema.columns \
+                 WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position",
+            )
+            .await
+            .unwrap();
+        let shown: Vec<_> = rows.iter().map(|(t, c, k)| format!("{t}.{c} {k}")).collect();
+        assert_eq!(shown, ["a.id PRI", "a.x ", "a.s ", "b.id PRI", "b.a MUL", "b.d "]);
+        let joined: Vec<(String, u64)> = conn
+            .exec(
+                "SELECT t.TABLE_NAME, COUNT(*) FROM information_schema.TABLES t \
+                 JOIN information_schema.STATISTICS s USING (TABLE_SCHEMA, TABLE_NAME) \
+                 WHERE t.TABLE_SCHEMA = ? GROUP BY t.TABLE_NAME ORDER BY 1",
+                ("d",),
+            )
+            .await
+            .unwrap();
+        assert_eq!(joined, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+        conn.query_drop("USE information_schema").await.unwrap();
+        let state: Vec<(String, f64)> = conn
+            .query("SELECT STATE, PERCENT FROM MV_RECOVERY_STATUS WHERE DATABASE_NAME = 'd'")
+            .await
+            .unwrap();
+        assert_eq!(state, vec![("ONLINE".to_owned(), 100.0); 2]);
+        let views: Vec<String> = conn.query("SHOW TABLES LIKE '%TABLES'").await.unwrap();
+        assert_eq!(views, ["TABLES"]);
+        for (sql, expected) in [
+            ("SELECT * FROM nothing", 1109),
+            ("CREATE DATABASE Information_Schema", 1007),
+            ("DELETE FROM tables", 1049),
+        ] {
+            let error = conn.query_drop(sql).await.unwrap_err();
+            assert_eq!(code(&error), expected, "{sql}");
+        }
+        conn.disconnect().await.unwrap();
+        server.end().await;
+    });
+}

@@ -4,6 +4,7 @@ use resprout_engine::{Database, DatabaseOptions, Durability, Error};
 
 use super::error::{no_such_table, unknown_database};
 use super::router::Target;
+use crate::accounts::is_information_schema;
 use crate::error::{Code, SqlError};
 use crate::protocol::resultset::Completion;
 use crate::session::Client;
@@ -73,6 +74,10 @@ async fn blocking<T: Send + 'static>(
 }
 
 async fn create_database(client: &Client, create: &CreateDatabase) -> Result<Completion, SqlError> {
+    if is_information_schema(&create.name) {
+        let text = format!("Can't create database '{}'; database exists", create.name);
+        return Err(SqlError::new(Code::DB_CREATE_EXISTS, text));
+    }
     let defaults = DatabaseOptions::default();
     let options = DatabaseOptions {
         partitions: create.partitions.unwrap_or(defaults.partitions),

@@ -21,6 +21,7 @@ mod select;
 mod setting;
 mod show;
 mod value;
+mod views;
 
 use crate::error::SqlError;
 use crate::protocol::column::Column;
@@ -37,6 +38,7 @@ pub(crate) use select::name_of;
 pub(crate) use setting::{evaluate_all, kill, kill_connection, set};
 pub(crate) use show::show;
 pub(crate) use value::{of_column, of_expression, of_parameter};
+pub(crate) use views::Views;
 
 /// The columns of a table, as clients are told of them.
 ///

@@ -7,6 +7,7 @@ use sqlparser::ast::Query;
 
 use super::order::{SORT_BYTES_MAX, bytes_of, too_much};
 use super::value;
+use super::views::Views;
 use crate::error::{Code, SqlError};
 use crate::expression::Session;
 use crate::planned::{Batch, Batches, Catalogue, Moment, Planned, Queries, Returned};
@@ -48,7 +49,11 @@ fn plan(
     let surroundings = Arc::new(client.state.surroundings());
     let session: Arc<dyn Session + Send + Sync> = surroundings.clone();
     let moment = Arc::new(Moment::new(session, parameters.map(<[Value]>::to_vec)));
-    let catalogue = Catalogue::new(client.node.engine.clone(), client.state.database.clone());
+    let catalogue = Catalogue::new(
+        client.node.engine.clone(),
+        client.state.database.clone(),
+        Views::of(client),
+    );
     let planned = queries.plan(query, &catalogue, &moment)?;
     Ok(Ready { planned, catalogue, surroundings })
 }

@@ -16,6 +16,7 @@ use super::router::{Found, Target};
 use super::rows::{Budget, Living, Stop};
 use super::select::{From, Plan, from};
 use super::value;
+use crate::accounts::is_information_schema;
 use crate::error::{Code, SqlError};
 use crate::expression::{Context, Scope};
 use crate::protocol::column::Columns;
@@ -43,6 +44,11 @@ pub(crate) fn plan(client: &Client, query: &Query) -> Result<Plan, SqlError> {
         From::Nothing(select) => Plan::new(query, select, None, None, scope),
         From::Table(select, database, table, alias) => {
             let database = database.or(client.state.database.as_deref());
+            if database.is_some_and(is_information_schema) {
+                return Err(SqlError::not_supported(
+                    "information_schema without the query library",
+                ));
+            }
             let target = Target::find(&client.node.engine, database, table)?;
             let held = target.clone();
             let scope = scope.with_table(held.database.name(), held.schema(), alias);

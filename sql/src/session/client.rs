@@ -9,7 +9,7 @@ use super::service::Node;
 use super::state::State;
 use super::transaction::Open;
 use super::waiting::Waiter;
-use crate::accounts::{Access, AccountChange, Requirement, required};
+use crate::accounts::{Access, AccountChange, Requirement, is_information_schema, required};
 use crate::error::{Code, SqlError};
 use crate::execute;
 use crate::protocol::column::{Column, Columns};
@@ -304,8 +304,10 @@ impl Client {
 
     fn use_named(&mut self, name: &str) -> Result<(), SqlError> {
         self.permit(|| vec![Requirement::Enter(Some(name.to_owned()))])?;
-        let known = self.node.engine.database(name);
-        known.map_err(|_| execute::unknown_database(name))?;
+        if !is_information_schema(name) {
+            let known = self.node.engine.database(name);
+            known.map_err(|_| execute::unknown_database(name))?;
+        }
         self.state.database = Some(name.to_owned());
         Ok(())
     }

@@ -10,7 +10,9 @@ use super::client::Client;
 use super::sequences::Sequences;
 use super::transaction::{Coordinator, recover};
 use super::waiting::Waits;
-use crate::accounts::{Access, AccountOptions, Accounts, AccountsError, Requirement};
+use crate::accounts::{
+    Access, AccountOptions, Accounts, AccountsError, Requirement, is_information_schema,
+};
 use crate::error::SqlError;
 use crate::execute;
 use crate::planned::Queries;
@@ -93,7 +95,7 @@ impl SingleNode {
             match database.align() {
                 Ok(0) => {}
                 Ok(tables) => {
-                    tracing::info!(database = name, tables, "changes of tables were ended")
+                    tracing::info!(database = name, tables, "changes of tables were ended");
                 }
                 // One that does not serve has none of the others wait for it.
                 Err(error @ Error::NotOnline { .. }) => {
@@ -133,7 +135,9 @@ impl Service for SingleNode {
         let access = Access::new(accounts, opening.account, &opening.login.user, &address)?;
         if let Some(name) = &opening.login.database {
             access.check(&[Requirement::Enter(Some(name.clone()))], None)?;
-            self.node.engine.database(name).map_err(|_| execute::unknown_database(name))?;
+            if !is_information_schema(name) {
+                self.node.engine.database(name).map_err(|_| execute::unknown_database(name))?;
+            }
         }
         Ok(Client::new(Arc::clone(&self.node), opening, access))
     }
