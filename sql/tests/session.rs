@@ -249,3 +249,106 @@ fn long_results_and_hidden_keys() {
         server.end().await;
     });
 }
+
+/// Promise: rows that an index leads to are those that reading everything finds, in reads and in
+/// changes, in and outside of transactions; EXPLAIN names the index.
+#[test]
+fn indexes_lead_to_the_same_rows() {
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        conn.query_drop(
+            "CREATE TABLE t (id INT PRIMARY KEY, a INT, b INT, d DECIMAL(6,2), s VARCHAR(9), \
+             KEY by_ab (a, b), KEY by_d (d), KEY by_s (s))",
+        )
+        .await
+        .unwrap();
+        let row = |n: i32| {
+            let a = if n % 7 == 0 { "NULL".to_owned() } else { (n % 5).to_string() };
+            format!("({n},{a},{},{}.5,'{}')", n % 11 - 5, n % 13, ["x", "X", "y"][n as usize % 3])
+        };
+        let all: Vec<String> = (1..300).map(row).collect();
+        conn.query_drop(format!("INSERT INTO t VALUES {}", all.join(","))).await.unwrap();
+        conn.query_drop("BEGIN").await.unwrap();
+        conn.query_drop("UPDATE t SET a = a + 1, d = d * 2 WHERE id < 50").await.unwrap();
+        conn.query_drop("DELETE FROM t WHERE id BETWEEN 60 AND 90").await.unwrap();
+        let conditions = [
+            ("a = 3", "by_ab"),
+            ("a < 3", "by_ab"),
+            ("a <= 3 AND b = 2", "by_ab"),
+            ("a = 3 AND b > -2 AND b <= 4", "by_ab"),
+            ("b = 1 AND 2 = a AND s = 'x'", "by_ab"),
+            ("a > 100", "by_ab"),
+            ("d BETWEEN 3.5 AND 7.5", "by_d"),
+            ("d = 7", "by_d"),
+            ("id > 10 AND a = 1", "by_ab"),
+            ("d >= 2.25 AND a IS NULL", "by_d"),
+        ];
+        for (condition, index) in conditions {
+            let ids = format!("SELECT id FROM t WHERE {condition} ORDER BY id");
+            let slowly = format!("SELECT id FROM t WHERE NOT NOT ({condition}) ORDER BY id");
+            assert_eq!(rows(&mut conn, &ids).await, rows(&mut conn, &slowly).await, "{condition}");
+            let explained = rows(&mut conn, &format!("EXPLAIN {ids}")).await;
+            assert!(explained[0].contains(index), "{explained:?}");
+        }
+        assert_eq!(rows(&mut conn, "SELECT COUNT(*) FROM t WHERE s = 'x'").await, ["178"]);
+        let explained = rows(&mut conn, "EXPLAIN SELECT id FROM t WHERE s = 'x'").await;
+        assert!(explained[0].contains("all rows"), "letters' case does not count: {explained:?}");
+        conn.query_drop("COMMIT").await.unwrap();
+        let expected = rows(&mut conn, "SELECT COUNT(*) FROM t WHERE NOT NOT (a = 2)").await;
+        conn.query_drop("UPDATE t SET a = 2, b = 99 WHERE a = 2").await.unwrap();
+        assert_eq!(vec![conn.affected_rows().to_string()], expected);
+        conn.exec_drop("DELETE FROM t WHERE a = ? AND b = ?", (2, 99)).await.unwrap();
+        assert_eq!(vec![conn.affected_rows().to_string()], expected);
+        server.end().await;
+    });
+}
+
+/// Promise: columns get the time of the statement where that is their default, and when their row
+/// changes where that is asked for; comments are kept; all of it survives a restart.
+#[test]
+fn columns_have_the_time_of_the_statement() {
+    run(async {
+        let (dir, server, mut conn) = fresh().await;
+        let create = "CREATE TABLE t (id INT PRIMARY KEY, v INT COMMENT 'of no use', \
+                      made TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), \
+                      changed DATETIME NULL DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP) \
+                      COMMENT='a table'";
+        conn.query_drop(create).await.unwrap();
+        let before = rows(&mut conn, "SELECT NOW(6)").await[0].clone();
+        conn.query_drop("INSERT INTO t (id, v) VALUES (1, 1), (2, 2)").await.unwrap();
+        conn.query_drop("INSERT INTO t VALUES (3, 3, DEFAULT, NULL)").await.unwrap();
+        conn.query_drop("INSERT INTO t VALUES (4, 4, '2020-01-01', NULL)").await.unwrap();
+        let after = rows(&mut conn, "SELECT NOW(6)").await[0].clone();
+        let made = rows(&mut conn, "SELECT made FROM t ORDER BY id").await;
+        assert_eq!(made[0], made[1], "one moment for a statement");
+        assert!(before <= made[0] && made[2] <= after, "{before} {made:?} {after}");
+        assert_eq!(made[3], "2020-01-01 00:00:00.000000");
+        conn.query_drop("UPDATE t SET v = 1 WHERE id <= 2").await.unwrap();
+        conn.query_drop("UPDATE t SET v = 9, changed = '2001-01-01' WHERE id = 3").await.unwrap();
+        let touched = rows(&mut conn, "SELECT id, changed IS NULL FROM t ORDER BY id").await;
+        assert_eq!(
+            touched,
+            ["1,1", "2,0", "3,0", "4,1"],
+            "a row that stays the same is not touched"
+        );
+        assert_eq!(rows(&mut conn, "SELECT YEAR(changed) FROM t WHERE id = 3").await, ["2001"]);
+        let shown = rows(&mut conn, "SHOW CREATE TABLE t").await;
+        drop(conn);
+        server.end().await;
+
+        let server = Running::start(dir.path()).await;
+        let mut conn = server.connect().await;
+        conn.query_drop("USE d").await.unwrap();
+        assert_eq!(rows(&mut conn, "SHOW CREATE TABLE t").await, shown);
+        for part in
+            ["DEFAULT CURRENT_TIMESTAMP(6)", "ON UPDATE CURRENT_TIMESTAMP", "of no use", "a table"]
+        {
+            assert!(shown[0].contains(part), "{part}: {shown:?}");
+        }
+        let add = "ALTER TABLE t ADD COLUMN seen DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP";
+        conn.query_drop(add).await.unwrap();
+        let seen = rows(&mut conn, "SELECT DISTINCT seen FROM t").await;
+        assert!(seen.len() == 1 && seen[0][..] >= before[..19], "{seen:?}");
+        server.end().await;
+    });
+}

@@ -14,7 +14,7 @@
 //! found when they are loaded, and is an error there.
 
 use super::column_type::{ColumnType, IntSize, LobSize};
-use super::schema::NewColumn;
+use super::schema::{ColumnNotes, NewColumn};
 use super::value::{Date, DateTime, PRECISION_MAX, SCALE_MAX};
 
 /// Digits that a double keeps exactly.
@@ -140,6 +140,7 @@ impl Observed {
             ty: self.ty(),
             nullable: self.empty || self.fields == 0,
             default: None,
+            notes: ColumnNotes::default(),
         }
     }
 

@@ -44,9 +44,9 @@ pub use row::encode::Cell;
 pub use row::{ROW_MAX, RowDamage, RowEncoder, RowView};
 pub use runtime::{RowError, Table};
 pub use schema::{
-    Builder, COLUMNS_MAX, Change, Column, ColumnId, INDEXES_MAX, Index, IndexId, KEY_COLUMNS_MAX,
-    NAME_MAX, NewColumn, NewIndex, PrimaryKey, SchemaDamage, SchemaError, TableId, TableSchema,
-    VERSION_MAX,
+    Builder, COLUMNS_MAX, Change, Column, ColumnId, ColumnNotes, INDEXES_MAX, Index, IndexId,
+    KEY_COLUMNS_MAX, NAME_MAX, NewColumn, NewIndex, PrimaryKey, SchemaDamage, SchemaError, TableId,
+    TableSchema, VERSION_MAX,
 };
 pub use value::{
     Date, DateTime, Decimal, FSP_MAX, PRECISION_MAX, SCALE_MAX, Time, Value, ValueRef,

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 use resprout_engine::table::{
-    ColumnType, Date, DateTime, Decimal, NewColumn, Table, TableSchema, Time, Value,
+    ColumnNotes, ColumnType, Date, DateTime, Decimal, NewColumn, Table, TableSchema, Time, Value,
 };
 use std::cmp::Ordering;
 
@@ -187,6 +187,7 @@ pub(crate) fn table_of(columns: &[(ColumnType, bool)], key: usize) -> Table {
             ty: *ty,
             nullable: *nullable,
             default: None,
+            notes: ColumnNotes::default(),
         });
     }
     if key > 0 {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use resprout_engine::table::{ColumnId, Value};
+use resprout_engine::table::{ColumnId, ColumnType, Value};
 use sqlparser::ast::Expr;
 
 use super::error::unknown_column;
@@ -33,7 +33,7 @@ pub(crate) async fn candidates(
 ) -> Result<Vec<RowAt>, SqlError> {
     let partitions = match found {
         Found::Keys(keys) => return Ok(keys.clone()),
-        Found::Range(partitions, _) => partitions.clone(),
+        Found::Range(partitions, _) | Found::Index(partitions, ..) => partitions.clone(),
     };
     let mut rows = Vec::new();
     let mut bytes = 0;
@@ -42,8 +42,7 @@ pub(crate) async fn candidates(
         let interrupt = Arc::clone(&client.opening.interrupt);
         let part = client.open.part(&target.database, partition)?;
         let context = Context::new(&surroundings, parameters);
-        let Found::Range(_, range) = found else { break };
-        let here = Found::Range(vec![partition], range.clone());
+        let here = found.within(partition);
         let search = Search {
             table: &target.table,
             found: &here,
@@ -241,6 +240,7 @@ pub(crate) fn apply(
         let column = target.schema().column(*id);
         let value = match value {
             NewValue::Given(value) => value.clone(),
+            NewValue::Default if column.notes.default_now => moment(context, column.ty),
             NewValue::Default => column.default.clone().unwrap_or(Value::Null),
             NewValue::Computed(compiled) => {
                 let living = Living { table, values: &new, inserted };
@@ -257,7 +257,36 @@ pub(crate) fn apply(
             changed.push((*id, new[at].clone()));
         }
     }
+    if !changed.is_empty() {
+        touch(target, set, &mut new, (&mut changed, context))?;
+    }
     Ok((new, changed))
+}
+
+/// `ON UPDATE CURRENT_TIMESTAMP` of a row that changes.
+fn touch(
+    target: &Target,
+    set: &[(ColumnId, NewValue)],
+    new: &mut [Value],
+    (changed, context): (&mut Changed, &Context<'_>),
+) -> Result<(), SqlError> {
+    let touched = target.schema().live_columns().filter(|(_, column)| column.notes.on_update_now);
+    for (id, column) in touched.filter(|(id, _)| set.iter().all(|(given, _)| given != id)) {
+        let now = target.table.coerce(id, moment(context, column.ty));
+        let now = now.map_err(|error| super::error::of_row(&error, 1))?;
+        new[target.table.position(id)] = now.clone();
+        changed.push((id, now));
+    }
+    Ok(())
+}
+
+/// The time of a statement, for a column of this type: with as many digits as that has.
+pub(super) fn moment(context: &Context<'_>, ty: ColumnType) -> Value {
+    let digits = match ty {
+        ColumnType::DateTime(digits) | ColumnType::Timestamp(digits) => digits,
+        _ => 0,
+    };
+    context.moment(digits, true).map_or(Value::Null, Value::DateTime)
 }
 
 /// Writes a changed row, in another partition if it has to move.

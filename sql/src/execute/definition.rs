@@ -1,11 +1,14 @@
 //! Databases, tables and indexes: made, changed and dropped.
 
+use resprout_engine::table::Change;
 use resprout_engine::{Database, DatabaseOptions, Durability, Error};
 
+use super::change::moment;
 use super::error::{no_such_table, unknown_database};
 use super::router::Target;
 use crate::accounts::is_information_schema;
 use crate::error::{Code, SqlError};
+use crate::expression::Context;
 use crate::protocol::resultset::Completion;
 use crate::session::Client;
 use crate::statement::{
@@ -108,10 +111,6 @@ async fn create_table(client: &Client, create: &CreateTable) -> Result<Completio
         let text = format!("Table '{}' already exists", create.name.table);
         return Err(SqlError::new(Code::TABLE_EXISTS, text));
     }
-    let lost = definition.extras.iter().any(|extras| extras.default_now || extras.on_update_now);
-    if lost {
-        return Err(SqlError::not_supported("DEFAULT and ON UPDATE CURRENT_TIMESTAMP"));
-    }
     let schema = definition.schema;
     blocking(move || database.create_table(&schema)).await?;
     Ok(Completion::default())
@@ -153,7 +152,14 @@ async fn alter_table(client: &Client, alter: &AlterTable) -> Result<Completion, 
         let now = database.partitions()[0].table(&name);
         let table = now.map_err(|_| no_such_table(database.name(), &name))?;
         let change = action.change(table.schema());
-        let change = change.ok_or_else(|| SqlError::not_supported("this change of a table"))?;
+        let mut change = change.ok_or_else(|| SqlError::not_supported("this change of a table"))?;
+        if let Change::AddColumn(column) = &mut change
+            && column.notes.default_now
+        {
+            // What rows have that exist.
+            let surroundings = client.state.surroundings();
+            column.default = Some(moment(&Context::new(&surroundings, &[]), column.ty));
+        }
         let (of, old) = (database.clone(), name.clone());
         blocking(move || of.alter_table(&old, change)).await?;
         if let AlterAction::Rename(to) = action {

@@ -1,9 +1,9 @@
 //! INSERT and REPLACE.
 
 use resprout_engine::Error;
-use resprout_engine::table::{ColumnId, DuplicateEntry, Value};
+use resprout_engine::table::{Column, ColumnId, DuplicateEntry, Value};
 
-use super::change::{NewValue, RowAt, apply, assignments, new_value, write};
+use super::change::{NewValue, RowAt, apply, assignments, moment, new_value, write};
 use super::error::{at_row, of_row, unknown_column};
 use super::router::{Target, home};
 use crate::error::{Code, SqlError};
@@ -17,17 +17,46 @@ const TRIES: usize = 100;
 
 /// What became of the rows.
 #[derive(Debug, Default)]
-struct Outcome {
-    affected: u64,
+pub(super) struct Outcome {
+    pub(super) affected: u64,
     first_id: Option<u64>,
-    left_out: u16,
+    pub(super) left_out: u64,
 }
 
 /// What holds for all rows of a statement.
-struct Job<'a> {
-    target: Target,
-    insert: &'a Insert,
-    parameters: &'a [Value],
+pub(super) struct Job<'a> {
+    pub(super) target: Target,
+    pub(super) insert: &'a Insert,
+    pub(super) parameters: &'a [Value],
+    pub(super) moments: Moments,
+}
+
+/// `DEFAULT CURRENT_TIMESTAMP`: what columns get that are not given.
+#[derive(Debug)]
+pub(super) struct Moments(Vec<(ColumnId, Value)>);
+
+impl Moments {
+    /// Of a statement that begins now.
+    pub(super) fn of(client: &Client, target: &Target) -> Self {
+        let columns = target.schema().live_columns();
+        let wanted: Vec<_> = columns.filter(|(_, column)| column.notes.default_now).collect();
+        if wanted.is_empty() {
+            return Self(Vec::new());
+        }
+        let surroundings = client.state.surroundings();
+        let context = Context::new(&surroundings, &[]);
+        let now = |(id, column): (ColumnId, &Column)| (id, moment(&context, column.ty));
+        Self(wanted.into_iter().map(now).collect())
+    }
+
+    /// Completes what is given.
+    pub(super) fn add(&self, given: &mut Vec<(ColumnId, Value)>) {
+        for (id, now) in &self.0 {
+            if given.iter().all(|(other, _)| other != id) {
+                given.push((*id, now.clone()));
+            }
+        }
+    }
 }
 
 /// INSERT and REPLACE.
@@ -42,7 +71,8 @@ pub(crate) async fn insert(
     let database = insert.table.database.as_deref().or(client.state.database.as_deref());
     let target = Target::find(&client.node.engine, database, &insert.table.table)?;
     let columns = columns(&target, insert)?;
-    let job = Job { target, insert, parameters };
+    let moments = Moments::of(client, &target);
+    let job = Job { target, insert, parameters, moments };
     let mut outcome = Outcome::default();
     client.state.warnings.clear();
     match &insert.source {
@@ -73,7 +103,7 @@ pub(crate) async fn insert(
     Ok(Completion {
         affected_rows: outcome.affected,
         last_insert_id: outcome.first_id.unwrap_or(0),
-        warnings: outcome.left_out,
+        warnings: u16::try_from(outcome.left_out).unwrap_or(u16::MAX),
         info: "".into(),
     })
 }
@@ -130,20 +160,29 @@ fn values(
     Ok(given)
 }
 
-/// Inserts one row, or does what is to be done instead.
+/// Inserts one row of which some values are given.
 async fn one(
     client: &mut Client,
     job: &Job<'_>,
-    (number, given): (usize, Vec<(ColumnId, Value)>),
+    (number, mut given): (usize, Vec<(ColumnId, Value)>),
+    outcome: &mut Outcome,
+) -> Result<(), SqlError> {
+    job.moments.add(&mut given);
+    match job.target.table.complete(given).map_err(|error| of_row(&error, number)) {
+        Ok(row) => put(client, job, (number, row), outcome).await,
+        Err(error) if job.insert.ignore => leave_out(client, error, outcome),
+        Err(error) => Err(error),
+    }
+}
+
+/// Inserts one row, or does what is to be done instead.
+pub(super) async fn put(
+    client: &mut Client,
+    job: &Job<'_>,
+    (number, mut row): (usize, Vec<Value>),
     outcome: &mut Outcome,
 ) -> Result<(), SqlError> {
     let Job { target, insert, .. } = job;
-    let complete = target.table.complete(given).map_err(|error| of_row(&error, number));
-    let mut row = match complete {
-        Ok(row) => row,
-        Err(error) if insert.ignore => return leave_out(client, error, outcome),
-        Err(error) => return Err(error),
-    };
     let made = number_of(client, target, &mut row)?;
     for _ in 0..TRIES {
         let partition = home(target, &row, number)?;
@@ -184,7 +223,7 @@ async fn one(
 /// Counts a row that is left out, with a warning.
 #[expect(clippy::unnecessary_wraps, reason = "it ends a row as an error would")]
 fn leave_out(client: &mut Client, error: SqlError, outcome: &mut Outcome) -> Result<(), SqlError> {
-    outcome.left_out = outcome.left_out.saturating_add(1);
+    outcome.left_out += 1;
     if client.state.warnings.len() < crate::expression::WARNINGS_MAX {
         let warning = Warning { code: error.code.0, text: error.text.into_owned() };
         client.state.warnings.push(warning);
@@ -193,7 +232,11 @@ fn leave_out(client: &mut Client, error: SqlError, outcome: &mut Outcome) -> Res
 }
 
 /// Fills AUTO_INCREMENT in; gives the number if one was made.
-fn number_of(client: &Client, target: &Target, row: &mut [Value]) -> Result<Option<u64>, SqlError> {
+pub(super) fn number_of(
+    client: &Client,
+    target: &Target,
+    row: &mut [Value],
+) -> Result<Option<u64>, SqlError> {
     let Some(column) = target.schema().auto_increment else { return Ok(None) };
     let at = target.table.position(column);
     let counter = client.node.sequences.of(&target.database, &target.table)?;
@@ -250,7 +293,7 @@ async fn update_there(
     (there, row): (&RowAt, &[Value]),
     outcome: &mut Outcome,
 ) -> Result<bool, SqlError> {
-    let Job { target, insert, parameters } = job;
+    let Job { target, insert, parameters, .. } = job;
     let (part, waiter) = client.part(&target.database, there.0)?;
     let lock = part.lock_key_async(&target.table, &there.1);
     let Some(old) = waiter.wait(lock).await? else { return Ok(false) };

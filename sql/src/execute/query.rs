@@ -203,7 +203,7 @@ fn take_parts(
     let Some(target) = target else { return Ok(Vec::new()) };
     let mut wanted: Vec<usize> = match found {
         Found::Keys(keys) => keys.iter().map(|(partition, _)| *partition).collect(),
-        Found::Range(partitions, _) => partitions.clone(),
+        Found::Range(partitions, _) | Found::Index(partitions, ..) => partitions.clone(),
     };
     wanted.sort_unstable();
     wanted.dedup();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use resprout_engine::Database;
 use resprout_engine::table::key::successor;
-use resprout_engine::table::{ColumnId, KeyRange, PrimaryKey, Table, TableSchema, Value};
+use resprout_engine::table::{
+    ColumnId, IndexId, KeyRange, PrimaryKey, RowError, Table, TableSchema, Value,
+};
 
 use crate::error::SqlError;
 use crate::statement::direct::{Access, KeyPart, Rows, key_value};
@@ -57,9 +59,22 @@ pub(crate) enum Found {
     Keys(Vec<(usize, Vec<u8>)>),
     /// All rows of a range in some partitions.
     Range(Vec<usize>, KeyRange),
+    /// All rows that a range of an index leads to, in some partitions.
+    Index(Vec<usize>, IndexId, KeyRange),
 }
 
 impl Found {
+    /// The same in one partition.
+    pub(crate) fn within(&self, partition: usize) -> Self {
+        match self {
+            Self::Keys(keys) => {
+                Self::Keys(keys.iter().filter(|(of, _)| *of == partition).cloned().collect())
+            }
+            Self::Range(_, range) => Self::Range(vec![partition], range.clone()),
+            Self::Index(_, index, range) => Self::Index(vec![partition], *index, range.clone()),
+        }
+    }
+
     /// All rows of a table.
     pub(crate) fn all(target: &Target) -> Self {
         Self::Range(everywhere(target), target.table.rows())
@@ -115,7 +130,9 @@ pub(crate) fn by_key(
     rows: &Rows,
     parameters: &[Value],
 ) -> Result<Option<Found>, SqlError> {
-    let key = target.schema().primary.columns();
+    let schema = target.schema();
+    let index = rows.index.and_then(|id| schema.indexes.iter().find(|index| index.id == id));
+    let key = index.map_or(schema.primary.columns(), |index| &index.columns);
     let bind = |column: &ColumnId, part: &KeyPart| match part {
         KeyPart::Literal(value) => Some(value.clone()),
         KeyPart::Parameter(number) => {
@@ -145,7 +162,12 @@ pub(crate) fn by_key(
                 *bound = Some((value, *inclusive));
             }
             let [lower, upper] = bounds;
-            let range = key_range(target, &prefix, lower, upper)?;
+            let range = match index {
+                Some(index) => range_of(&prefix, lower, upper, |values| {
+                    target.table.index_range(index, values).map(|range| range.from)
+                })?,
+                None => key_range(target, &prefix, lower, upper)?,
+            };
             let partitions = match &rows.shard_positions {
                 Some(positions) if rows.range_in_one_partition() => {
                     let values: Vec<_> = positions.iter().map(|at| prefix[*at].clone()).collect();
@@ -153,7 +175,10 @@ pub(crate) fn by_key(
                 }
                 _ => everywhere(target),
             };
-            Ok(Some(Found::Range(partitions, range)))
+            Ok(Some(match index {
+                Some(index) => Found::Index(partitions, index.id, range),
+                None => Found::Range(partitions, range),
+            }))
         }
     }
 }
@@ -189,9 +214,19 @@ pub(crate) fn key_range(
     lower: Option<(Value, bool)>,
     upper: Option<(Value, bool)>,
 ) -> Result<KeyRange, SqlError> {
+    range_of(prefix, lower, upper, |values| target.table.primary_key(values))
+}
+
+/// The range of keys of which `start` gives the beginnings.
+fn range_of(
+    prefix: &[Value],
+    lower: Option<(Value, bool)>,
+    upper: Option<(Value, bool)>,
+    start: impl Fn(&[Value]) -> Result<Vec<u8>, RowError>,
+) -> Result<KeyRange, SqlError> {
     let key = |last: Option<Value>| {
         let values: Vec<Value> = prefix.iter().cloned().chain(last).collect();
-        target.table.primary_key(&values).map_err(resprout_engine::Error::from)
+        start(&values).map_err(resprout_engine::Error::from)
     };
     let mut range = KeyRange::with_prefix(key(None)?);
     if let Some((value, inclusive)) = lower {

@@ -146,20 +146,41 @@ impl Search<'_> {
             }
             Found::Range(partitions, range) => {
                 for partition in partitions {
-                    let mut stopped = None;
-                    of(*partition)?.scan(self.table, range, |row| match one(*partition, row) {
-                        Ok(()) => ControlFlow::Continue(()),
-                        Err(stop) => {
-                            stopped = Some(stop);
-                            ControlFlow::Break(())
-                        }
+                    let transaction = of(*partition)?;
+                    stoppable(&mut |row| one(*partition, row), |visit| {
+                        transaction.scan(self.table, range, visit)
                     })?;
-                    if let Some(stop) = stopped {
-                        return Err(stop);
-                    }
+                }
+            }
+            Found::Index(partitions, id, range) => {
+                let indexes = &self.table.schema().indexes;
+                let index = indexes.iter().find(|index| index.id == *id);
+                let index = index
+                    .ok_or_else(|| Error::SchemaChanged { table: self.table.name().to_owned() })?;
+                for partition in partitions {
+                    let transaction = of(*partition)?;
+                    stoppable(&mut |row| one(*partition, row), |visit| {
+                        transaction.scan_index(self.table, index, range, visit)
+                    })?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// A scan whose visitor may say why it stops.
+fn stoppable(
+    one: &mut dyn FnMut(&RowView<'_>) -> Result<(), Stop>,
+    scan: impl FnOnce(&mut dyn FnMut(&RowView<'_>) -> ControlFlow<()>) -> Result<(), Error>,
+) -> Result<(), Stop> {
+    let mut stopped = None;
+    scan(&mut |row| match one(row) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(stop) => {
+            stopped = Some(stop);
+            ControlFlow::Break(())
+        }
+    })?;
+    stopped.map_or(Ok(()), Err)
 }

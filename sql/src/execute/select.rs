@@ -189,10 +189,16 @@ impl Plan {
             Found::Keys(keys) => format!("{} rows by primary key", keys.len()),
             Found::Range(_, range) if *range == target.table.rows() => "all rows".to_owned(),
             Found::Range(..) => "a range of the primary key".to_owned(),
+            Found::Index(_, id, _) => {
+                let index = target.schema().indexes.iter().find(|index| index.id == *id);
+                format!("a range of index '{}'", index.map_or("", |index| &index.name))
+            }
         };
         let partitions = match &found {
             Found::Keys(_) => String::new(),
-            Found::Range(partitions, _) => format!(" of {} partitions", partitions.len()),
+            Found::Range(partitions, _) | Found::Index(partitions, ..) => {
+                format!(" of {} partitions", partitions.len())
+            }
         };
         let filter = if filtered && self.filter.is_some() { ", filtered" } else { "" };
         Ok(format!("Direct: {}: {how}{partitions}{filter}", target.table.name()))

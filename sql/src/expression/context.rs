@@ -270,7 +270,7 @@ impl<'s> Context<'s> {
 
     /// The start of the statement in the session's zone, or in UTC, to so many digits of a
     /// fraction of a second; digits beyond are cut off.
-    pub(super) fn moment(&self, fsp: u8, zone: bool) -> Option<DateTime> {
+    pub(crate) fn moment(&self, fsp: u8, zone: bool) -> Option<DateTime> {
         let unit = 10_i64.pow(u32::from(6 - fsp.min(6)));
         let micros = self.now.div_euclid(unit) * unit;
         DateTime::from_micros(micros + if zone { self.zone_micros() } else { 0 })

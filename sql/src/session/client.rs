@@ -18,8 +18,8 @@ use crate::protocol::resultset::Completion;
 use crate::protocol::value::Value as WireValue;
 use crate::server::{Opening, Preparation, ResultWriter, Session};
 use crate::statement::{
-    Afterwards, ClusterStatement, Explained, Parsed, Secret, Statement, Statements, TableName,
-    TransactionStatement, User, parse,
+    Afterwards, ClusterStatement, Explain, Explained, Parsed, Secret, Statement, Statements,
+    TableName, TransactionStatement, User, parse,
 };
 
 /// A client's session. Dropping it rolls back.
@@ -182,6 +182,10 @@ impl Client {
                 let done = execute::delete(self, delete, parameters).await?;
                 self.done(done, out).await
             }
+            Statement::LoadData(load) => {
+                let done = execute::load(self, load, out).await?;
+                self.done(done, out).await
+            }
             Statement::Kill(kill) => {
                 execute::kill(self, kill, parameters).await?;
                 self.done(Completion::default(), out).await
@@ -198,13 +202,7 @@ impl Client {
             Statement::Flush(_) | Statement::UnlockTables => {
                 self.done(Completion::default(), out).await
             }
-            Statement::Explain(explain) => match &explain.explained {
-                Explained::Statement(explained) if !explain.analyze => match &**explained {
-                    Statement::Query(query) => execute::explain(self, query, parameters, out).await,
-                    _ => Err(SqlError::not_supported("EXPLAIN of what is no query")),
-                },
-                _ => Err(SqlError::not_supported("this EXPLAIN")),
-            },
+            Statement::Explain(explain) => self.explain(explain, parameters, out).await,
             Statement::CreateUsers(_)
             | Statement::AlterUsers(_)
             | Statement::DropUsers(_)
@@ -251,6 +249,23 @@ impl Client {
     pub(crate) fn end_reading(&self, out: &mut ResultWriter<'_>) {
         let status = self.state.status(!self.open.is_empty());
         out.set_status(status);
+    }
+
+    async fn explain(
+        &self,
+        explain: &Explain,
+        parameters: &[Value],
+        out: &mut ResultWriter<'_>,
+    ) -> Result<(), SqlError> {
+        let Explained::Statement(explained) = &explain.explained else {
+            return Err(SqlError::not_supported("this EXPLAIN"));
+        };
+        match &**explained {
+            Statement::Query(query) if !explain.analyze => {
+                execute::explain(self, query, parameters, out).await
+            }
+            _ => Err(SqlError::not_supported("EXPLAIN of what is no query, and with ANALYZE")),
+        }
     }
 
     async fn transaction(&mut self, statement: &TransactionStatement) -> Result<(), SqlError> {

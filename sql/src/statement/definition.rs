@@ -7,10 +7,12 @@
 //! * Unique keys are kept by each partition alone, so they must contain the shard key, as in
 //!   SingleStore.
 //! * Indexes without name are called after their first column, `_2`, `_3` … behind if need be.
-//! * The engine knows constant defaults. Times of the statement, ON UPDATE and comments are
-//!   [`ColumnExtras`], to be kept by whoever keeps the schema.
+//! * The engine fills constant defaults in. Times of the statement, ON UPDATE and comments it keeps as
+//!   [`ColumnNotes`], for whoever writes rows.
 
-use resprout_engine::table::{Builder, NewColumn, NewIndex, SchemaError, TableSchema, Value};
+use resprout_engine::table::{
+    Builder, ColumnNotes, NewColumn, NewIndex, SchemaError, TableSchema, Value,
+};
 
 use super::alter_table::{AlterAction, Position};
 use super::column::{ColumnDefinition, ColumnKey, DefaultValue};
@@ -24,23 +26,8 @@ pub struct TableDefinition {
     pub schema: TableSchema,
     /// Whether every node has all rows.
     pub reference: bool,
-    /// What the engine does not know, for each column in order.
-    pub extras: Vec<ColumnExtras>,
     /// The first number that AUTO_INCREMENT gives; 1 unless set.
     pub auto_increment: Option<u64>,
-    /// The table's comment.
-    pub comment: Option<String>,
-}
-
-/// What MySQL knows of a column beyond the engine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ColumnExtras {
-    /// `DEFAULT CURRENT_TIMESTAMP`.
-    pub default_now: bool,
-    /// `ON UPDATE CURRENT_TIMESTAMP`.
-    pub on_update_now: bool,
-    /// `COMMENT '…'`.
-    pub comment: Option<String>,
 }
 
 /// Why a table cannot be as it was asked for.
@@ -95,14 +82,12 @@ impl CreateTable {
         if let Some(column) = automatic.first() {
             builder = builder.auto_increment(&column.name);
         }
-        let schema = builder.build()?;
+        let schema = builder.comment(self.options.comment.clone()).build()?;
         self.check_shard_key(&schema)?;
         Ok(TableDefinition {
             schema,
             reference: self.reference,
-            extras: self.columns.iter().map(ColumnDefinition::extras).collect(),
             auto_increment: self.options.auto_increment,
-            comment: self.options.comment.clone(),
         })
     }
 
@@ -257,23 +242,18 @@ impl ColumnDefinition {
             Some(DefaultValue::Literal(value)) => Some(value.clone()),
             Some(DefaultValue::Now) | None => None,
         };
-        NewColumn { name: self.name.clone(), ty: self.ty, nullable, default }
+        let notes = ColumnNotes {
+            default_now: self.default == Some(DefaultValue::Now),
+            on_update_now: self.on_update_now,
+            comment: self.comment.clone(),
+        };
+        NewColumn { name: self.name.clone(), ty: self.ty, nullable, default, notes }
     }
 
     /// The column to be added to a table.
     #[must_use]
     pub fn new_column(&self) -> NewColumn {
         self.engine_column(false)
-    }
-
-    /// What the engine does not know of it.
-    #[must_use]
-    pub fn extras(&self) -> ColumnExtras {
-        ColumnExtras {
-            default_now: self.default == Some(DefaultValue::Now),
-            on_update_now: self.on_update_now,
-            comment: self.comment.clone(),
-        }
     }
 }
 

@@ -78,7 +78,7 @@ pub use cluster::{ClusterStatement, Login, OldMaster, PartitionAction, Rebalance
 pub use column::{ColumnDefinition, ColumnKey, DefaultValue};
 pub use create_table::{CreateTable, CreateTableLike, DropTables};
 pub use database::{AlterDatabase, CreateDatabase, DropDatabase, Replication};
-pub use definition::{ColumnExtras, DefinitionError, TableDefinition};
+pub use definition::{DefinitionError, TableDefinition};
 pub use error::ParseError;
 pub use explain::{Explain, ExplainFormat, Explained};
 pub use index::{CreateIndex, DropIndex, KeyColumn, KeyDefinition, KeyKind};

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use resprout_engine::table::{Column, ColumnId, ColumnType, TableSchema, Value};
 
-use super::definition::{ColumnExtras, TableDefinition};
+use super::definition::TableDefinition;
 
 /// A name in backticks.
 #[must_use]
@@ -43,10 +43,8 @@ fn names(schema: &TableSchema, columns: &[ColumnId]) -> String {
 pub fn show_create(table: &TableDefinition, next_number: Option<u64>) -> String {
     let schema = &table.schema;
     let mut lines: Vec<String> = Vec::new();
-    let none = ColumnExtras::default();
-    for (position, (id, column)) in schema.live_columns().enumerate() {
-        let extras = table.extras.get(position).unwrap_or(&none);
-        lines.push(column_line(column, schema.auto_increment == Some(id), extras));
+    for (id, column) in schema.live_columns() {
+        lines.push(column_line(column, schema.auto_increment == Some(id)));
     }
     let primary = schema.primary.columns();
     if !primary.is_empty() {
@@ -68,13 +66,13 @@ pub fn show_create(table: &TableDefinition, next_number: Option<u64>) -> String 
         let _always_fits = write!(text, " AUTO_INCREMENT={number}");
     }
     text.push_str(" DEFAULT CHARSET=utf8mb4");
-    if let Some(comment) = &table.comment {
+    if let Some(comment) = &schema.comment {
         let _always_fits = write!(text, " COMMENT={}", quoted_text(comment));
     }
     text
 }
 
-fn column_line(column: &Column, automatic: bool, extras: &ColumnExtras) -> String {
+fn column_line(column: &Column, automatic: bool) -> String {
     let mut line = format!("{} {}", quoted_name(&column.name), column.ty);
     if column.nullable {
         // A TIMESTAMP without NULL was once NOT NULL, so MySQL always says it.
@@ -90,7 +88,7 @@ fn column_line(column: &Column, automatic: bool, extras: &ColumnExtras) -> Strin
         }
         _ => "CURRENT_TIMESTAMP".to_owned(),
     };
-    if extras.default_now {
+    if column.notes.default_now {
         line.push_str(" DEFAULT ");
         line.push_str(&now);
     } else if let Some(value) = column.default.as_ref().filter(|value| !value.is_null()) {
@@ -99,14 +97,14 @@ fn column_line(column: &Column, automatic: bool, extras: &ColumnExtras) -> Strin
     } else if column.nullable && !automatic && has_default(column.ty) {
         line.push_str(" DEFAULT NULL");
     }
-    if extras.on_update_now {
+    if column.notes.on_update_now {
         line.push_str(" ON UPDATE ");
         line.push_str(&now);
     }
     if automatic {
         line.push_str(" AUTO_INCREMENT");
     }
-    if let Some(comment) = &extras.comment {
+    if let Some(comment) = &column.notes.comment {
         line.push_str(" COMMENT ");
         line.push_str(&quoted_text(comment));
     }

@@ -1,7 +1,7 @@
 //! Changes of a table: each makes a new schema from an old one. What happens to the rows and
 //! indexes is the [`Catalog`](crate::table::Catalog)'s part.
 
-use super::{Column, ColumnId, Index, IndexId, SchemaError, TableSchema, VERSION_MAX};
+use super::{Column, ColumnId, ColumnNotes, Index, IndexId, SchemaError, TableSchema, VERSION_MAX};
 use crate::table::coerce::ValueError;
 use crate::table::column_type::ColumnType;
 use crate::table::value::Value;
@@ -17,6 +17,8 @@ pub struct NewColumn {
     pub nullable: bool,
     /// The value of rows for which none is given; it is brought to the column's type.
     pub default: Option<Value>,
+    /// What is kept for those who write rows.
+    pub notes: ColumnNotes,
 }
 
 /// An index to be added.
@@ -61,12 +63,18 @@ impl NewColumn {
         let column = || name.to_owned();
         let ty = ColumnType::parse(ty)
             .map_err(|source| SchemaError::Type { column: column(), source })?;
-        Ok(Self { name: column(), ty, nullable: false, default: None })
+        Ok(Self {
+            name: column(),
+            ty,
+            nullable: false,
+            default: None,
+            notes: ColumnNotes::default(),
+        })
     }
 
     /// The column as part of a table from `version` on.
     pub(super) fn at_version(self, version: u16) -> Result<Column, SchemaError> {
-        let Self { name, ty, nullable, default } = self;
+        let Self { name, ty, nullable, default, notes } = self;
         let default = match default.map(|value| ty.coerce(value)).transpose() {
             Ok(Some(Value::Null)) if !nullable => Err(ValueError::Null),
             other => other,
@@ -75,7 +83,7 @@ impl NewColumn {
             let column = name.clone();
             SchemaError::Default { column, source: Some(source) }
         })?;
-        Ok(Column { name, ty, nullable, default, added_in: version, dropped_in: None })
+        Ok(Column { name, ty, nullable, default, added_in: version, dropped_in: None, notes })
     }
 }
 

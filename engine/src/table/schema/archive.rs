@@ -3,8 +3,10 @@
 //! ```text
 //! 0        2                                   end
 //! ├─ u16 ──┼─ rkyv archive of TableSchema ─────┤
-//!  format 1
+//!  format 2
 //! ```
+//!
+//! Format 1 had no notes of columns and no comments; it is read.
 //!
 //! Whatever holds the bytes (a page, a frame) has a checksum, so the archive has none. Reading
 //! checks the archive's structure and then everything that a schema promises, so that damage is
@@ -13,10 +15,10 @@
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
 
-use super::{SchemaError, TableSchema};
+use super::{SchemaError, TableSchema, format_1};
 
 /// The format that is written.
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 
 /// Most bytes of one archived schema: 4096 columns with defaults, rarely more than a few hundred
 /// bytes in practice.
@@ -32,7 +34,7 @@ pub enum SchemaDamage {
     #[error("a schema of {0} bytes, at most {SCHEMA_MAX} are possible")]
     Long(usize),
     /// Written by a program newer than this, or damaged.
-    #[error("schema format {found}, this program reads {FORMAT}")]
+    #[error("schema format {found}, this program reads 1 to {FORMAT}")]
     Format {
         /// The format of the bytes.
         found: u16,
@@ -72,15 +74,15 @@ impl TableSchema {
         let Some((format, archive)) = bytes.split_first_chunk() else {
             return Err(SchemaDamage::Short(bytes.len()));
         };
-        let found = u16::from_le_bytes(*format);
-        if found != FORMAT {
-            return Err(SchemaDamage::Format { found });
-        }
         // An archive must be aligned, and bytes in a page are not.
         let mut aligned = AlignedVec::<16>::with_capacity(archive.len());
         aligned.extend_from_slice(archive);
-        let schema: Self =
-            rkyv::from_bytes::<Self, rancor::Error>(&aligned).map_err(SchemaDamage::Archive)?;
+        let read = match u16::from_le_bytes(*format) {
+            FORMAT => rkyv::from_bytes::<Self, rancor::Error>(&aligned),
+            1 => rkyv::from_bytes::<format_1::TableSchema, rancor::Error>(&aligned).map(Self::from),
+            found => return Err(SchemaDamage::Format { found }),
+        };
+        let schema = read.map_err(SchemaDamage::Archive)?;
         schema.validate()?;
         Ok(schema)
     }

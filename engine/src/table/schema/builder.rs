@@ -28,6 +28,7 @@ pub struct Builder {
     indexes: Vec<NewIndex>,
     shard_key: Option<Vec<String>>,
     auto_increment: Option<String>,
+    comment: Option<String>,
     /// The first thing asked for that cannot be; said by `build`.
     error: Option<SchemaError>,
 }
@@ -45,6 +46,7 @@ impl Builder {
             indexes: Vec::new(),
             shard_key: None,
             auto_increment: None,
+            comment: None,
             error: None,
         }
     }
@@ -132,6 +134,13 @@ impl Builder {
         self
     }
 
+    /// Sets what people are told of the table.
+    #[must_use]
+    pub fn comment(mut self, comment: Option<String>) -> Self {
+        self.comment = comment;
+        self
+    }
+
     /// The table, checked. Its numbers are given when a [`Catalog`](crate::table::Catalog) takes
     /// it in.
     ///
@@ -152,6 +161,7 @@ impl Builder {
             indexes: Vec::new(),
             shard_key: Vec::new(),
             auto_increment: None,
+            comment: self.comment,
         };
         if let Some(primary) = &self.primary {
             schema.primary = PrimaryKey::Columns(schema.resolve("PRIMARY", primary)?);

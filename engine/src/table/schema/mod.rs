@@ -19,6 +19,7 @@ mod archive;
 mod builder;
 mod check;
 mod error;
+mod format_1;
 
 use std::fmt;
 
@@ -159,6 +160,21 @@ pub struct Column {
     pub added_in: u16,
     /// The first version of the table that has it no more.
     pub dropped_in: Option<u16>,
+    /// What is kept for those who write rows.
+    pub notes: ColumnNotes,
+}
+
+/// What is kept of a column for those who write its rows; the engine reads none of it.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
+)]
+pub struct ColumnNotes {
+    /// A row that is inserted without a value gets the time (`DEFAULT CURRENT_TIMESTAMP`).
+    pub default_now: bool,
+    /// A row that changes gets the time (`ON UPDATE CURRENT_TIMESTAMP`).
+    pub on_update_now: bool,
+    /// What people are told of it.
+    pub comment: Option<String>,
 }
 
 impl Column {
@@ -238,6 +254,8 @@ pub struct TableSchema {
     pub shard_key: Vec<ColumnId>,
     /// The column that gets a fresh number when none is given.
     pub auto_increment: Option<ColumnId>,
+    /// What people are told of it.
+    pub comment: Option<String>,
 }
 
 impl TableSchema {

@@ -93,7 +93,7 @@ pub(super) fn columns(client: &Client, table: &TableName, full: bool) -> Result<
         if full {
             let collation = if column.ty.is_text() { text("utf8mb4_bin") } else { Value::Null };
             let privileges = text("select,insert,update,references");
-            let comment = text("");
+            let comment = text(column.notes.comment.as_deref().unwrap_or_default());
             listing.push([field, ty, collation, null, key, default, extra, privileges, comment]);
         } else {
             listing.push([field, ty, null, key, default, extra]);
@@ -123,12 +123,20 @@ pub(in crate::execute) fn key_of(schema: &TableSchema, id: ColumnId) -> &'static
 }
 
 pub(in crate::execute) fn default_of(column: &Column) -> Value {
+    if column.notes.default_now {
+        return text("CURRENT_TIMESTAMP");
+    }
     let value = column.default.as_ref().filter(|value| !value.is_null());
     value.map_or(Value::Null, |value| text(value.to_string()))
 }
 
 pub(in crate::execute) fn extra(schema: &TableSchema, id: ColumnId) -> Value {
-    text(if schema.auto_increment == Some(id) { "auto_increment" } else { "" })
+    let notes = &schema.column(id).notes;
+    let automatic = (schema.auto_increment == Some(id)).then_some("auto_increment");
+    let default = notes.default_now.then_some("DEFAULT_GENERATED");
+    let update = notes.on_update_now.then_some("on update CURRENT_TIMESTAMP");
+    let words: Vec<&str> = automatic.into_iter().chain(default).chain(update).collect();
+    text(words.join(" "))
 }
 
 pub(super) fn indexes(client: &Client, table: &TableName) -> Result<Listing, SqlError> {
@@ -181,9 +189,7 @@ pub(super) fn create_table(client: &Client, table: &TableName) -> Result<Listing
     let definition = TableDefinition {
         schema: target.schema().clone(),
         reference: is_reference(target.schema()),
-        extras: Vec::new(),
         auto_increment: None,
-        comment: None,
     };
     let mut listing = Listing::new(&["Table", "Create Table"]);
     listing.push([text(target.table.name()), text(show_create(&definition, None))]);

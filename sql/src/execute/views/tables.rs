@@ -66,7 +66,8 @@ pub(super) const TABLES: View = View {
             // What would have to be counted, or is not kept, is NULL.
             row.extend([number(1), text("Dynamic")]);
             row.extend(std::iter::repeat_n(Value::Null, 10));
-            row.extend([text("utf8mb4_general_ci"), Value::Null, text(""), text("")]);
+            row.extend([text("utf8mb4_general_ci"), Value::Null, text("")]);
+            row.push(text(table.schema().comment.as_deref().unwrap_or_default()));
             rows.push(row);
         })?;
         for name in super::names() {
@@ -133,7 +134,8 @@ fn column_row(
     row.push(if is_text { text("utf8mb4") } else { Value::Null });
     row.push(if is_text { text("utf8mb4_general_ci") } else { Value::Null });
     row.extend([text(spelled), text(key_of(schema, id)), extra(schema, id)]);
-    row.extend([text("select,insert,update,references"), text(""), text("")]);
+    let comment = column.notes.comment.as_deref().unwrap_or_default();
+    row.extend([text("select,insert,update,references"), text(comment), text("")]);
     row
 }
 

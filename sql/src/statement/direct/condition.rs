@@ -1,6 +1,6 @@
 //! From WHERE to rows: which conditions make a key, and which are left.
 
-use resprout_engine::table::ColumnId;
+use resprout_engine::table::{ColumnId, Index};
 use sqlparser::ast::{BinaryOperator, Expr};
 
 use super::{Access, KeyPart, POINTS_MAX, Rows, Scope, kept};
@@ -87,9 +87,37 @@ pub(super) fn rows(scope: Scope<'_>, filter: Option<&Expr>) -> Option<Rows> {
     let mut conditions = Vec::new();
     split(scope, filter?, &mut conditions);
     let access = points(scope, key, &mut conditions).or_else(|| range(key, &mut conditions))?;
+    let shard_positions = shard_positions(scope, key);
+    Some(Rows { index: None, access, shard_positions, residual: conditions })
+}
+
+fn shard_positions(scope: Scope<'_>, key: &[ColumnId]) -> Option<Vec<usize>> {
     let position = |column: &ColumnId| key.iter().position(|own| own == column);
-    let shard_positions = scope.schema.shard_key.iter().map(position).collect();
-    Some(Rows { access, shard_positions, residual: conditions })
+    scope.schema.shard_key.iter().map(position).collect()
+}
+
+/// The rows that a filter names by the index that says most of them. Texts are left out: indexes
+/// have them in the order of their bytes, conditions compare them without regard to case. All
+/// conditions stay: an index has NULLs below all values.
+pub(super) fn by_index(scope: Scope<'_>, filter: Option<&Expr>) -> Option<Rows> {
+    let mut conditions = Vec::new();
+    split(scope, filter?, &mut conditions);
+    let of = |index: &Index| {
+        let is_text = |id: &ColumnId| scope.schema.column(*id).ty.is_text();
+        let usable = index.columns.iter().take_while(|id| !is_text(id)).count();
+        let columns = &index.columns[..usable];
+        let access = range(columns, &mut conditions.clone())?;
+        let given = match &access {
+            Access::Range { prefix, .. } => prefix.len(),
+            Access::Points(_) => return None,
+        };
+        let unique = index.unique && given == index.columns.len();
+        let shard_positions = shard_positions(scope, columns);
+        let residual = conditions.clone();
+        Some(((unique, given), Rows { index: Some(index.id), access, shard_positions, residual }))
+    };
+    let found = scope.schema.indexes.iter().filter_map(of);
+    found.max_by_key(|(worth, _)| *worth).map(|(_, rows)| rows)
 }
 
 /// Takes what is joined by AND apart.

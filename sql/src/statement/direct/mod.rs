@@ -17,7 +17,7 @@ mod change;
 mod condition;
 mod select;
 
-use resprout_engine::table::{ColumnId, ColumnType, TableSchema, Value};
+use resprout_engine::table::{ColumnId, ColumnType, IndexId, TableSchema, Value};
 use sqlparser::ast::{Expr, ObjectName, Query, SetExpr, TableFactor};
 
 use super::name::TableName;
@@ -66,9 +66,11 @@ pub enum DirectPlan {
 /// The rows that a statement names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rows {
+    /// The index whose keys are named; none for the primary key.
+    pub index: Option<IndexId>,
     /// By key.
     pub access: Access,
-    /// For each column of the shard key its position in the primary key, if all have one.
+    /// For each column of the shard key its position in that key, if all have one.
     pub shard_positions: Option<Vec<usize>>,
     /// What else must hold of a row.
     pub residual: Vec<Condition>,
@@ -80,7 +82,7 @@ pub enum Access {
     /// One row for each of these whole primary keys. Two may turn out to be the same when
     /// parameters are bound: it is one row then.
     Points(Vec<Vec<KeyPart>>),
-    /// All rows whose primary key begins with `prefix` and whose next column is in a range.
+    /// All rows whose key begins with `prefix` and whose next column is in a range.
     Range {
         /// The values of the first columns.
         prefix: Vec<KeyPart>,
@@ -92,6 +94,11 @@ pub enum Access {
 }
 
 impl Rows {
+    /// Whether some column of the key is given: such rows are few, as a rule.
+    fn is_narrow(&self) -> bool {
+        !matches!(&self.access, Access::Range { prefix, .. } if prefix.is_empty())
+    }
+
     /// Whether all rows of a range lie in one partition, as far as the key tells. Each point has
     /// its partition anyway.
     #[must_use]
@@ -206,11 +213,19 @@ pub fn plan(statement: &Statement, schema: &TableSchema) -> Option<DirectPlan> {
     }
 }
 
-/// The rows of the table of this schema, called `name`, that a filter names by primary key, if it
-/// does: for statements that have no whole plan.
+/// The rows of the table of this schema, called `name`, that a filter names by primary key or by an
+/// index, if it does: for statements that have no whole plan. Of an index, the whole filter
+/// has to be asked of each row.
 #[must_use]
 pub fn rows(filter: Option<&Expr>, schema: &TableSchema, name: &str) -> Option<Rows> {
-    condition::rows(Scope { schema, name }, filter)
+    let scope = Scope { schema, name };
+    let by_key = condition::rows(scope, filter);
+    if by_key.as_ref().is_some_and(Rows::is_narrow) {
+        return by_key;
+    }
+    let by_index = condition::by_index(scope, filter);
+    let better = by_key.is_none() || by_index.as_ref().is_some_and(Rows::is_narrow);
+    by_index.filter(|_| better).or(by_key)
 }
 
 /// The table that a statement speaks of, under the names it has there.
