@@ -352,3 +352,27 @@ fn columns_have_the_time_of_the_statement() {
         server.end().await;
     });
 }
+
+/// Promise: a table made like another has its columns and keys, and rows of its own.
+#[test]
+fn a_table_is_made_like_another() {
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        let create = "CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, v INT DEFAULT 4, \
+                      gone INT, KEY by_v (v))";
+        conn.query_drop(create).await.unwrap();
+        conn.query_drop("ALTER TABLE t DROP COLUMN gone").await.unwrap();
+        conn.query_drop("INSERT INTO t (v) VALUES (1), (2)").await.unwrap();
+        conn.query_drop("CREATE TABLE u LIKE t").await.unwrap();
+        let shown = rows(&mut conn, "SHOW CREATE TABLE u").await[0].clone();
+        let expected = rows(&mut conn, "SHOW CREATE TABLE t").await[0].replace("`t`", "`u`");
+        assert_eq!(shown[1..], expected[1..]);
+        conn.query_drop("INSERT INTO u VALUES (NULL, DEFAULT)").await.unwrap();
+        assert_eq!(rows(&mut conn, "SELECT * FROM u WHERE v = 4").await, ["1,4"]);
+        assert_eq!(rows(&mut conn, "SELECT COUNT(*) FROM t").await, ["2"]);
+        assert_eq!(fails(&mut conn, "CREATE TABLE u LIKE t").await, 1050);
+        assert_eq!(fails(&mut conn, "CREATE TABLE w LIKE nothing").await, 1146);
+        conn.query_drop("CREATE TABLE IF NOT EXISTS u LIKE t").await.unwrap();
+        server.end().await;
+    });
+}

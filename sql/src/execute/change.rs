@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use resprout_engine::table::{ColumnId, ColumnType, Value};
 use sqlparser::ast::Expr;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::error::unknown_column;
 use super::order::{SORT_BYTES_MAX, Sorter, too_much};
@@ -51,16 +52,27 @@ pub(crate) async fn candidates(
             interrupt: &interrupt,
             budget: &Budget::unlimited(),
         };
-        search.visit(&[(partition, &*part)], &mut |partition, row| {
-            bytes += row.key().len() + 64;
-            if bytes > SORT_BYTES_MAX {
-                return Err(too_much().into());
-            }
-            rows.push((partition, row.key().to_vec()));
-            Ok(())
+        beside_tasks(|| {
+            search.visit(&[(partition, &*part)], &mut |partition, row| {
+                bytes += row.key().len() + 64;
+                if bytes > SORT_BYTES_MAX {
+                    return Err(too_much().into());
+                }
+                rows.push((partition, row.key().to_vec()));
+                Ok(())
+            })
         })?;
     }
     Ok(rows)
+}
+
+/// Long work that waits for nothing: the other tasks of the thread go elsewhere meanwhile, if the
+/// runtime has other threads.
+fn beside_tasks<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
 }
 
 /// What UPDATE and DELETE share: which rows, in which order, how many.

@@ -1,18 +1,19 @@
 //! Databases, tables and indexes: made, changed and dropped.
 
-use resprout_engine::table::Change;
+use resprout_engine::table::{Change, TableSchema};
 use resprout_engine::{Database, DatabaseOptions, Durability, Error};
 
 use super::change::moment;
 use super::error::{no_such_table, unknown_database};
-use super::router::Target;
+use super::router::{Target, is_reference};
 use crate::accounts::is_information_schema;
 use crate::error::{Code, SqlError};
 use crate::expression::Context;
 use crate::protocol::resultset::Completion;
 use crate::session::Client;
 use crate::statement::{
-    AlterAction, AlterTable, CreateDatabase, CreateTable, DropTables, Statement, TableName,
+    AlterAction, AlterTable, CreateDatabase, CreateTable, CreateTableLike, DropTables, Statement,
+    TableName,
 };
 
 /// Runs a statement that defines something.
@@ -50,6 +51,7 @@ pub(crate) async fn define(
             }
         }
         Statement::CreateTable(create) => create_table(client, create).await,
+        Statement::CreateTableLike(create) => create_like(client, create).await,
         Statement::DropTables(drop) => drop_tables(client, drop).await,
         Statement::TruncateTable(name) => truncate(client, name).await,
         Statement::AlterTable(alter) => alter_table(client, alter).await,
@@ -104,16 +106,37 @@ fn database(client: &Client, table: &TableName) -> Result<Database, SqlError> {
 async fn create_table(client: &Client, create: &CreateTable) -> Result<Completion, SqlError> {
     let database = database(client, &create.name)?;
     let definition = create.definition()?;
-    if database.partitions()[0].table(&create.name.table).is_ok() {
-        if create.if_not_exists {
-            return Ok(Completion::default());
-        }
-        let text = format!("Table '{}' already exists", create.name.table);
-        return Err(SqlError::new(Code::TABLE_EXISTS, text));
+    if is_there(&database, &create.name.table, create.if_not_exists)? {
+        return Ok(Completion::default());
     }
     let schema = definition.schema;
     blocking(move || database.create_table(&schema)).await?;
     Ok(Completion::default())
+}
+
+/// CREATE TABLE … LIKE: columns, keys and comments, but no rows and no running numbers.
+async fn create_like(client: &Client, create: &CreateTableLike) -> Result<Completion, SqlError> {
+    let to = database(client, &create.name)?;
+    if is_there(&to, &create.name.table, create.if_not_exists)? {
+        return Ok(Completion::default());
+    }
+    let from = database(client, &create.like)?;
+    let like = Target::find(&client.node.engine, Some(from.name()), &create.like.table)?;
+    if create.reference && !is_reference(like.schema()) {
+        return Err(SqlError::not_supported("CREATE REFERENCE TABLE … LIKE a table with shards"));
+    }
+    let schema = TableSchema { name: create.name.table.clone(), ..like.schema().clone() };
+    blocking(move || to.create_table(&schema)).await?;
+    Ok(Completion::default())
+}
+
+/// Whether a table of this name exists, which may be no error.
+fn is_there(database: &Database, table: &str, allowed: bool) -> Result<bool, SqlError> {
+    match database.partitions()[0].table(table) {
+        Err(_) => Ok(false),
+        Ok(_) if allowed => Ok(true),
+        Ok(_) => Err(SqlError::new(Code::TABLE_EXISTS, format!("Table '{table}' already exists"))),
+    }
 }
 
 async fn drop_tables(client: &Client, drop: &DropTables) -> Result<Completion, SqlError> {

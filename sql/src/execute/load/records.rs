@@ -415,4 +415,24 @@ mod tests {
             assert_eq!(Records::new(&load(format)).unwrap_err().code.0, expected, "{format}");
         }
     }
+
+    proptest::proptest! {
+        /// Promise (S20): any bytes are records, the same ones in whatever pieces they come.
+        #[test]
+        fn s20_any_file_is_the_same_in_any_pieces(
+            file in "[ab,|\"\\\\\\n\\rN\\t>]{0,40}",
+            piece in 1_usize..6,
+            format in 0_usize..5,
+        ) {
+            let formats = [
+                "",
+                "FIELDS TERMINATED BY ',' ENCLOSED BY '\"'",
+                "FIELDS TERMINATED BY '||' LINES TERMINATED BY '|\\n'",
+                "FIELDS TERMINATED BY ',' ENCLOSED BY '\"' ESCAPED BY '\"'",
+                "LINES STARTING BY '>a' TERMINATED BY '\\r\\n' IGNORE 1 LINES",
+            ];
+            let whole = read(formats[format], file.as_bytes(), file.len().max(1));
+            proptest::prop_assert_eq!(read(formats[format], file.as_bytes(), piece), whole);
+        }
+    }
 }
