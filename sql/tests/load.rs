@@ -73,8 +73,7 @@ fn what_does_not_fit_is_said() {
             let file = format!("4\t4\n{line}\n6\t6\n");
             let error = load(&mut conn, &file, "INTO TABLE t").await.unwrap_err();
             assert_eq!(code(&error), expected, "{line}");
-            assert!(error.to_string().contains("which stay: 1"), "{error}");
-            conn.query_drop("DELETE FROM t WHERE id = 4").await.unwrap();
+            assert!(error.to_string().contains("which stay: 0"), "{error}");
             load(&mut conn, &file, "IGNORE INTO TABLE t").await.unwrap();
             assert_eq!(conn.info(), "Records: 3  Deleted: 0  Skipped: 1  Warnings: 1", "{line}");
             conn.query_drop("DELETE FROM t WHERE id > 3").await.unwrap();

@@ -1,19 +1,18 @@
-//! Rows of a file on their way into partitions: each partition has a thread that inserts and commits
-//! what it is handed, piece by piece.
+//! Rows of a file on their way into partitions: each partition gets its rows piece by piece, each
+//! piece one transaction on a thread.
 //!
 //! ```text
 //!  file ─► records ─► rows ─┬─► piece of partition 0 ─► insert, commit ─► …
 //!                           └─► piece of partition n ─► insert, commit ─► …
 //! ```
 //!
-//! Rows of one partition keep their order. Few pieces wait, so memory is bounded and a slow
-//! partition slows the client down.
+//! Of a partition, one piece is filled while one is inserted: rows keep their order, memory is
+//! bounded, and a slow partition slows the client down.
 
 use std::sync::Arc;
 
 use resprout_engine::table::{Table, Value};
 use resprout_engine::{Error, Partition};
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::error::{Code, SqlError};
@@ -25,9 +24,6 @@ use crate::expression::{WARNINGS_MAX, Warning};
 /// Rows and bytes of one transaction.
 const PIECE_ROWS: usize = 2000;
 const PIECE_BYTES: usize = 1 << 20;
-
-/// Pieces that wait for a partition.
-const PIECES_WAITING: usize = 2;
 
 /// What is done about rows that cannot be inserted.
 #[derive(Clone, Copy, Debug)]
@@ -69,79 +65,75 @@ type Numbered = (u64, Vec<Value>);
 pub(super) struct Bulk {
     target: Target,
     leniency: Leniency,
-    lanes: Vec<Option<Lane>>,
+    lanes: Vec<Lane>,
+    loaded: Loaded,
 }
 
 /// The way into one partition.
+#[derive(Default)]
 struct Lane {
     piece: Vec<Numbered>,
     bytes: usize,
-    sender: mpsc::Sender<Vec<Numbered>>,
-    thread: JoinHandle<(Loaded, Result<(), SqlError>)>,
+    /// What is being inserted.
+    running: Option<JoinHandle<Result<Loaded, SqlError>>>,
 }
 
 impl Bulk {
     pub(super) fn new(target: &Target, leniency: Leniency) -> Self {
-        let lanes = target.database.partitions().iter().map(|_| None).collect();
-        Self { target: target.clone(), leniency, lanes }
+        let lanes = target.database.partitions().iter().map(|_| Lane::default()).collect();
+        Self { target: target.clone(), leniency, lanes, loaded: Loaded::default() }
     }
 
-    /// Hands a row over; `false` if its partition has failed, which [`Bulk::end`] tells more of.
-    pub(super) async fn put(&mut self, partition: usize, row: Numbered) -> bool {
-        let lane = self.lanes[partition].get_or_insert_with(|| {
-            let to = self.target.database.partitions()[partition].clone();
-            Lane::start(to, Arc::clone(&self.target.table), self.leniency)
-        });
+    /// Hands a row over.
+    ///
+    /// # Errors
+    /// Of an earlier row for the same partition.
+    pub(super) async fn put(&mut self, partition: usize, row: Numbered) -> Result<(), SqlError> {
+        let lane = &mut self.lanes[partition];
         lane.bytes += bytes_of(&row.1);
         lane.piece.push(row);
         if lane.piece.len() < PIECE_ROWS && lane.bytes < PIECE_BYTES {
-            return true;
+            return Ok(());
         }
-        lane.send().await
+        self.send(partition).await
     }
 
-    /// Waits until all is committed. With an error, what was committed before stays.
-    pub(super) async fn end(self) -> (Loaded, Result<(), SqlError>) {
-        let (mut loaded, mut outcome) = (Loaded::default(), Ok(()));
-        let mut threads = Vec::new();
-        for mut lane in self.lanes.into_iter().flatten() {
-            // One that has failed takes nothing, and says why below.
-            lane.send().await;
-            drop(lane.sender);
-            threads.push(lane.thread);
-        }
-        for thread in threads {
-            let ended = |_| {
-                let error = SqlError::new(Code::UNKNOWN_ERROR, "a thread of the statement ended");
-                (Loaded::default(), Err(error))
-            };
-            let (part, ended) = thread.await.unwrap_or_else(ended);
-            loaded.add(part);
-            outcome = outcome.and(ended);
-        }
-        (loaded, outcome)
-    }
-}
-
-impl Lane {
-    fn start(partition: Partition, table: Arc<Table>, leniency: Leniency) -> Self {
-        let (sender, mut pieces) = mpsc::channel::<Vec<Numbered>>(PIECES_WAITING);
-        let thread = tokio::task::spawn_blocking(move || {
-            let mut loaded = Loaded::default();
-            while let Some(piece) = pieces.blocking_recv() {
-                if let Err(error) = insert(&partition, &table, piece, (leniency, &mut loaded)) {
-                    return (loaded, Err(error));
-                }
+    /// Waits until all is committed, what was not handed out yet included if `whole`. With an error,
+    /// what was committed before stays.
+    pub(super) async fn end(mut self, whole: bool) -> (Loaded, Result<(), SqlError>) {
+        let mut outcome = Ok(());
+        for partition in 0..self.lanes.len() {
+            if whole && outcome.is_ok() {
+                outcome = self.send(partition).await;
             }
-            (loaded, Ok(()))
-        });
-        Self { piece: Vec::new(), bytes: 0, sender, thread }
+        }
+        for partition in 0..self.lanes.len() {
+            outcome = outcome.and(self.ended(partition).await);
+        }
+        (self.loaded, outcome)
     }
 
-    async fn send(&mut self) -> bool {
-        self.bytes = 0;
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_ROWS));
-        self.sender.send(piece).await.is_ok()
+    /// Begins with the next piece of a partition, once the one before has ended.
+    async fn send(&mut self, partition: usize) -> Result<(), SqlError> {
+        self.ended(partition).await?;
+        let lane = &mut self.lanes[partition];
+        lane.bytes = 0;
+        let piece = std::mem::take(&mut lane.piece);
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let to = self.target.database.partitions()[partition].clone();
+        let (table, leniency) = (Arc::clone(&self.target.table), self.leniency);
+        let insert = move || insert(&to, &table, piece, leniency);
+        lane.running = Some(tokio::task::spawn_blocking(insert));
+        Ok(())
+    }
+
+    async fn ended(&mut self, partition: usize) -> Result<(), SqlError> {
+        let Some(running) = self.lanes[partition].running.take() else { return Ok(()) };
+        let panicked = |_| SqlError::new(Code::UNKNOWN_ERROR, "a thread of the statement ended");
+        self.loaded.add(running.await.map_err(panicked)??);
+        Ok(())
     }
 }
 
@@ -150,13 +142,13 @@ fn insert(
     partition: &Partition,
     table: &Arc<Table>,
     piece: Vec<Numbered>,
-    (leniency, loaded): (Leniency, &mut Loaded),
-) -> Result<(), SqlError> {
+    leniency: Leniency,
+) -> Result<Loaded, SqlError> {
     let mut transaction = partition.begin()?;
-    let mut rows = 0;
+    let mut loaded = Loaded::default();
     for (number, row) in piece {
         match transaction.insert(table, &row) {
-            Ok(_) => rows += 1,
+            Ok(_) => loaded.rows += 1,
             Err(error) => {
                 let is_duplicate = matches!(error, Error::Duplicate(_));
                 let of_row = is_duplicate || matches!(error, Error::Row(_));
@@ -170,6 +162,5 @@ fn insert(
         }
     }
     transaction.commit()?;
-    loaded.rows += rows;
-    Ok(())
+    Ok(loaded)
 }

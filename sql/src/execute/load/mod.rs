@@ -126,13 +126,12 @@ async fn in_pieces(
 ) -> Result<(), SqlError> {
     let mut bulk = Bulk::new(&loading.target, loading.leniency);
     let read = read(client, loading, out, (&mut bulk, loaded)).await;
-    let (done, ended) = bulk.end().await;
+    let (done, ended) = bulk.end(read.is_ok()).await;
     let rows = done.rows;
     loaded.rows += rows;
     loaded.left_out += done.left_out;
     loaded.warnings.extend(done.warnings);
-    // What failed in a partition came first: reading only stops for it.
-    ended.and(read).map_err(|error| {
+    read.and(ended).map_err(|error| {
         let text = format!("{} (rows loaded before, which stay: {rows})", error.text);
         SqlError { text: text.into(), ..error }
     })
@@ -153,9 +152,7 @@ async fn read(
             let Some((number, mut row)) = loading.row(client, &records, loaded)? else { continue };
             number_of(client, target, &mut row)?;
             let partition = home(target, &row, number)?;
-            if !bulk.put(partition, (number as u64, row)).await {
-                return Ok(());
-            }
+            bulk.put(partition, (number as u64, row)).await?;
         }
         if !more {
             return Ok(());
