@@ -202,6 +202,12 @@ impl Client {
             Statement::Flush(_) | Statement::UnlockTables => {
                 self.done(Completion::default(), out).await
             }
+            // What dumps say, in both directions.
+            Statement::LockTables(_) => {
+                self.state.warnings.clear();
+                self.state.warn("tables are not locked: each statement sees what is committed");
+                self.done(Completion { warnings: 1, ..Completion::default() }, out).await
+            }
             Statement::Explain(explain) => self.explain(explain, parameters, out).await,
             Statement::CreateUsers(_)
             | Statement::AlterUsers(_)

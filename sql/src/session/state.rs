@@ -22,26 +22,34 @@ pub(crate) const SYSTEM_VARIABLES: &[&str] = &[
     "autocommit",
     "character_set_client",
     "character_set_connection",
+    "character_set_database",
     "character_set_results",
     "character_set_server",
     "collation_connection",
+    "collation_database",
     "collation_server",
+    "foreign_key_checks",
     "init_connect",
     "interactive_timeout",
     "last_insert_id",
     "license",
     "lower_case_table_names",
     "max_allowed_packet",
+    "net_read_timeout",
     "net_write_timeout",
     "performance_schema",
     "query_cache_size",
     "query_cache_type",
     "socket",
+    "sql_auto_is_null",
     "sql_mode",
+    "sql_notes",
+    "sql_quote_show_create",
     "system_time_zone",
     "time_zone",
     "transaction_isolation",
     "tx_isolation",
+    "unique_checks",
     "version",
     "version_comment",
     "wait_timeout",
@@ -232,9 +240,17 @@ impl expression::Session for Surroundings {
             "sql_mode" => text("STRICT_TRANS_TABLES"),
             "character_set_client"
             | "character_set_connection"
+            | "character_set_database"
             | "character_set_results"
             | "character_set_server" => text("utf8mb4"),
-            "collation_connection" | "collation_server" => text("utf8mb4_general_ci"),
+            "collation_connection" | "collation_database" | "collation_server" => {
+                text("utf8mb4_general_ci")
+            }
+            "foreign_key_checks" | "sql_notes" | "sql_quote_show_create" | "unique_checks" => {
+                Some(Value::Int(1))
+            }
+            "sql_auto_is_null" => Some(Value::Int(0)),
+            "net_read_timeout" => Some(Value::Int(60)),
             "transaction_isolation" | "tx_isolation" => text("READ-COMMITTED"),
             "time_zone" => text("SYSTEM"),
             "system_time_zone" => text("UTC"),
