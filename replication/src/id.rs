@@ -52,14 +52,20 @@ pub struct Identity {
     pub incarnation: Incarnation,
 }
 
-/// One attempt of a replica to follow: counted up by each incarnation. What a master knows of a
-/// copy's progress belongs to one stream (catalogue rule 4).
+/// One attempt of a replica to follow. What a master knows of a copy's progress belongs to one
+/// stream (catalogue rule 4). The run is part of the name: else a late message to an earlier run would
+/// be taken for one of today's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId(pub u64);
+pub struct StreamId {
+    /// The run of the replica.
+    pub run: Incarnation,
+    /// Counted in the run, from 1.
+    pub number: u64,
+}
 
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s{}", self.0)
+        write!(f, "s{}.{}", self.run, self.number)
     }
 }
 

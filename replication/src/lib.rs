@@ -40,9 +40,7 @@ pub use frame::{Frame, WIRE_NONCE};
 pub use id::{Cfg, Identity, Incarnation, Instance, Partition, Promise, Stamp, StreamId};
 pub use master::{Master, MemberStatus, Standing, Status};
 pub use message::{Ack, Envelope, Hello, ImageHead, Leave, Message, Start};
-pub use output::{
-    Alarm, Event, Halt, Lookup, Output, PageWork, Read, Report, State, Turn, Write,
-};
+pub use output::{Alarm, Event, Halt, Lookup, Output, PageWork, Read, Report, State, Turn, Write};
 pub use promotion::{Choice, NotYet, choose};
 pub use record::{CopyRecord, CopyState, Decided, Record, Request};
 pub use replica::{Replica, Seed};

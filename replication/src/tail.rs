@@ -9,6 +9,8 @@
 //!
 //! Terms begin with the first frame that is of them, so the history follows from the frames.
 
+use std::collections::VecDeque;
+
 use resprout_wal::frame::{Flaw, Header};
 use resprout_wal::{History, Lineage, Lsn, Term};
 
@@ -19,7 +21,12 @@ pub struct Tail {
     end: Lsn,
     chain: u64,
     whole: (Lsn, u64),
+    /// The medium has everything before; perhaps in the middle of a group.
+    flushed: Lsn,
+    /// The end of the last group that is on the medium as a whole.
     durable: Lsn,
+    /// Ends of whole groups behind that.
+    ends: VecDeque<Lsn>,
 }
 
 impl Tail {
@@ -27,7 +34,8 @@ impl Tail {
     #[must_use]
     pub fn new(end: Lsn, lineage: Lineage) -> Self {
         let Lineage { history, chain, .. } = lineage;
-        Self { history, end, chain, whole: (end, chain), durable: end }
+        let (whole, ends) = ((end, chain), VecDeque::new());
+        Self { history, end, chain, whole, flushed: end, durable: end, ends }
     }
 
     /// The terms of its frames.
@@ -54,10 +62,11 @@ impl Tail {
         self.whole.0
     }
 
-    /// What of the whole groups is on the medium.
+    /// Behind the last group that is on the medium as a whole. Positions that are acknowledged are
+    /// ends of groups: half of one is nothing.
     #[must_use]
     pub fn durable(&self) -> Lsn {
-        self.durable.min(self.whole.0)
+        self.durable
     }
 
     /// The term of the last frame.
@@ -69,13 +78,13 @@ impl Tail {
     /// Bytes handed to the log that are not on the medium yet.
     #[must_use]
     pub fn pending_bytes(&self) -> u64 {
-        self.end.since(self.durable)
+        self.end.since(self.flushed)
     }
 
     /// Whether everything handed to the log is on the medium.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.durable >= self.end
+        self.flushed >= self.end
     }
 
     /// Whether a group is not complete.
@@ -108,13 +117,17 @@ impl Tail {
         (self.end, self.chain) = (header.end(), header.next_chain());
         if !header.continues() {
             self.whole = (self.end, self.chain);
+            self.ends.push_back(self.end);
         }
         Ok(())
     }
 
     /// Notes that the medium has everything before `lsn`.
     pub fn flushed(&mut self, lsn: Lsn) {
-        self.durable = self.durable.max(lsn.min(self.end));
+        self.flushed = self.flushed.max(lsn.min(self.end));
+        while let Some(end) = self.ends.pop_front_if(|end| *end <= self.flushed) {
+            self.durable = end;
+        }
     }
 
     /// Cuts at the end of a group whose chain is known.
@@ -128,7 +141,8 @@ impl Tail {
         let kept = History::from_entries(kept.copied().collect());
         self.history = kept.expect("a part of a good history is one");
         (self.end, self.chain, self.whole) = (to, chain, (to, chain));
-        self.durable = self.durable.min(to);
+        (self.flushed, self.durable) = (self.flushed.min(to), self.durable.min(to));
+        self.ends.retain(|end| *end <= to);
         self.check();
     }
 
@@ -150,7 +164,8 @@ impl Tail {
     /// If they are not in it.
     pub fn check(&self) {
         assert!(self.whole.0 <= self.end, "whole {} behind end {}", self.whole.0, self.end);
-        assert!(self.durable <= self.end, "durable {} behind end {}", self.durable, self.end);
+        assert!(self.flushed <= self.end, "flushed {} behind end {}", self.flushed, self.end);
+        assert!(self.durable <= self.whole.0, "durable {} behind whole groups", self.durable);
         let starts = self.history.entries().iter().all(|e| e.start <= self.end);
         assert!(starts, "a term starts behind the end {}", self.end);
     }
@@ -180,7 +195,8 @@ mod tests {
     use super::*;
 
     fn history(entries: &[(u64, u64)]) -> History {
-        let entry = |(term, start): &(u64, u64)| TermStart { term: Term(*term), start: Lsn(*start) };
+        let entry =
+            |(term, start): &(u64, u64)| TermStart { term: Term(*term), start: Lsn(*start) };
         History::from_entries(entries.iter().map(entry).collect()).unwrap()
     }
 
@@ -240,7 +256,10 @@ mod tests {
         assert_eq!(tail, before);
         tail.take(&header(4096, 2, chain, CONTINUED)).unwrap();
         assert_eq!((tail.whole(), tail.is_inside_a_group()), (Lsn(8192), false));
+        tail.flushed(Lsn(4096));
+        assert_eq!(tail.durable(), Lsn(0), "half of a group is nothing");
         tail.flushed(Lsn(99999));
+        assert_eq!(tail.durable(), Lsn(8192));
         assert!(tail.is_drained());
     }
 

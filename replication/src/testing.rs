@@ -60,8 +60,12 @@ impl Planted {
             Self::AckBeforeDurable => "says durable for what was only received",
             Self::CommitBeforeOwnDisk => "acknowledges before its own disk has it",
             Self::ZombieAcknowledges => "acknowledges after it was fenced (R12)",
-            Self::FenceWhenStored => "fences when the promise is stored, not when it is heard (R12)",
-            Self::ReportBeforeDrained => "reports a position that is still on its way to disk (R13)",
+            Self::FenceWhenStored => {
+                "fences when the promise is stored, not when it is heard (R12)"
+            }
+            Self::ReportBeforeDrained => {
+                "reports a position that is still on its way to disk (R13)"
+            }
             Self::CutAtWatermark => "cuts at what it knows committed instead of by history (R10)",
             Self::KeepDivergedTail => "keeps its own tail where the master's log differs (R09)",
             Self::VisibleBeforeCommitted => "shows writes that may not be acknowledged yet (R08)",

@@ -37,8 +37,8 @@ impl Master {
 
     /// Up to where everybody whose word is needed has the log.
     fn acknowledgeable(&self) -> Lsn {
-        let by_disk = self.config.mode == Mode::Durable
-            && !planted!(self.config, CommitBeforeOwnDisk);
+        let by_disk =
+            self.config.mode == Mode::Durable && !planted!(self.config, CommitBeforeOwnDisk);
         let own = if by_disk { self.tail.durable() } else { self.tail.whole() };
         if !self.config.mode.is_sync() {
             return own;

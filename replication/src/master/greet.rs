@@ -13,15 +13,15 @@ impl Master {
             self.mark("a copy that is not in the record");
             return;
         };
-        if (from.incarnation, id) <= member.newest {
+        if id <= member.newest || id.run != from.incarnation {
             self.mark("an older hello");
             return;
         }
         let replica = from.instance;
-        member.newest = (from.incarnation, id);
+        member.newest = id;
         member.heard = self.now;
         let is_other_run = from.incarnation != member.counted;
-        let stream = Stream::new((from.incarnation, id), hello, self.now);
+        let stream = Stream::new(id, hello, self.now);
         let wants_pages = stream.hello.wants_pages;
         member.stream = Some(stream);
         if is_other_run {
@@ -49,11 +49,8 @@ impl Master {
         if let Some(stream) = self.stream_mut(replica) {
             stream.phase = StreamPhase::Locating(at);
         }
-        let near = if at == self.tail.end() {
-            Some(self.tail.chain())
-        } else {
-            self.recent.chain_at(at)
-        };
+        let near =
+            if at == self.tail.end() { Some(self.tail.chain()) } else { self.recent.chain_at(at) };
         match near {
             Some(chain) => self.located(replica, at, chain),
             None => self.out.lookups.push(Lookup(at)),

@@ -55,7 +55,7 @@ pub(super) struct Member {
     /// Waited for again not before, and how long the next time.
     pub(super) readmit: (Duration, Duration),
     /// Newest stream of the copy, ended or not.
-    pub(super) newest: (Incarnation, StreamId),
+    pub(super) newest: StreamId,
     pub(super) stream: Option<Stream>,
     pub(super) hold: Option<Hold>,
     /// The farthest that any stream of it acknowledged: of no value (R01).
@@ -66,7 +66,6 @@ pub(super) struct Member {
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
     pub(super) id: StreamId,
-    pub(super) incarnation: Incarnation,
     pub(super) phase: StreamPhase,
     /// What it had when it came.
     pub(super) hello: Hello,
@@ -76,6 +75,8 @@ pub(super) struct Stream {
     pub(super) acked: Option<Ack>,
     /// When `acked` moved, or sending began anew.
     pub(super) moved: Duration,
+    /// When an image was offered on it last.
+    pub(super) provided: Duration,
     /// A read from the arena is under way.
     pub(super) reading: bool,
     /// The commit mark that it was told.
@@ -116,7 +117,7 @@ impl Member {
             heard: now,
             behind: None,
             readmit: (now, config.timing.readmit),
-            newest: (Incarnation(0), StreamId(0)),
+            newest: StreamId::default(),
             stream: None,
             hold: None,
             ever: Lsn::ZERO,
@@ -145,8 +146,7 @@ impl Member {
         if config.mode == Mode::Durable {
             return ack.durable;
         }
-        let is_known =
-            stream.incarnation == self.counted || planted!(*config, CountAnyIncarnation);
+        let is_known = stream.id.run == self.counted || planted!(*config, CountAnyIncarnation);
         if is_known { ack.received } else { Lsn::ZERO }
     }
 
@@ -164,19 +164,15 @@ impl Member {
 }
 
 impl Stream {
-    pub(super) fn new(
-        (incarnation, id): (Incarnation, StreamId),
-        hello: Hello,
-        now: Duration,
-    ) -> Self {
+    pub(super) fn new(id: StreamId, hello: Hello, now: Duration) -> Self {
         Self {
             id,
-            incarnation,
             phase: StreamPhase::Truncating,
             next: hello.end,
             hello,
             acked: None,
             moved: now,
+            provided: now,
             reading: false,
             told: Lsn::ZERO,
         }

@@ -26,8 +26,8 @@ use crate::{
     Seed, State, StreamId, Tail, Turn, Write,
 };
 
-pub use member::Standing;
 use member::Member;
+pub use member::Standing;
 pub use status::{MemberStatus, Status};
 
 mod commit;
@@ -220,11 +220,8 @@ impl Master {
         self.look_after_members();
         self.resend();
         self.provide_more();
-        let beat = Message::Beat {
-            sent: self.now,
-            end: self.tail.end(),
-            committed: self.committed,
-        };
+        let beat =
+            Message::Beat { sent: self.now, end: self.tail.end(), committed: self.committed };
         let listening = self.members.iter().filter_map(|(instance, member)| {
             let stream = member.stream.as_ref()?;
             Some((*instance, stream.id))
@@ -287,8 +284,8 @@ impl Master {
     fn is_of_stream(&self, from: &Identity, stream: StreamId, message: &Message) -> bool {
         let known = self.members.get(&from.instance).and_then(|member| member.stream.as_ref());
         let is_ack = matches!(message, Message::Ack(_));
-        let is_same = known
-            .is_some_and(|known| known.id == stream && known.incarnation == from.incarnation);
+        let is_same =
+            known.is_some_and(|known| known.id == stream && stream.run == from.incarnation);
         is_same || is_ack && planted!(self.config, CountOldStreams)
     }
 

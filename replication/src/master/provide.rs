@@ -17,6 +17,7 @@ impl Master {
         let Some(member) = self.members.get_mut(&replica) else { return };
         let Some(stream) = &mut member.stream else { return };
         stream.phase = StreamPhase::Providing;
+        stream.provided = now;
         let id = stream.id;
         if let Some(hold) = &mut member.hold {
             hold.used = now;
@@ -136,13 +137,31 @@ impl Master {
         }
     }
 
-    /// A copy has more than its image: it is in no need of it.
+    /// A copy that has its image needs the log behind it until it has caught up: else it would fall
+    /// behind what is kept, and begin anew for ever (row R17).
     pub(super) fn image_was_passed(&mut self, replica: Instance, received: Lsn) {
-        let hold = self.members.get(&replica).and_then(|member| member.hold.as_ref());
-        let Some(head) = hold.and_then(|hold| hold.head.as_ref()) else { return };
-        if received >= head.lsn {
+        let lag = self.tail.whole().since(received);
+        let (now, near) = (self.now, lag <= self.config.limits.admit_lag_bytes);
+        let Some(hold) = self.members.get_mut(&replica).and_then(|member| member.hold.as_mut())
+        else {
+            return;
+        };
+        hold.used = now;
+        if near && hold.head.as_ref().is_some_and(|head| received >= head.lsn) {
             self.release(replica);
         }
+    }
+
+    /// The log from here on must be kept: copies that are waited for need it (row D35). Images keep
+    /// the log behind them beside that.
+    #[must_use]
+    pub fn needed_from(&self) -> Lsn {
+        let waited = self.members.values().filter(|member| member.is_waited_for(&self.config));
+        let acked = waited.map(|member| {
+            let ack = member.stream.as_ref().and_then(|stream| stream.acked);
+            ack.map_or(self.first, |ack| ack.received)
+        });
+        acked.fold(self.committed, Lsn::min)
     }
 
     pub(super) fn release(&mut self, replica: Instance) {

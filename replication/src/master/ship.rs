@@ -113,6 +113,11 @@ impl Master {
         let Some(member) = self.members.get_mut(&replica) else { return };
         member.ever = member.ever.max(ack.received);
         let Some(stream) = &mut member.stream else { return };
+        if stream.phase == StreamPhase::Providing && ack.echo > stream.provided {
+            self.mark("it has not heard that pages are offered");
+            self.provide(replica);
+            return;
+        }
         if stream.phase != StreamPhase::Streaming {
             return;
         }

@@ -48,7 +48,7 @@ impl Master {
         let members = self.members.iter().map(|(instance, member)| MemberStatus {
             instance: *instance,
             standing: member.standing,
-            incarnation: member.stream.as_ref().map(|stream| stream.incarnation),
+            incarnation: member.stream.as_ref().map(|stream| stream.id.run),
             position: member.position(&self.config),
             lag: self.tail.whole().since(member.position(&self.config)),
         });

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 
 use super::member::Member;
 use super::{Master, Phase, Standing};
-use crate::{
-    Alarm, Cfg, CopyRecord, CopyState, Decided, Halt, Instance, Mode, Request,
-};
+use crate::{Alarm, Cfg, CopyRecord, CopyState, Decided, Halt, Instance, Mode, Request};
 
 impl Master {
     /// A committed record: an answer, or news.
@@ -145,7 +143,7 @@ impl Master {
             if end.since(ack.received) > config.limits.admit_lag_bytes {
                 return;
             }
-            member.counted = stream.incarnation;
+            member.counted = stream.id.run;
             member.standing = Standing::Held { from: end };
             self.mark("a replica has caught up: waited for");
         }

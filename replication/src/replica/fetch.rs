@@ -14,9 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Phase, Replica};
-use crate::{
-    Alarm, Halt, ImageHead, Incarnation, Message, Mode, PageWork, StreamId, Tail,
-};
+use crate::{Alarm, Halt, ImageHead, Incarnation, Message, Mode, PageWork, StreamId, Tail};
 
 /// An image that is being fetched.
 #[derive(Clone, Debug)]
@@ -101,8 +99,7 @@ impl Replica {
     /// A question that was not answered is asked again.
     pub(super) fn fetch_again(&mut self) {
         let asked = self.fetch.as_ref().and_then(|fetch| fetch.asked);
-        let late =
-            asked.is_some_and(|at| self.now.saturating_sub(at) >= self.config.timing.retry);
+        let late = asked.is_some_and(|at| self.now.saturating_sub(at) >= self.config.timing.retry);
         if late {
             self.fetch_next();
         }
@@ -156,7 +153,7 @@ impl Replica {
         assert!(incarnation > self.identity.incarnation, "a provisioned copy is another run");
         self.mark("the image is in place");
         self.identity.incarnation = incarnation;
-        self.newest_stream = StreamId(0);
+        self.newest_stream = StreamId { run: incarnation, number: 0 };
         self.first = head.lsn;
         self.committed = self.committed.max(head.lsn);
         self.visible = head.lsn;

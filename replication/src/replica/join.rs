@@ -4,9 +4,7 @@
 use resprout_wal::{Lineage, Lsn};
 
 use super::{Phase, Replica};
-use crate::{
-    Alarm, Halt, Hello, Lookup, Message, Mode, Start, StreamId, Write,
-};
+use crate::{Alarm, Halt, Hello, Lookup, Message, Mode, Start, StreamId, Write};
 
 impl Replica {
     /// Begins a stream: nothing of an earlier one counts from now on.
@@ -24,7 +22,8 @@ impl Replica {
     }
 
     fn say_hello(&mut self) {
-        self.newest_stream = StreamId(self.newest_stream.0 + 1);
+        let (run, number) = (self.identity.incarnation, self.newest_stream.number + 1);
+        self.newest_stream = StreamId { run, number };
         self.phase = Phase::Greeting(self.now);
         let history = self.tail.history().clone();
         let lineage = Lineage { term: history.term(), history, chain: self.tail.chain() };
@@ -34,7 +33,10 @@ impl Replica {
     }
 
     pub(super) fn welcomed(&mut self, start: Start) {
-        if !matches!(self.phase, Phase::Greeting(_)) {
+        // A stream may turn out to be behind what its master keeps: then pages are offered on it.
+        let streams = matches!(self.phase, Phase::Streaming(_));
+        let turns_to_pages = streams && matches!(start, Start::Provision(_));
+        if !matches!(self.phase, Phase::Greeting(_)) && !turns_to_pages {
             return;
         }
         match start {

@@ -129,7 +129,7 @@ impl Replica {
             committed,
             visible,
             cutting: None,
-            newest_stream: StreamId(0),
+            newest_stream: StreamId { run: identity.incarnation, number: 0 },
             echo: Duration::ZERO,
             full: false,
             fetch: None,

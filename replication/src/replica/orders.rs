@@ -20,9 +20,8 @@ impl Replica {
         let known = self.decided.as_ref().map(|known| known.record.version());
         let is_news = known < Some(decided.record.version());
         let newer_term = known.is_none_or(|(known, _)| known < term);
-        let other_master = self.decided.as_ref().is_none_or(|known| {
-            known.record.master != decided.record.master
-        });
+        let other_master =
+            self.decided.as_ref().is_none_or(|known| known.record.master != decided.record.master);
         let promise = Promise { term, stamp: decided.stamp };
         if planted!(self.config, FenceWhenStored) && newer_term && self.stored < promise {
             // Goes on as if nothing had been heard until the medium has it.

@@ -112,9 +112,10 @@ impl Replica {
             // Of what is being cut off.
             return;
         }
-        let before = self.tail.durable();
+        let (before, was_full) = (self.tail.durable(), self.is_window_full());
         self.tail.flushed(lsn);
-        if self.tail.durable() > before && matches!(self.phase, Phase::Streaming(_)) {
+        let news = self.tail.durable() > before || was_full;
+        if news && matches!(self.phase, Phase::Streaming(_)) {
             self.acknowledge();
         }
     }

@@ -51,7 +51,7 @@ pub(super) fn put(envelope: &Envelope, out: &mut Vec<u8>) -> u8 {
     out.put_u128_le(from.partition.cluster);
     out.put_u32_le(from.partition.database);
     out.put_u32_le(from.partition.ordinal);
-    for number in [from.instance.0, from.incarnation.0, to.0, term.0, stream.0] {
+    for number in [from.instance.0, from.incarnation.0, to.0, term.0, stream.run.0, stream.number] {
         out.put_u64_le(number);
     }
     put_message(message, out);
@@ -144,10 +144,12 @@ fn nanos(time: Duration) -> u64 {
 pub(super) fn take(kind: u8, body: Bytes) -> Result<Envelope, WireError> {
     let mut cursor = Cursor::new(body);
     let from = &mut cursor;
-    let partition = Partition { cluster: from.u128()?, database: from.u32()?, ordinal: from.u32()? };
+    let partition =
+        Partition { cluster: from.u128()?, database: from.u32()?, ordinal: from.u32()? };
     let (instance, incarnation) = (Instance(from.u64()?), Incarnation(from.u64()?));
     let sender = Identity { partition, instance, incarnation };
-    let (to, term, stream) = (Instance(from.u64()?), Term(from.u64()?), StreamId(from.u64()?));
+    let (to, term) = (Instance(from.u64()?), Term(from.u64()?));
+    let stream = StreamId { run: Incarnation(from.u64()?), number: from.u64()? };
     let message = take_message(kind, from)?;
     cursor.end()?;
     Ok(Envelope { from: sender, to, term, stream, message })
@@ -161,9 +163,7 @@ fn take_message(kind: u8, from: &mut Cursor) -> Result<Message, WireError> {
             Message::Hello(Hello { lineage, end, wants_pages: take_bool(from)? })
         }
         CONTINUE => Message::Welcome(Start::Continue { from: Lsn(from.u64()?) }),
-        TRUNCATE => {
-            Message::Welcome(Start::Truncate { to: Lsn(from.u64()?), chain: from.u64()? })
-        }
+        TRUNCATE => Message::Welcome(Start::Truncate { to: Lsn(from.u64()?), chain: from.u64()? }),
         PROVISION => {
             let (id, lsn, pages) = (from.u64()?, Lsn(from.u64()?), from.u64()?);
             let lineage = take_lineage(from)?;
@@ -236,9 +236,8 @@ fn take_frame(from: &mut Cursor, place: usize) -> Result<Frame, WireError> {
 
 fn take_lineage(from: &mut Cursor) -> Result<Lineage, WireError> {
     let chain = from.u64()?;
-    let entries = from.list(16, |from, _| {
-        Ok(TermStart { term: Term(from.u64()?), start: Lsn(from.u64()?) })
-    })?;
+    let entries = from
+        .list(16, |from, _| Ok(TermStart { term: Term(from.u64()?), start: Lsn(from.u64()?) }))?;
     let history = History::from_entries(entries).ok_or(WireError::History)?;
     Ok(Lineage { term: history.term(), history, chain })
 }

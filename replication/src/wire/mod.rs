@@ -8,7 +8,7 @@
 //! └───────┴─────────┴──────┴──────┴────────┴───────┴──────
 //!
 //! body: cluster u128, database u32, ordinal u32, instance u64, incarnation u64,
-//!       to u64, term u64, stream u64, then what the kind has
+//!       to u64, term u64, stream's run u64 and number u64, then what the kind has
 //! ```
 //!
 //! The checksum covers the first twelve bytes and the body. Whatever arrives comes from a peer that

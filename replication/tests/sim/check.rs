@@ -24,6 +24,8 @@ pub(crate) struct Promises {
     unknown: BTreeSet<u64>,
     refused: BTreeSet<u64>,
     seen: BTreeSet<u64>,
+    /// The authority says that acknowledged writes may be gone.
+    pub(crate) may_have_lost: bool,
     /// Acknowledged in the order of time.
     order: Vec<(Duration, u64)>,
 }
@@ -37,6 +39,7 @@ impl Promises {
             unknown: BTreeSet::new(),
             refused: BTreeSet::new(),
             seen: BTreeSet::new(),
+            may_have_lost: false,
             order: Vec::new(),
         }
     }
@@ -69,7 +72,9 @@ impl Promises {
     /// among them.
     pub(crate) fn read(&mut self, rows: &[u64], stale: Option<Duration>) -> Result<(), Violation> {
         self.seen.extend(rows);
-        let Some(stale) = stale.filter(|_| self.mode.is_sync()) else { return Ok(()) };
+        let Some(stale) = stale.filter(|_| self.mode.is_sync() && !self.may_have_lost) else {
+            return Ok(());
+        };
         let upto = self.order.partition_point(|(at, _)| *at < stale);
         let rows: BTreeSet<u64> = rows.iter().copied().collect();
         let missing = self.order[..upto].iter().rev().take(40).find(|(_, v)| !rows.contains(v));
@@ -83,13 +88,13 @@ impl Promises {
     }
 
     /// In the end, when all copies are equal.
-    pub(crate) fn finish(&self, rows: &[Vec<u64>], may_have_lost: bool) -> Result<(), Violation> {
+    pub(crate) fn finish(&self, rows: &[Vec<u64>]) -> Result<(), Violation> {
         for rows in rows {
             let set: BTreeSet<u64> = rows.iter().copied().collect();
             hold(set.len() == rows.len(), "a write is there once", || format!("{rows:?}"))?;
             let refused = self.refused.intersection(&set).next();
             hold(refused.is_none(), "what was refused never appears", || format!("{refused:?}"))?;
-            if may_have_lost {
+            if self.may_have_lost {
                 continue;
             }
             let lost = self.acknowledged.iter().find(|(value, _)| !set.contains(value));

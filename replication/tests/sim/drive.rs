@@ -51,10 +51,12 @@ impl World {
 
     fn carry_out(&mut self, number: u64, output: Output) -> Result<(), Violation> {
         let now = self.agenda.now();
-        self.trace.note(now, number, "step", [
-            output.messages.len() as u64,
-            output.committed.map_or(0, |lsn| lsn.0),
-        ]);
+        self.trace.note(
+            now,
+            number,
+            "step",
+            [output.messages.len() as u64, output.committed.map_or(0, |lsn| lsn.0)],
+        );
         for mark in &output.marks {
             self.coverage.note(mark);
             self.trace.line(now, number, || format!("# {mark}"));
@@ -179,7 +181,8 @@ impl World {
     pub(crate) fn queue(&mut self, number: u64, op: Op) {
         let (now, run) = (self.agenda.now(), self.nodes[&number].run);
         let slow = self.nodes[&number].slow.max(1);
-        let wait = Duration::from_micros(100 + self.rng.below(1500)) * u32::try_from(slow).expect("few");
+        let wait =
+            Duration::from_micros(100 + self.rng.below(1500)) * u32::try_from(slow).expect("few");
         let process = self.process(number);
         process.queue.push_back(op);
         process.disk_free = process.disk_free.max(now) + wait;
@@ -319,7 +322,9 @@ impl World {
                 let pages = pages.collect();
                 self.local(number, Input::Pages { image, pages });
             }
-            PageWork::Compare { image, from, digests } => self.compare(number, image, from, &digests),
+            PageWork::Compare { image, from, digests } => {
+                self.compare(number, image, from, &digests)
+            }
             PageWork::Store { image, pages } => {
                 let pages = pages.into_iter().map(|(_, page)| page).collect();
                 self.coverage.note("pages stored");
@@ -368,7 +373,8 @@ impl World {
 
     /// A client writes somewhere.
     pub(crate) fn client(&mut self) -> Result<(), Violation> {
-        let wait = Duration::from_micros(500 + self.rng.below(12_000));
+        let most = if self.healed.is_some() { 150_000 } else { 12_000 };
+        let wait = Duration::from_micros(500 + self.rng.below(most));
         self.agenda.after(wait, Event::Client);
         let number = self.writer();
         let value = self.next_value;
@@ -437,7 +443,8 @@ impl World {
     fn trim(&mut self, number: u64) -> Result<(), Violation> {
         let node = self.nodes.get_mut(&number).expect("a node");
         let Some(process) = node.process.as_mut() else { return Ok(()) };
-        let to = process.visible;
+        let Role::Master(master) = process.copy.role() else { return Ok(()) };
+        let to = process.visible.min(master.needed_from());
         let idle = process.queue.is_empty() && process.held.is_empty() && !node.paused;
         let master = matches!(process.state, State::Online(_));
         if !idle || !master || to <= process.log.first() || process.log.chain_at(to).is_none() {

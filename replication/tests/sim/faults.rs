@@ -30,7 +30,8 @@ impl World {
             return Ok(());
         }
         let node = self.somebody();
-        let time = MS * (5 + self.rng.below(if self.rng.clone().chance(1, 3) { 900 } else { 150 })) as u32;
+        let time =
+            MS * (5 + self.rng.below(if self.rng.clone().chance(1, 3) { 900 } else { 150 })) as u32;
         match which {
             0 => self.crash(node, time),
             1 => self.crash_all(time),
@@ -119,11 +120,7 @@ impl World {
         self.agenda.after(time, Event::Undo(Undo::Mend(vec![way])));
     }
 
-    fn slow_or_full(
-        &mut self,
-        number: u64,
-        time: std::time::Duration,
-    ) -> Result<(), Violation> {
+    fn slow_or_full(&mut self, number: u64, time: std::time::Duration) -> Result<(), Violation> {
         let node = self.nodes.get_mut(&number).expect("a node");
         if self.rng.chance(1, 2) || node.process.is_none() || node.paused {
             node.slow = 20 + self.rng.below(200);
@@ -179,6 +176,18 @@ impl World {
         self.agenda.after(time, Event::Undo(Undo::Release(way.0, way.1)));
     }
 
+    /// A slow disk is a usual one again, also for what waits for it.
+    pub(crate) fn fast(&mut self, number: u64) {
+        let now = self.agenda.now();
+        let node = self.nodes.get_mut(&number).expect("a node");
+        node.slow = 1;
+        let Some(process) = &mut node.process else { return };
+        for place in 1..=process.queue.len() as u32 {
+            process.disk_free = now + MS * place;
+            self.agenda.at(process.disk_free, Event::DiskDone(number, node.run));
+        }
+    }
+
     pub(crate) fn undo(&mut self, undo: Undo) -> Result<(), Violation> {
         match undo {
             Undo::Start(number) => return self.start(number),
@@ -190,7 +199,7 @@ impl World {
                     self.agenda.after(wait, event);
                 }
             }
-            Undo::Fast(number) => self.nodes.get_mut(&number).expect("a node").slow = 1,
+            Undo::Fast(number) => self.fast(number),
             Undo::SpaceBack(number) => return self.space_back(number),
             Undo::Authority => self.authority_down = false,
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use resprout_replication::{
-    Config, Copy, Identity, ImageHead, Incarnation, Instance, Partition, Promise, Seed, State, Write,
+    Config, Copy, Identity, ImageHead, Incarnation, Instance, Partition, Promise, Seed, State,
+    Write,
 };
 use resprout_wal::world::Rng;
 use resprout_wal::{Lsn, Term};
@@ -120,7 +121,8 @@ impl Node {
     /// Ends its process; some of what was under way is on the disk.
     pub(crate) fn crash(&mut self, rng: &mut Rng) -> Vec<Waiting> {
         let Some(mut process) = self.process.take() else { return Vec::new() };
-        let kept = if process.queue.is_empty() { 0 } else { rng.below(process.queue.len() as u64 + 1) };
+        let kept =
+            if process.queue.is_empty() { 0 } else { rng.below(process.queue.len() as u64 + 1) };
         for _ in 0..kept {
             let op = process.queue.pop_front().expect("counted");
             self.disk.apply(op);
@@ -169,8 +171,7 @@ impl Process {
     /// The rows of a fetched image, or nothing if a page of it is missing.
     pub(crate) fn assembled(&self, disk: &Disk, head: &ImageHead, lax: bool) -> Option<Vec<u64>> {
         let own = crate::support::pages(&self.rows());
-        let own: BTreeMap<u64, Bytes> =
-            own.into_iter().map(|page| (digest(&page), page)).collect();
+        let own: BTreeMap<u64, Bytes> = own.into_iter().map(|page| (digest(&page), page)).collect();
         let mut rows = Vec::new();
         for page in 0..head.pages {
             let digest = self.wanted.1.get(&page).filter(|_| self.wanted.0 == head.id);

@@ -249,6 +249,7 @@ impl World {
         }
         let before = self.authority.decided.clone();
         self.authority.look(now);
+        self.promises.may_have_lost = self.authority.may_have_lost;
         let decided = self.authority.decided.clone();
         if before != decided {
             self.trace.line(now, 0, || format!("* {decided:?}"));
@@ -283,7 +284,7 @@ impl World {
         self.authority_down = false;
         for number in 1..=self.plan.copies {
             self.resume(number);
-            self.nodes.get_mut(&number).expect("a node").slow = 1;
+            self.fast(number);
             self.space_back(number)?;
             self.start(number)?;
         }
@@ -300,15 +301,19 @@ impl World {
             return Ok(());
         }
         hold(now - healed < HEALED_WITHIN, "a cluster without faults heals in time", || {
-            let states: Vec<_> = self.nodes.values().map(|node| {
-                node.process.as_ref().map(|process| (process.state, process.log.end()))
-            }).collect();
-            let masters: Vec<_> = self.nodes.values().filter_map(|node| {
-                match node.process.as_ref()?.copy.role() {
+            let states: Vec<_> = self
+                .nodes
+                .values()
+                .map(|node| node.process.as_ref().map(|process| (process.state, process.log.end())))
+                .collect();
+            let masters: Vec<_> = self
+                .nodes
+                .values()
+                .filter_map(|node| match node.process.as_ref()?.copy.role() {
                     Role::Master(master) => Some(master.status()),
                     Role::Replica(_) => None,
-                }
-            }).collect();
+                })
+                .collect();
             format!("{states:?}, {masters:?}, {:?}", self.authority.decided.record)
         })?;
         self.agenda.after(MS * 20, Event::Poll);
@@ -337,13 +342,16 @@ impl World {
     }
 
     fn finish(&mut self) -> Result<(), Violation> {
-        let rows: Vec<Vec<u64>> =
-            self.nodes.values().filter_map(|node| node.process.as_ref()).filter(|process| {
-                !matches!(process.state, State::Halted(_))
-            }).map(super::node::Process::rows).collect();
+        let rows: Vec<Vec<u64>> = self
+            .nodes
+            .values()
+            .filter_map(|node| node.process.as_ref())
+            .filter(|process| !matches!(process.state, State::Halted(_)))
+            .map(super::node::Process::rows)
+            .collect();
         let now = self.agenda.now();
         self.trace.line(now, 0, || "~ whole".to_owned());
         self.coverage.note("healed");
-        self.promises.finish(&rows, self.authority.may_have_lost)
+        self.promises.finish(&rows)
     }
 }

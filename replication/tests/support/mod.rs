@@ -47,6 +47,7 @@ impl Log {
         tail
     }
 
+    #[allow(dead_code, reason = "one of the two tests uses it")]
     pub(crate) fn last_term(&self) -> Term {
         let base = self.lineage.as_ref().map_or(Term(0), |lineage| lineage.term);
         self.frames.last().map_or(base, |frame| frame.header.term)
