@@ -92,6 +92,7 @@ impl Master {
         assert!(record.term > tail.last_term(), "an LSN is never reused inside a term");
         assert!(!tail.is_inside_a_group(), "a group that is not complete");
         let recent = Recent::new(tail.end(), config.limits.recent_bytes_max);
+        let term = record.term;
         let (others, own) = (record.copies.iter(), identity.instance);
         let members = others.filter(|(instance, _)| **instance != own);
         let members = members.map(|(instance, copy)| (*instance, Member::new(copy, &config, now)));
@@ -109,7 +110,7 @@ impl Master {
             decided,
             now,
             next_beat: now,
-            told: State::Pending,
+            told: State::Transitioning(term),
             out: Output::default(),
         }
     }

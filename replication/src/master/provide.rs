@@ -13,6 +13,7 @@ impl Master {
     /// Offers a copy the image that is held for it, or has one made.
     pub(super) fn provide(&mut self, replica: Instance) {
         let may = self.may_provide();
+        self.drop_older_image(replica);
         let (now, allowance) = (self.now, self.config.limits.pages_per_beat);
         let Some(member) = self.members.get_mut(&replica) else { return };
         let Some(stream) = &mut member.stream else { return };
@@ -33,6 +34,17 @@ impl Master {
         } else {
             // It will ask again.
             member.stream = None;
+        }
+    }
+
+    /// An image that a copy has passed meanwhile is of no use to it.
+    fn drop_older_image(&mut self, replica: Instance) {
+        let Some(member) = self.members.get(&replica) else { return };
+        let Some(stream) = &member.stream else { return };
+        let reached = stream.acked.map_or(stream.hello.end, |ack| ack.end.max(stream.hello.end));
+        let held = member.hold.as_ref().and_then(|hold| hold.head.as_ref());
+        if held.is_some_and(|head| head.lsn < reached.min(self.committed)) {
+            self.release(replica);
         }
     }
 

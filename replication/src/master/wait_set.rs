@@ -109,15 +109,16 @@ impl Master {
     /// A copy is to be waited for no longer: at once if nobody was told that it is, else when the
     /// record says so. There is no other way (rule 6).
     pub(super) fn leave(&mut self, instance: Instance, why: &'static str) {
-        self.mark(why);
         let (config, now) = (self.config, self.now);
-        let Some(member) = self.members.get_mut(&instance) else { return };
+        let Some(member) = self.members.get(&instance) else { return };
         let at_once = match member.standing {
             Standing::Held { .. } => true,
             Standing::Asked { .. } => planted!(config, LeaveBeforeLaterVersion),
             Standing::Sync => planted!(config, StopWaitingUnasked),
             Standing::Async | Standing::Leaving => return,
         };
+        self.mark(why);
+        let Some(member) = self.members.get_mut(&instance) else { return };
         if at_once {
             member.standing = Standing::Async;
             member.back_off(&config, now);

@@ -57,6 +57,12 @@ impl Replica {
             self.out.alarms.push(Alarm::Unsound(master));
             return;
         }
+        if head.lsn <= self.tail.whole() && matches!(self.phase, Phase::Streaming(_)) {
+            // Frames have overtaken the offer.
+            self.mark("an image that is behind this copy");
+            self.greet();
+            return;
+        }
         if head.lsn < acknowledged && self.config.mode != Mode::Local {
             self.halt(Halt::CutBelowAcknowledged { to: head.lsn, acknowledged });
             return;

@@ -207,7 +207,7 @@ impl Replica {
     /// master now decides about it.
     fn appended(&mut self, frame: &crate::Frame) {
         if self.tail.take(&frame.header).is_err() {
-            self.mark("a frame that is not the log's next");
+            self.halt(Halt::LogFailed);
         }
     }
 
@@ -237,7 +237,7 @@ impl Replica {
         if term < self.promised.term && !planted!(self.config, FenceWhenStored)
             || term < record_term
         {
-            self.mark("a master of an older term");
+            self.mark("a peer of an older term");
             if !matches!(message, Message::Refuse) {
                 self.send(from.instance, stream, Message::Refuse);
             }

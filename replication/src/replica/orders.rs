@@ -156,6 +156,11 @@ impl Replica {
             self.out.writes.push(Write::Cut { to, save: false });
             return;
         }
+        if planted!(self.config, ForgetTailOnPromotion) && self.committed < self.tail.whole() {
+            self.phase = Phase::Checking { to: self.committed, chain: None };
+            self.out.lookups.push(crate::Lookup(self.committed));
+            return;
+        }
         self.to_act = false;
         self.phase = Phase::Turned;
         self.out.turn = Some(Turn::Master(decided));

@@ -24,6 +24,8 @@ pub(crate) struct Promises {
     unknown: BTreeSet<u64>,
     refused: BTreeSet<u64>,
     seen: BTreeSet<u64>,
+    /// The last value of each value's group.
+    groups: BTreeMap<u64, u64>,
     /// The authority says that acknowledged writes may be gone.
     pub(crate) may_have_lost: bool,
     /// Acknowledged in the order of time.
@@ -39,6 +41,7 @@ impl Promises {
             unknown: BTreeSet::new(),
             refused: BTreeSet::new(),
             seen: BTreeSet::new(),
+            groups: BTreeMap::new(),
             may_have_lost: false,
             order: Vec::new(),
         }
@@ -50,6 +53,12 @@ impl Promises {
         let chain = header.next_chain();
         let known = *self.chains.entry((header.term, header.end())).or_insert(chain);
         hold(known == chain, "at one (term, LSN) there is one history", || format!("{frame:?}"))
+    }
+
+    /// Values that are committed together.
+    pub(crate) fn group(&mut self, values: &[u64]) {
+        let Some(last) = values.last() else { return };
+        self.groups.extend(values.iter().map(|value| (*value, *last)));
     }
 
     pub(crate) fn acknowledge(&mut self, value: u64, now: Duration) -> Result<(), Violation> {
@@ -72,6 +81,8 @@ impl Promises {
     /// among them.
     pub(crate) fn read(&mut self, rows: &[u64], stale: Option<Duration>) -> Result<(), Violation> {
         self.seen.extend(rows);
+        let torn = rows.last().filter(|last| self.groups.get(last).is_some_and(|end| end != *last));
+        hold(torn.is_none(), "readers see whole groups", || format!("{torn:?}"))?;
         let Some(stale) = stale.filter(|_| self.mode.is_sync() && !self.may_have_lost) else {
             return Ok(());
         };

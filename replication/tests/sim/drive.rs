@@ -179,6 +179,13 @@ impl World {
     }
 
     pub(crate) fn queue(&mut self, number: u64, op: Op) {
+        if let Op::Write(Write::Promise(promise)) = op {
+            // A file of its own: neither before nor behind what the log writes.
+            let run = self.nodes[&number].run;
+            let wait = Duration::from_micros(100 + self.rng.below(2500));
+            self.agenda.after(wait, Event::PromiseDone(number, run, promise));
+            return;
+        }
         let (now, run) = (self.agenda.now(), self.nodes[&number].run);
         let slow = self.nodes[&number].slow.max(1);
         let wait =
@@ -190,13 +197,25 @@ impl World {
         self.agenda.at(at, Event::DiskDone(number, run));
     }
 
+    pub(crate) fn promise_done(
+        &mut self,
+        number: u64,
+        promise: resprout_replication::Promise,
+    ) -> Result<(), Violation> {
+        let disk = &mut self.nodes.get_mut(&number).expect("a node").disk;
+        disk.promise = disk.promise.joined(promise);
+        let run = self.nodes[&number].run;
+        let input = Box::new(Input::Promised(promise));
+        self.agenda.after(Duration::ZERO, Event::Local(number, run, input));
+        Ok(())
+    }
+
     /// The first operation of the queue is on the disk.
     pub(crate) fn disk_done(&mut self, number: u64) -> Result<(), Violation> {
         let Some(op) = self.process(number).queue.pop_front() else { return Ok(()) };
         let node = self.nodes.get_mut(&number).expect("a node");
         node.disk.apply(op.clone());
         let input = match op {
-            Op::Write(Write::Promise(promise)) => Input::Promised(promise),
             Op::Write(Write::Cut { to, .. }) => Input::Cut { to },
             Op::Write(_) => Input::Durable(node.disk.log.end()),
             Op::Store(image, _) => Input::Stored { image },
@@ -219,9 +238,8 @@ impl World {
         let now = self.agenda.now();
         let process = self.process(number);
         process.visible = lsn;
-        if !matches!(process.copy.role(), Role::Master(_)) {
-            return Ok(());
-        }
+        let Role::Master(master) = process.copy.role() else { return Ok(()) };
+        let lsn = lsn.min(master.committed());
         let (done, waiting) = process.waiting.iter().partition(|write| write.end <= lsn);
         process.waiting = waiting;
         let done: Vec<Waiting> = done;
@@ -246,6 +264,7 @@ impl World {
         hold(mode != Mode::Durable || on_disk, "acknowledged means on the own disk", || {
             format!("n{number} {write:?}")
         })?;
+        self.check_runs(number, write)?;
         let record = &self.authority.decided.record;
         for (other, node) in self.nodes.iter().filter(|(other, _)| **other != number) {
             let copy = record.copy(resprout_replication::Instance(*other));
@@ -256,6 +275,26 @@ impl World {
             let lacks = has.end() < write.end && (same || mode == Mode::Durable);
             hold(!lacks, "acknowledged means at all who may be promoted", || {
                 format!("n{number} {write:?}, n{other} has {}", has.end())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Rule 15: where acknowledgements do not follow a flush, only the run counts that the record
+    /// names.
+    fn check_runs(&self, number: u64, write: Waiting) -> Result<(), Violation> {
+        let record = &self.authority.decided.record;
+        let Some(process) = &self.nodes[&number].process else { return Ok(()) };
+        let Role::Master(master) = process.copy.role() else { return Ok(()) };
+        if self.plan.config.mode != Mode::Received || master.cfg() != record.cfg {
+            return Ok(());
+        }
+        for member in master.status().members {
+            let named = record.copy(member.instance);
+            let sync = named.state == resprout_replication::CopyState::Sync;
+            let other = member.incarnation.is_some_and(|run| run != named.incarnation);
+            hold(!sync || !other, "acknowledgements are of the run on record", || {
+                format!("n{number} {write:?}: {member:?}, {named:?}")
             })?;
         }
         Ok(())
@@ -391,6 +430,7 @@ impl World {
         let count = if self.rng.chance(1, 5) { 1 + self.rng.below(4) } else { 1 };
         let values: Vec<u64> = (value..value + count).collect();
         self.next_value += count;
+        self.promises.group(&values);
         let process = self.process(number);
         let Role::Master(master) = process.copy.role() else { unreachable!("online") };
         let frames = process.log.group(term, &values, master.committed());

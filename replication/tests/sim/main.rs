@@ -96,3 +96,47 @@ fn one_seed_is_replayed() {
     let result = world::run(plan, asked.is_some());
     assert!(result.is_ok(), "{}", result.map(|_| ()).unwrap_err());
 }
+
+/// Each planted bug and the number of seeds, from 0, within which it is found.
+const FOUND_WITHIN: [(Planted, u64); 18] = [
+    (Planted::CountOldStreams, 40),
+    (Planted::CountAnyIncarnation, 40),
+    (Planted::StopWaitingUnasked, 40),
+    (Planted::PublishBeforeWaiting, 40),
+    (Planted::LeaveBeforeLaterVersion, 900),
+    (Planted::AckBeforeDurable, 10),
+    (Planted::CommitBeforeOwnDisk, 40),
+    (Planted::ZombieAcknowledges, 60),
+    (Planted::FenceWhenStored, 20),
+    (Planted::ReportBeforeDrained, 60),
+    (Planted::CutAtWatermark, 900),
+    (Planted::KeepDivergedTail, 120),
+    (Planted::VisibleBeforeCommitted, 120),
+    (Planted::OnlineBeforeTermStart, 30),
+    (Planted::ForgetTailOnPromotion, 40),
+    (Planted::ChooseAnyCopy, 20),
+    (Planted::ShowPartialGroups, 10),
+    (Planted::InstallWithoutPages, 120),
+];
+
+/// Promise: each planted bug of the cores is found within its number of seeds.
+#[test]
+fn planted_bugs_are_caught() {
+    let mut missed = Vec::new();
+    for (bug, within) in FOUND_WITHIN {
+        let run = |seed| world::run(Plan::new(seed).with(bug), false).map(|done| done.coverage);
+        let report = seeds::run(0..within, true, run);
+        match report.failures.first() {
+            Some(found) => println!("{bug:?}: seed {}, {}", found.seed, found.violation),
+            None => missed.push((bug, within)),
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+/// Promise: no planted bug is forgotten here.
+#[test]
+fn every_planted_bug_is_listed() {
+    let listed: Vec<Planted> = FOUND_WITHIN.iter().map(|(bug, _)| *bug).collect();
+    assert_eq!(listed, Planted::ALL);
+}

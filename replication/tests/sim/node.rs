@@ -141,15 +141,11 @@ impl Node {
 impl Disk {
     pub(crate) fn apply(&mut self, op: Op) {
         match op {
-            Op::Write(Write::Promise(promise)) => {
-                assert!(promise.term >= self.promise.term, "a promise goes back");
-                self.promise = self.promise.joined(promise);
-            }
             Op::Write(Write::Append(frames)) => {
                 frames.into_iter().for_each(|frame| self.log.push(frame));
             }
             Op::Write(Write::Cut { to, .. }) => self.log.cut(to),
-            Op::Write(Write::BeginTerm(_)) => unreachable!("it becomes an append"),
+            Op::Write(write) => unreachable!("not in the log's queue: {write:?}"),
             Op::Store(_, pages) => {
                 self.pages.extend(pages.into_iter().map(|page| (digest(&page), page)));
             }

@@ -38,6 +38,7 @@ pub(crate) enum Event {
     /// An answer of a node's own disk or tree.
     Local(u64, u64, Box<Input>),
     DiskDone(u64, u64),
+    PromiseDone(u64, u64, resprout_replication::Promise),
     Deadline(u64, u64),
     Client,
     Reader,
@@ -155,13 +156,19 @@ impl World {
                 self.step(number, *input)
             }
             Event::DiskDone(number, run) if self.is_run(number, run) => self.disk_done(number),
+            Event::PromiseDone(number, run, promise) if self.is_run(number, run) => {
+                self.promise_done(number, promise)
+            }
             Event::Deadline(number, run) if self.is_run(number, run) => {
                 if self.keeps(number, || Event::Deadline(number, run)) {
                     return Ok(());
                 }
                 self.step(number, Input::Tick)
             }
-            Event::Local(..) | Event::DiskDone(..) | Event::Deadline(..) => Ok(()),
+            Event::Local(..)
+            | Event::DiskDone(..)
+            | Event::PromiseDone(..)
+            | Event::Deadline(..) => Ok(()),
             Event::Client => self.client(),
             Event::Reader => self.reader(),
             Event::Authority => self.authority_looks(),

@@ -47,12 +47,6 @@ impl Log {
         tail
     }
 
-    #[allow(dead_code, reason = "one of the two tests uses it")]
-    pub(crate) fn last_term(&self) -> Term {
-        let base = self.lineage.as_ref().map_or(Term(0), |lineage| lineage.term);
-        self.frames.last().map_or(base, |frame| frame.header.term)
-    }
-
     fn end_chain(&self) -> u64 {
         let base = self.lineage.as_ref().map_or(0, |lineage| lineage.chain);
         self.frames.last().map_or(base, |frame| frame.header.next_chain())
@@ -129,6 +123,7 @@ impl Log {
         found.then(|| self.frames[first..].iter().take_while(fits).cloned().collect())
     }
 
+    #[allow(dead_code, reason = "one of the two tests uses it")]
     pub(crate) fn frames(&self) -> &[Frame] {
         &self.frames
     }
@@ -154,6 +149,28 @@ impl Log {
     pub(crate) fn known_committed(&self) -> Lsn {
         let marks = self.frames.iter().map(|frame| frame.header.committed);
         marks.fold(self.base, Lsn::max).min(self.tail().whole())
+    }
+
+    /// A frame, counted from the end, becomes another one that looks as good.
+    #[allow(dead_code, reason = "one of the two tests uses it")]
+    pub(crate) fn damage(&mut self, from_end: usize) {
+        let place = self.frames.len() - from_end;
+        let header = self.frames[place].header;
+        let mut before = self.clone();
+        before.frames.truncate(place);
+        self.frames[place] = before.next(header.term, &[666], header.flags, header.committed);
+    }
+
+    /// The same, and what is behind it follows from it: another history of the same names.
+    #[allow(dead_code, reason = "one of the two tests uses it")]
+    pub(crate) fn falsify(&mut self, from_end: usize) {
+        self.damage(from_end);
+        let place = self.frames.len() - from_end;
+        for frame in self.frames.split_off(place + 1) {
+            let header = frame.header;
+            let values = values(&frame.payload);
+            self.push(self.next(header.term, &values, header.flags, header.committed));
+        }
     }
 
     /// What recovery does: a group that is not complete goes.
