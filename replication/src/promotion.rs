@@ -134,6 +134,18 @@ mod tests {
         assert_eq!(chosen(Mode::Received, &[Sync, Sync], &one), Some((1, false)));
     }
 
+    /// Promise (R18, N03): a synchronous copy that says that its log is damaged is not promoted, and
+    /// no asynchronous one in its place: somebody has to decide that.
+    #[test]
+    fn r18_n03_nobody_stands_in_for_the_only_synchronous_copy() {
+        let ill = Report { healthy: false, ..report(1, 1, (4, 999)) };
+        let other = report(2, 1, (4, 900));
+        assert_eq!(chosen(Mode::Durable, &[Sync, Async], &[ill, other]), None);
+        assert_eq!(chosen(Mode::Received, &[Sync, Async], &[other]), None);
+        let text = NotYet { missing: 1 }.to_string();
+        assert!(text.contains("1 of the synchronous copies"), "{text}");
+    }
+
     /// Promise: a copy that is not synchronous is promoted only in a database made for it.
     #[test]
     fn an_asynchronous_copy_is_eligible_by_configuration_only() {

@@ -3,12 +3,16 @@
 use resprout_wal::Lsn;
 
 use super::member::{Stream, StreamPhase};
-use super::{Master, Phase};
+use super::{Master, NUMBER_MAX, Phase};
 use crate::{Alarm, Hello, Identity, Instance, Lookup, Message, Start, StreamId, last_common};
 
 impl Master {
     /// A replica comes. Its stream begins with nothing acknowledged.
     pub(super) fn take_hello(&mut self, from: Identity, id: StreamId, hello: Hello) {
+        if hello.end.0 > NUMBER_MAX {
+            self.out.alarms.push(Alarm::Unsound(from.instance));
+            return;
+        }
         let Some(member) = self.members.get_mut(&from.instance) else {
             self.mark("a copy that is not in the record");
             return;

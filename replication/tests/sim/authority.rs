@@ -11,7 +11,7 @@ use resprout_replication::{
 use resprout_wal::Term;
 
 /// What a node says to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Said {
     Alive(Incarnation),
     Report(Report),

@@ -362,7 +362,7 @@ impl World {
                 self.local(number, Input::Pages { image, pages });
             }
             PageWork::Compare { image, from, digests } => {
-                self.compare(number, image, from, &digests)
+                self.compare(number, image, from, &digests);
             }
             PageWork::Store { image, pages } => {
                 let pages = pages.into_iter().map(|(_, page)| page).collect();

@@ -61,9 +61,14 @@ impl World {
     fn crash(&mut self, number: u64, time: std::time::Duration) {
         self.says(number, "crashes");
         let node = self.nodes.get_mut(&number).expect("a node");
+        let state = node.process.as_ref().map(|process| process.state);
+        let fetches = matches!(state, Some(resprout_replication::State::Provisioning { .. }));
         let waiting = node.crash(&mut self.rng);
         waiting.iter().for_each(|write| self.promises.unknown(write.value));
         self.coverage.note("crash");
+        if fetches {
+            self.coverage.note("a copy restarted while it fetched");
+        }
         self.agenda.after(time, Event::Undo(Undo::Start(number)));
     }
 
