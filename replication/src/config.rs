@@ -92,8 +92,6 @@ pub struct Limits {
     pub window_bytes: u64,
     /// A replica that lacks at most so much is waited for.
     pub admit_lag_bytes: u64,
-    /// Replicas of one master; more are refused.
-    pub replicas_max: usize,
     /// Page digests in one message.
     pub digests_max: u32,
     /// Pages in one message.
@@ -112,7 +110,6 @@ impl Default for Limits {
             inflight_bytes_max: 16 << 20,
             window_bytes: 16 << 20,
             admit_lag_bytes: 1 << 20,
-            replicas_max: 16,
             digests_max: 8192,
             pages_max: 512,
             pages_per_beat: 51_200,
@@ -180,7 +177,6 @@ impl Config {
             (limits.batch_bytes_max == 0, "batch_bytes_max"),
             (limits.inflight_bytes_max == 0, "inflight_bytes_max"),
             (limits.window_bytes == 0, "window_bytes"),
-            (limits.replicas_max == 0, "replicas_max"),
             (limits.digests_max == 0, "digests_max"),
             (limits.pages_max == 0, "pages_max"),
             (limits.pages_per_beat == 0, "pages_per_beat"),

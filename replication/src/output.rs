@@ -101,6 +101,9 @@ pub enum Event {
     Full,
     /// The device takes more again.
     SpaceBack,
+    /// The node stops in order (row P08): a replica says so, and takes nothing more. Of a master the
+    /// authority decides.
+    Stopping,
     /// The log has ended with an error: nothing is acknowledged any more (catalogue rule 17).
     LogFailed,
 }

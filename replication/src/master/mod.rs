@@ -188,7 +188,8 @@ impl Master {
             | Event::Installed { .. }
             | Event::Spoiled { .. }
             | Event::Full
-            | Event::SpaceBack => {}
+            | Event::SpaceBack
+            | Event::Stopping => {}
         }
         if self.now >= self.next_beat {
             self.beat();

@@ -9,7 +9,7 @@ use crate::{Alarm, Halt, Hello, Lookup, Message, Mode, Start, StreamId, Write};
 impl Replica {
     /// Begins a stream: nothing of an earlier one counts from now on.
     pub(super) fn greet(&mut self) {
-        if self.full {
+        if self.closed {
             self.phase = Phase::Pending;
             return;
         }

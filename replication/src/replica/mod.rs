@@ -24,7 +24,7 @@ use std::time::Duration;
 use resprout_wal::{Lsn, Term};
 
 use crate::{
-    Alarm, Config, Decided, Envelope, Event, Halt, Identity, Incarnation, Instance, Message,
+    Alarm, Config, Decided, Envelope, Event, Halt, Identity, Incarnation, Instance, Leave, Message,
     Output, Promise, State, StreamId, Tail, Write,
 };
 use fetch::Fetch;
@@ -78,8 +78,8 @@ pub struct Replica {
     newest_stream: StreamId,
     /// The newest sign of life of its master.
     echo: Duration,
-    /// The device takes nothing.
-    full: bool,
+    /// The device is full, or the node stops: nothing is taken, and nobody is to wait for it.
+    closed: bool,
     /// An image that it fetches: outlives streams.
     fetch: Option<Fetch>,
     now: Duration,
@@ -131,7 +131,7 @@ impl Replica {
             cutting: None,
             newest_stream: StreamId { run: identity.incarnation, number: 0 },
             echo: Duration::ZERO,
-            full: false,
+            closed: false,
             fetch: None,
             now,
             next_beat: now,
@@ -187,7 +187,8 @@ impl Replica {
             Event::Stored { image } => self.pages_stored(image),
             Event::Installed { image, incarnation } => self.installed(image, incarnation),
             Event::Spoiled { image } => self.spoiled(image),
-            Event::Full => self.device_full(),
+            Event::Full => self.leave(Leave::Full),
+            Event::Stopping => self.leave(Leave::Stopping),
             Event::SpaceBack => self.space_back(),
             Event::LogFailed => self.halt(Halt::LogFailed),
             // A master's: what it asked for before it was fenced.

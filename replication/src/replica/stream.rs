@@ -10,7 +10,7 @@ use crate::{Ack, Alarm, Frame, Leave, Message, Write};
 impl Replica {
     /// Frames. Those that are here are passed over; behind a gap nothing is taken.
     pub(super) fn take_frames(&mut self, frames: Vec<Frame>, committed: Lsn) {
-        if !matches!(self.phase, Phase::Streaming(_)) || self.full {
+        if !matches!(self.phase, Phase::Streaming(_)) || self.closed {
             return;
         }
         let mut taken = Vec::new();
@@ -101,7 +101,7 @@ impl Replica {
             received,
             durable,
             applied: self.applied.min(self.visible),
-            credit: if self.full { 0 } else { self.credit() },
+            credit: if self.closed { 0 } else { self.credit() },
             echo: self.echo,
         };
         self.send_to_master(Message::Ack(ack));
@@ -120,18 +120,18 @@ impl Replica {
         }
     }
 
-    /// The device is full: this copy asks not to be waited for (row D22).
-    pub(super) fn device_full(&mut self) {
-        self.mark("the device is full");
-        self.full = true;
-        self.send_to_master(Message::Leave(Leave::Full));
+    /// The device is full, or the node stops: this copy asks not to be waited for (rows D22, P08).
+    pub(super) fn leave(&mut self, why: Leave) {
+        self.mark("takes nothing more");
+        self.closed = true;
+        self.send_to_master(Message::Leave(why));
         if !matches!(self.phase, Phase::Cutting | Phase::Installing) {
             self.phase = Phase::Pending;
         }
     }
 
     pub(super) fn space_back(&mut self) {
-        self.full = false;
+        self.closed = false;
         if self.phase == Phase::Pending && !self.to_act && self.master().is_some() {
             self.greet();
         }

@@ -13,6 +13,7 @@
 //! | `disk n1 slow`, `disk n1 fast`, `flush n1` | whether a disk waits to be told; one operation |
 //! | `crash n1`, `start n1` | processes |
 //! | `full n1`, `space n1` | devices |
+//! | `stop n1` | an orderly stop begins |
 //! | `misroute n1 n2 n3` | the first message of a link arrives at another copy |
 //! | `flush n1 promise` | a promise is on the disk before what the log has to write |
 //! | `tell-before n1` | hands over the record that was decided before |
@@ -215,6 +216,7 @@ fn node_command(world: &mut World, name: &str, words: &[&str]) -> bool {
             world.start(id);
         }
         ("full", []) => world.step(id, Event::Full),
+        ("stop", []) => world.step(id, Event::Stopping),
         ("space", []) => world.step(id, Event::SpaceBack),
         ("trim", [] | ["silently"]) => {
             let node = world.node(id);

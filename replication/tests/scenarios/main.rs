@@ -159,6 +159,9 @@ scenarios! {
     /// Promise: an older image does not take anything back.
     #[test]
     fn r16_frames_overtake_an_offer_of_pages;
+    /// Promise: an orderly stop stalls nobody.
+    #[test]
+    fn p08_a_replica_that_stops_says_so;
 }
 
 /// Promise: every file is played.

@@ -96,7 +96,6 @@ fn limits(rng: &mut Rng) -> Limits {
         inflight_bytes_max: FRAME * (1 + rng.below(12)),
         window_bytes: FRAME * (1 + rng.below(12)),
         admit_lag_bytes: FRAME * rng.below(6),
-        replicas_max: 4,
         digests_max: 1 + rng.below(6) as u32,
         pages_max: 1 + rng.below(3) as u32,
         pages_per_beat: 1 + rng.below(8) as u32,
