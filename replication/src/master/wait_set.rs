@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use super::member::Member;
 use super::{Master, Phase, Standing};
-use crate::{Alarm, Cfg, CopyRecord, CopyState, Decided, Halt, Instance, Mode, Request};
+use crate::{
+    Alarm, Cfg, CopyRecord, CopyState, Decided, Halt, Instance, Mode, Promise, Request, Write,
+};
 
 impl Master {
     /// A committed record: an answer, or news.
@@ -26,6 +28,9 @@ impl Master {
             self.phase = Phase::Halted(Halt::TwoMasters(self.term()));
             return;
         }
+        // The newest decision is remembered over a restart (rule 3).
+        let promise = Promise { term: record.term, stamp: decided.stamp };
+        self.out.writes.push(Write::Promise(promise));
         self.decided = decided;
         let copies = self.decided.record.copies.clone();
         let own = self.identity.instance;

@@ -5,6 +5,7 @@
 //! RESPROUT_SEEDS=50000 cargo test -p resprout-replication --test sim copies_keep
 //! RESPROUT_SEED=115 cargo test -p resprout-replication --test sim one_seed -- --nocapture
 //! RESPROUT_SEED=115 RESPROUT_PLANTED=CutAtWatermark cargo test … one_seed -- --nocapture
+//! RESPROUT_OUTCOMES_ONLY=1 …     # the same without the checks of rules: what somebody could suffer from
 //! ```
 //!
 //! The cores are those of production; log, pages, network, authority and clock are models. A trace

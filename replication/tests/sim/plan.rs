@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) storm: Duration,
     /// Logs are given up as early as can be.
     pub(crate) trims: bool,
+    /// Whether the rules are checked where they act, or only what somebody could suffer from.
+    pub(crate) rules: bool,
 }
 
 /// The network without faults.
@@ -76,6 +78,7 @@ impl Plan {
             faults,
             storm: ms(3000),
             trims: rng.chance(1, 3),
+            rules: std::env::var_os("RESPROUT_OUTCOMES_ONLY").is_none(),
         }
     }
 
