@@ -21,11 +21,11 @@ pub enum Role {
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct Copy {
+pub struct PartitionCopy {
     role: Role,
 }
 
-impl Copy {
+impl PartitionCopy {
     /// A copy that has recovered. It waits for the record, whatever it was before (rule 14).
     #[must_use]
     pub fn new(seed: Seed, now: Duration) -> Self {

@@ -1,12 +1,12 @@
 //! Replication of Resprout: the copies of one partition are one history, always.
 //!
-//! The rules are two cores without I/O, [`Master`] and [`Replica`], and [`Copy`], which is one or the
+//! The rules are two cores without I/O, [`Master`] and [`Replica`], and [`PartitionCopy`], which is one or the
 //! other: an [`Event`] and the time go in, what is to be done comes out as an [`Output`]. Logs, pages,
 //! sockets, clocks and the authority are at the edge:
 //!
 //! ```text
 //!   authority ─record─►┌────────┐──requests, reports──► authority
-//!   peers ──Envelope──►│  Copy  │──messages───────────► peers
+//!   peers ──Envelope──►│  copy  │──messages───────────► peers
 //!   log ─Appended,────►│ Master │──writes, reads──────► log
 //!        Durable       │   or   │──pages──────────────► tree
 //!                      │ Replica│──committed──────────► readers, waiting commits
@@ -35,7 +35,7 @@ macro_rules! planted {
 }
 
 pub use config::{Config, ConfigError, Limits, Mode, ModeError, Timing};
-pub use copy::{Copy, Role};
+pub use copy::{PartitionCopy, Role};
 pub use frame::{Frame, WIRE_NONCE};
 pub use id::{Cfg, Identity, Incarnation, Instance, Partition, Promise, Stamp, StreamId};
 pub use master::{Master, MemberStatus, Standing, Status};

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use resprout_replication::{
-    Ack, Cfg, Config, Copy, CopyRecord, CopyState, Decided, Envelope, Event, Frame, Hello,
-    Identity, ImageHead, Incarnation, Instance, Leave, Message, Partition, Promise, Record, Role,
-    Seed, Stamp, Start, StreamId, Tail, Write, wire,
+    Ack, Cfg, Config, CopyRecord, CopyState, Decided, Envelope, Event, Frame, Hello, Identity,
+    ImageHead, Incarnation, Instance, Leave, Message, Partition, PartitionCopy, Promise, Record,
+    Role, Seed, Stamp, Start, StreamId, Tail, Write, wire,
 };
 use resprout_wal::frame::Header;
 use resprout_wal::{History, Lineage, Lsn, Term, TermStart};
@@ -27,7 +27,7 @@ fn decided() -> Decided {
 }
 
 /// A copy that was told the record, with what it wrote taken for durable.
-fn copy(instance: u64) -> Copy {
+fn copy(instance: u64) -> PartitionCopy {
     let seed = Seed {
         identity: identity(instance),
         config: Config::default(),
@@ -36,7 +36,7 @@ fn copy(instance: u64) -> Copy {
         committed: Lsn::ZERO,
         first: Lsn::ZERO,
     };
-    let mut copy = Copy::new(seed, Duration::ZERO);
+    let mut copy = PartitionCopy::new(seed, Duration::ZERO);
     let promise = Promise { term: Term(1), stamp: decided().stamp };
     let _told = copy.step(Duration::ZERO, Event::Record(decided()));
     let outputs = copy.step(Duration::ZERO, Event::Promised(promise));
@@ -137,7 +137,7 @@ fn events() -> impl Strategy<Value = Vec<(u64, u64, u64, Message)>> {
 }
 
 /// Promise: no sequence of messages that pass the codec makes a core panic.
-fn endures(instance: u64, messages: Vec<(u64, u64, u64, Message)>) -> Copy {
+fn endures(instance: u64, messages: Vec<(u64, u64, u64, Message)>) -> PartitionCopy {
     let mut copy = copy(instance);
     let mut now = Duration::ZERO;
     for (from, term, number, message) in messages {

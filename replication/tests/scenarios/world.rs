@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use resprout_replication::testing::Planted;
 use resprout_replication::{
-    Config, Copy, Decided, Envelope, Event, Identity, ImageHead, Incarnation, Instance, Output,
-    PageWork, Partition, Promise, Request, Role, Seed, State, Write,
+    Config, Decided, Envelope, Event, Identity, ImageHead, Incarnation, Instance, Output, PageWork,
+    Partition, PartitionCopy, Promise, Request, Role, Seed, State, Write,
 };
 use resprout_wal::Lsn;
 
@@ -27,7 +27,7 @@ enum Op {
 /// One copy.
 #[derive(Debug, Default)]
 pub(crate) struct Node {
-    pub(crate) copy: Option<Copy>,
+    pub(crate) copy: Option<PartitionCopy>,
     /// The log in memory, and what of it is on the disk.
     pub(crate) log: Log,
     pub(crate) disk: Log,
@@ -99,7 +99,7 @@ impl World {
         let committed = node.log.known_committed();
         node.visible = committed;
         let seed = Seed { identity, config, promise, tail, committed, first };
-        node.copy = Some(Copy::new(seed, now));
+        node.copy = Some(PartitionCopy::new(seed, now));
         self.step(number, Event::Tick);
     }
 
@@ -329,7 +329,7 @@ impl World {
         let until = self.now + time;
         loop {
             self.settle();
-            let deadline = |node: &Node| node.copy.as_ref().map(Copy::deadline);
+            let deadline = |node: &Node| node.copy.as_ref().map(PartitionCopy::deadline);
             let next = self.nodes.iter().filter_map(|(id, node)| Some((deadline(node)?, *id)));
             let Some((at, number)) = next.min().filter(|(at, _)| *at <= until) else { break };
             self.now = self.now.max(at);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use resprout_replication::{
-    Config, Copy, Identity, ImageHead, Incarnation, Instance, Partition, Promise, Seed, State,
-    Write,
+    Config, Identity, ImageHead, Incarnation, Instance, Partition, PartitionCopy, Promise, Seed,
+    State, Write,
 };
 use resprout_wal::world::Rng;
 use resprout_wal::{Lsn, Term};
@@ -52,7 +52,7 @@ pub(crate) struct Held {
 /// A running process.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
-    pub(crate) copy: Copy,
+    pub(crate) copy: PartitionCopy,
     /// The log as it is in memory.
     pub(crate) log: Log,
     pub(crate) queue: VecDeque<Op>,
@@ -104,7 +104,7 @@ impl Node {
         let (promise, tail, first) = (self.disk.promise, log.tail(), log.first());
         let seed = Seed { identity, config, promise, tail, committed, first };
         self.process = Some(Process {
-            copy: Copy::new(seed, now),
+            copy: PartitionCopy::new(seed, now),
             queue: VecDeque::new(),
             disk_free: now,
             state: State::Pending,
