@@ -27,8 +27,13 @@ pub struct PartitionCopy {
 
 impl PartitionCopy {
     /// A copy that has recovered. It waits for the record, whatever it was before (rule 14).
+    ///
+    /// # Panics
+    /// If the settings cannot work together: [`crate::Config::validate`] says which.
     #[must_use]
     pub fn new(seed: Seed, now: Duration) -> Self {
+        let settings = seed.config.validate();
+        assert_eq!(settings, Ok(()), "settings that work together");
         Self { role: Role::Replica(Box::new(Replica::new(seed, now))) }
     }
 

@@ -107,6 +107,22 @@ fn messages_are_read_back() {
     }
 }
 
+/// Promise: payloads travel from the sender's own buffers, and the pieces are the message.
+#[test]
+fn payloads_are_not_copied() {
+    for message in samples() {
+        let sent = envelope(message);
+        assert_eq!(wire::encode_parts(&sent).concat(), wire::encode(&sent));
+        if let Message::Frames { frames, .. } = &sent.message
+            && let Some(frame) = frames.first()
+        {
+            let parts = wire::encode_parts(&sent);
+            let own = |part: &Bytes| part.as_ptr() == frame.payload.as_ptr();
+            assert!(parts.iter().any(own), "the frame's own buffer");
+        }
+    }
+}
+
 /// Promise (N15): no flipped bit and no cut goes unnoticed.
 #[test]
 fn n15_every_flip_and_every_cut_is_noticed() {

@@ -54,6 +54,8 @@ pub(super) struct Member {
     pub(super) behind: Option<(Lsn, Duration)>,
     /// Waited for again not before, and how long the next time.
     pub(super) readmit: (Duration, Duration),
+    /// Since when the record calls it synchronous.
+    pub(super) sync_since: Option<Duration>,
     /// Newest stream of the copy, ended or not.
     pub(super) newest: StreamId,
     pub(super) stream: Option<Stream>,
@@ -117,6 +119,7 @@ impl Member {
             heard: now,
             behind: None,
             readmit: (now, config.timing.readmit),
+            sync_since: is_sync.then_some(now),
             newest: StreamId::default(),
             stream: None,
             hold: None,
@@ -155,10 +158,13 @@ impl Member {
         self.stream.as_ref()?.acked.map(|ack| ack.echo)
     }
 
-    /// It fell out: the next time it has to wait longer (row N06).
+    /// It fell out: the next time it has to wait longer, unless it had been well for long (row N06).
     pub(super) fn back_off(&mut self, config: &Config, now: Duration) {
-        let (_, wait) = self.readmit;
-        self.readmit = (now + wait, (wait * 2).min(config.timing.readmit_max));
+        let timing = &config.timing;
+        let well = self.sync_since.take().map(|since| now.saturating_sub(since));
+        let was_well = well.is_some_and(|well| well > timing.readmit_max);
+        let wait = if was_well { timing.readmit } else { self.readmit.1 };
+        self.readmit = (now + wait, (wait * 2).min(timing.readmit_max));
         self.behind = None;
     }
 }
@@ -186,5 +192,31 @@ impl Stream {
             None => self.hello.end.advanced(limits.batch_bytes_max.min(limits.inflight_bytes_max)),
             Some(ack) => ack.end.advanced(ack.credit.min(limits.inflight_bytes_max)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise (N06): a copy that falls out again and again is waited for ever later, within a bound;
+    /// one that was well for long begins anew.
+    #[test]
+    fn n06_whoever_falls_out_often_waits_longer() {
+        let config = Config::default();
+        let seconds = |member: &Member, now: Duration| (member.readmit.0 - now).as_secs();
+        let copy = CopyRecord { state: CopyState::Sync, incarnation: Incarnation(1) };
+        let mut member = Member::new(&copy, &config, Duration::ZERO);
+        let mut waits = Vec::new();
+        for turn in 1..9 {
+            let now = Duration::from_secs(turn);
+            member.back_off(&config, now);
+            waits.push(seconds(&member, now));
+            member.sync_since = Some(now);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        let later = Duration::from_secs(100);
+        member.back_off(&config, later);
+        assert_eq!(seconds(&member, later), 1);
     }
 }

@@ -1,5 +1,7 @@
 //! What a master knows, for those who ask.
 
+use std::time::Duration;
+
 use resprout_wal::{Lsn, Term};
 
 use super::{Master, Standing};
@@ -39,6 +41,8 @@ pub struct MemberStatus {
     pub position: Lsn,
     /// Bytes of the log that it lacks.
     pub lag: u64,
+    /// For how long it has lacked something that was there.
+    pub behind_for: Duration,
 }
 
 impl Master {
@@ -51,6 +55,9 @@ impl Master {
             incarnation: member.stream.as_ref().map(|stream| stream.id.run),
             position: member.position(&self.config),
             lag: self.tail.whole().since(member.position(&self.config)),
+            behind_for: member
+                .behind
+                .map_or(Duration::ZERO, |(_, since)| self.now.saturating_sub(since)),
         });
         Status {
             state: self.told,

@@ -57,6 +57,7 @@ impl Master {
                 self.out.alarms.push(Alarm::NotWaitedFor(instance));
             }
             member.counted = copy.incarnation;
+            member.sync_since.get_or_insert(self.now);
             if member.standing != Standing::Leaving {
                 member.standing = Standing::Sync;
             }

@@ -8,6 +8,7 @@ use resprout_wal::{History, Lineage, Lsn, Term, TermStart};
 
 use super::WireError;
 use super::cursor::Cursor;
+use super::parts::Parts;
 use crate::{
     Ack, Envelope, Frame, Hello, Identity, ImageHead, Incarnation, Instance, Leave, Message,
     Partition, Start, StreamId, WIRE_NONCE,
@@ -46,19 +47,43 @@ fn kind(message: &Message) -> u8 {
 }
 
 /// Puts the body behind what is there; its kind.
-pub(super) fn put(envelope: &Envelope, out: &mut Vec<u8>) -> u8 {
+pub(super) fn put(envelope: &Envelope, parts: &mut Parts) -> u8 {
     let Envelope { from, to, term, stream, message } = envelope;
+    let out = parts.fields();
     out.put_u128_le(from.partition.cluster);
     out.put_u32_le(from.partition.database);
     out.put_u32_le(from.partition.ordinal);
     for number in [from.instance.0, from.incarnation.0, to.0, term.0, stream.run.0, stream.number] {
         out.put_u64_le(number);
     }
-    put_message(message, out);
+    match message {
+        Message::Frames { frames, committed } => put_frames(frames, committed.0, parts),
+        Message::Pages { image, pages } => put_pages(*image, pages, parts),
+        _ => put_fields(message, out),
+    }
     kind(message)
 }
 
-fn put_message(message: &Message, out: &mut Vec<u8>) {
+fn put_frames(frames: &[Frame], committed: u64, parts: &mut Parts) {
+    parts.put_u64(committed);
+    put_count(frames.len(), parts.fields());
+    for frame in frames {
+        parts.fields().put_slice(&frame.header.encode(WIRE_NONCE));
+        parts.put_summed(&frame.payload, frame.header.payload_crc);
+    }
+}
+
+fn put_pages(image: u64, pages: &[(u64, Bytes)], parts: &mut Parts) {
+    parts.put_u64(image);
+    put_count(pages.len(), parts.fields());
+    for (page, content) in pages {
+        parts.put_u64(*page);
+        put_count(content.len(), parts.fields());
+        parts.put(content);
+    }
+}
+
+fn put_fields(message: &Message, out: &mut Vec<u8>) {
     match message {
         Message::Hello(Hello { lineage, end, wants_pages }) => {
             put_lineage(lineage, out);
@@ -71,14 +96,6 @@ fn put_message(message: &Message, out: &mut Vec<u8>) {
             put_all([head.id, head.lsn.0, head.pages], out);
             put_lineage(&head.lineage, out);
         }
-        Message::Frames { frames, committed } => {
-            out.put_u64_le(committed.0);
-            put_count(frames.len(), out);
-            for frame in frames {
-                out.put_slice(&frame.header.encode(WIRE_NONCE));
-                out.put_slice(&frame.payload);
-            }
-        }
         Message::Ack(Ack { end, received, durable, applied, credit, echo }) => {
             let echo = nanos(*echo);
             put_all([end.0, received.0, durable.0, applied.0, *credit, echo], out);
@@ -86,7 +103,6 @@ fn put_message(message: &Message, out: &mut Vec<u8>) {
         Message::Beat { sent, end, committed } => {
             put_all([nanos(*sent), end.0, committed.0], out);
         }
-        Message::Refuse => {}
         Message::Leave(why) => out.put_u8(match why {
             Leave::Full => 1,
             Leave::Stopping => 2,
@@ -103,15 +119,8 @@ fn put_message(message: &Message, out: &mut Vec<u8>) {
             out.put_u64_le(*image);
             put_list(pages, out);
         }
-        Message::Pages { image, pages } => {
-            out.put_u64_le(*image);
-            put_count(pages.len(), out);
-            for (page, content) in pages {
-                out.put_u64_le(*page);
-                put_count(content.len(), out);
-                out.put_slice(content);
-            }
-        }
+        // The two with payloads are put by those above.
+        Message::Refuse | Message::Frames { .. } | Message::Pages { .. } => {}
     }
 }
 

@@ -22,9 +22,11 @@ use resprout_wal::frame::Flaw;
 use thiserror::Error;
 
 use crate::Envelope;
+use parts::Parts;
 
 mod body;
 mod cursor;
+mod parts;
 
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 16;
@@ -165,14 +167,31 @@ fn checksum(head: &[u8; CRC_AT], body: &[u8]) -> u32 {
 /// If it has 4 GiB: bounds are in [`crate::Limits`].
 #[must_use]
 pub fn encode(envelope: &Envelope) -> Vec<u8> {
-    let mut out = vec![0; HEADER_BYTES];
-    let kind = body::put(envelope, &mut out);
-    let length = u32::try_from(out.len() - HEADER_BYTES).expect("messages are bounded");
-    let head = head(kind, length);
-    let crc = checksum(&head, &out[HEADER_BYTES..]);
-    out[..CRC_AT].copy_from_slice(&head);
-    out[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
-    out
+    encode_parts(envelope).concat()
+}
+
+/// A message as pieces to be written one behind the other: the payloads of frames and pages are the
+/// sender's own buffers, neither copied nor read again.
+///
+/// # Panics
+/// As [`encode`].
+#[must_use]
+pub fn encode_parts(envelope: &Envelope) -> Vec<Bytes> {
+    let mut parts = Parts::default();
+    let kind = body::put(envelope, &mut parts);
+    let fields = parts.seal();
+    let bytes: usize = fields.iter().map(|part| part.bytes.len()).sum();
+    let head = head(kind, u32::try_from(bytes).expect("messages are bounded"));
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&head);
+    for part in &fields {
+        hasher.combine(&part.sum);
+    }
+    let mut first = Vec::with_capacity(HEADER_BYTES);
+    first.extend_from_slice(&head);
+    first.extend_from_slice(&hasher.finalize().to_le_bytes());
+    let rest = fields.into_iter().map(|part| part.bytes);
+    std::iter::once(Bytes::from(first)).chain(rest).collect()
 }
 
 /// The message whose header was read and whose body this is. Payloads share its memory.
