@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use resprout_wal::Lsn;
 
-use super::{Master, Phase};
-use crate::{CopyState, Message, Mode};
+use super::{Master, Phase, Standing};
+use crate::{Message, Mode};
 
 impl Master {
     /// Moves the committed position to the least of what the mode demands. Nothing is committed
@@ -63,7 +63,7 @@ impl Master {
         }
     }
 
-    /// Until when reads may be served, on the clock of [`Master::step`]: nobody that the record lets
+    /// Until when reads may be served, on the clock of [`Master::step`]: nobody that a record may let
     /// be promoted has been fenced before that. `None` if it is not online. Checked again when the
     /// result is there.
     #[must_use]
@@ -71,11 +71,12 @@ impl Master {
         if self.phase != Phase::Online {
             return None;
         }
-        let record = &self.decided.record;
-        let promotable = self.members.iter().filter(|(instance, _)| {
-            self.config.mode.is_sync() && record.copy(**instance).state == CopyState::Sync
+        // Whoever is to be published may be in the record already: the answer can be lost.
+        let promotable = self.members.values().filter(|member| {
+            let published = !matches!(member.standing, Standing::Async | Standing::Held { .. });
+            self.config.mode.is_sync() && published
         });
-        let granted = promotable.map(|(_, member)| {
+        let granted = promotable.map(|member| {
             member.echo().map_or(Duration::ZERO, |echo| echo + self.config.timing.lease)
         });
         Some(granted.min().unwrap_or(Duration::MAX))

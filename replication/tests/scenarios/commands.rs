@@ -23,7 +23,7 @@
 //! | `tick n1` | a copy wakes, and nothing is delivered |
 //! | `spoil n1` | pages that were stored beside are gone |
 //! | `pass 100ms` | time |
-//! | `status n1`, `rows n1` | what is known, what readers see |
+//! | `status n1`, `rows n1`, `lease n1` | what is known, what readers see and for how long |
 //! | `quiet`, `loud` | whether things are shown |
 
 use std::time::Duration;
@@ -244,6 +244,15 @@ fn node_command(world: &mut World, name: &str, words: &[&str]) -> bool {
         ("status", []) => {
             let line = show::status(world.node(id));
             world.say(format!("n{id} {line}"));
+        }
+        ("lease", []) => {
+            let lease = world.node(id).master().and_then(resprout_replication::Master::lease);
+            let until = match lease {
+                Some(Duration::MAX) => "for ever".to_owned(),
+                Some(until) => format!("until {} ms", until.as_millis()),
+                None => "nothing".to_owned(),
+            };
+            world.say(format!("n{id} may serve reads {until}"));
         }
         ("rows", []) => {
             let node = world.node(id);

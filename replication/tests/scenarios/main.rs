@@ -162,6 +162,9 @@ scenarios! {
     /// Promise: an orderly stop stalls nobody.
     #[test]
     fn p08_a_replica_that_stops_says_so;
+    /// Promise: reads go by who may be promoted, not by what was heard of it (rule 12).
+    #[test]
+    fn r05_a_lease_ends_where_a_publication_may_be_under_way;
 }
 
 /// Promise: every file is played.

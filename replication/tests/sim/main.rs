@@ -113,6 +113,22 @@ fn copies_keep_their_promises() {
     assert!(rare.is_empty(), "rarer than {LEAST} times in {} runs: {rare:?}", report.runs);
 }
 
+/// Seeds that once found a bug of the cores, and which. They stay of use as long as plans are drawn
+/// in the same way.
+const REGRESSIONS: [(u64, &str); 2] = [
+    (115_558, "reads of a master that did not know that its replica was published"),
+    (134_193, "the same"),
+];
+
+/// Promise: seeds that once found a bug of the cores find none.
+#[test]
+fn seeds_that_found_bugs_of_replication_pass() {
+    for (seed, found) in REGRESSIONS {
+        let result = seeds::guarded(|| world::run(Plan::new(seed), false));
+        assert!(result.is_ok(), "seed {seed}, {found}: {}", result.map(|_| ()).unwrap_err());
+    }
+}
+
 /// Promise: a seed is a run: twice the same one gives the same trace, another one another.
 #[test]
 fn one_seed_one_trace() {
