@@ -241,11 +241,21 @@ fn node_command(world: &mut World, name: &str, words: &[&str]) -> bool {
             world.say(format!("n{id} is told {}.{}", before.record.term, before.record.cfg));
             world.step(id, Event::Record(before));
         }
-        ("status", []) => {
+        _ => return look(world, name, words),
+    }
+    true
+}
+
+/// What is known of a copy.
+fn look(world: &mut World, name: &str, words: &[&str]) -> bool {
+    let [id] = words else { return false };
+    let id = number(id);
+    match name {
+        "status" => {
             let line = show::status(world.node(id));
             world.say(format!("n{id} {line}"));
         }
-        ("lease", []) => {
+        "lease" => {
             let lease = world.node(id).master().and_then(resprout_replication::Master::lease);
             let until = match lease {
                 Some(Duration::MAX) => "for ever".to_owned(),
@@ -254,7 +264,7 @@ fn node_command(world: &mut World, name: &str, words: &[&str]) -> bool {
             };
             world.say(format!("n{id} may serve reads {until}"));
         }
-        ("rows", []) => {
+        "rows" => {
             let node = world.node(id);
             let rows = node.log.rows_at(node.visible);
             world.say(format!("n{id} shows rows {rows:?}"));
