@@ -1,7 +1,7 @@
 //! A database: partitions that share tables, and the rule which row lives where.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -9,11 +9,13 @@ use crate::commit_rule::Durability;
 use crate::error::Error;
 use crate::manifest::Manifest;
 use crate::partition::Partition;
-use crate::table::{Table, TableSchema, Value, key};
+use crate::table::{Table, Value, key};
 
 struct Inner {
     manifest: Manifest,
     partitions: Vec<Partition>,
+    /// One change of tables at a time.
+    definitions: Mutex<()>,
 }
 
 /// A database. Cheap to clone.
@@ -30,7 +32,7 @@ impl fmt::Debug for Database {
 
 impl Database {
     pub(crate) fn new(manifest: Manifest, partitions: Vec<Partition>) -> Self {
-        Self { inner: Arc::new(Inner { manifest, partitions }) }
+        Self { inner: Arc::new(Inner { manifest, partitions, definitions: Mutex::default() }) }
     }
 
     /// Its name.
@@ -55,6 +57,11 @@ impl Database {
     #[must_use]
     pub fn partitions(&self) -> &[Partition] {
         &self.inner.partitions
+    }
+
+    /// Held while tables change: what is guarded is in the partitions.
+    pub(crate) fn definitions(&self) -> MutexGuard<'_, ()> {
+        self.inner.definitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The partition of the row with these values of the shard key, in its order: a hash of their
@@ -100,24 +107,5 @@ impl Database {
     pub fn partition_for(&self, table: &str, shard_values: &[Value]) -> Result<&Partition, Error> {
         let table = self.partitions()[0].table(table)?;
         self.partition_of(&table, shard_values)
-    }
-
-    /// Creates a table in every partition. Each partition has it or not on its own; a partition
-    /// that has an equal table already is left as it is, so a repeat after a failure completes.
-    ///
-    /// # Errors
-    /// Of the first partition that refuses.
-    pub fn create_table(&self, schema: &TableSchema) -> Result<(), Error> {
-        for partition in self.partitions() {
-            let there = partition.catalog()?.table(&schema.name).cloned();
-            let same = there.is_some_and(|table| {
-                let now = table.schema();
-                now.columns == schema.columns && now.primary == schema.primary
-            });
-            if !same {
-                partition.create_table(schema.clone())?;
-            }
-        }
-        Ok(())
     }
 }

@@ -104,6 +104,7 @@ mod blocking;
 pub mod commit_rule;
 mod core;
 mod database;
+mod definition;
 mod engine;
 mod error;
 mod identity;

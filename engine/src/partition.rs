@@ -345,6 +345,24 @@ impl Partition {
         schema_change::alter(self.online()?, name, change)
     }
 
+    /// Makes a table what it is in another partition of its database, numbers and all: creates it, or
+    /// changes what is there under its number.
+    ///
+    /// # Errors
+    /// [`Error::Schema`] if another table has its name, [`Error::Duplicate`] for rows that a new
+    /// unique index does not allow, and as a commit.
+    pub(crate) fn adopt_table(&self, schema: TableSchema) -> Result<Arc<Table>, Error> {
+        schema_change::adopt(self.online()?, schema)
+    }
+
+    /// Puts an empty table in the place of one.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], and as [`Partition::adopt_table`].
+    pub(crate) fn replace_table(&self, name: &str, with: TableSchema) -> Result<(), Error> {
+        schema_change::replace(self.online()?, name, with).map(drop)
+    }
+
     /// Where it stands.
     #[must_use]
     pub fn status(&self) -> PartitionStatus {

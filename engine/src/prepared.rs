@@ -235,18 +235,24 @@ impl Partition {
     /// # Errors
     /// [`Error::AlreadyDecided`] for the opposite one, and as a commit.
     pub fn decide(&self, global_id: &[u8], decision: Decision) -> Result<(), Error> {
-        match self.append_decision(global_id, decision)? {
+        match self.append_decision(global_id, decision, &[])? {
             Some(position) => flushed(self.online()?, position),
             None => Ok(()),
         }
     }
 
-    /// As [`Partition::decide`], for tasks.
+    /// As [`Partition::decide`], for tasks. Forgets decisions with the same record, as
+    /// [`Partition::forget_decisions`] does.
     ///
     /// # Errors
     /// As there.
-    pub async fn decide_async(&self, global_id: &[u8], decision: Decision) -> Result<(), Error> {
-        match self.append_decision(global_id, decision)? {
+    pub async fn decide_async(
+        &self,
+        global_id: &[u8],
+        decision: Decision,
+        forgotten: &[Vec<u8>],
+    ) -> Result<(), Error> {
+        match self.append_decision(global_id, decision, forgotten)? {
             Some(position) => flushed_async(self.online()?, position).await,
             None => Ok(()),
         }
@@ -256,6 +262,7 @@ impl Partition {
         &self,
         global_id: &[u8],
         decision: Decision,
+        forgotten: &[Vec<u8>],
     ) -> Result<Option<Position>, Error> {
         let core = self.online()?;
         // Two coordinators cannot decide at once: held from the look to the append.
@@ -264,22 +271,71 @@ impl Partition {
             Some(known) if known == decision => core.last_position()?,
             Some(_) => return Err(Error::AlreadyDecided),
             None => {
-                let mut writes = WriteSet::default();
+                let mut writes = forgetting(core, forgotten)?;
                 let key = system::decision_key(global_id);
                 let value = Some(decision.to_bytes().to_vec());
                 writes.set(key.into(), Wanted { kind: OpKind::Insert, value });
-                let change = Change {
-                    kind: RecordKind::Decision,
-                    txn: core.next_txn(),
-                    writes: &writes,
-                    tables: &[],
-                    numbers: &Sequences::new(),
-                };
-                Some(core.append(&change)?)
+                Some(append_decisions(core, &writes)?)
             }
         };
         drop(prepared);
         Ok(position)
+    }
+
+    /// Waits until all that was appended so far is durable, whatever the database's mode.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] if the log failed meanwhile.
+    pub fn flush(&self) -> Result<(), Error> {
+        let core = self.online()?;
+        core.last_position()?.map_or(Ok(()), |position| flushed(core, position))
+    }
+
+    /// As [`Partition::flush`], for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn flush_async(&self) -> Result<(), Error> {
+        let core = self.online()?;
+        match core.last_position()? {
+            Some(position) => flushed_async(core, position).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets decisions, for when every partition that prepared has ended, durably: nobody will ask
+    /// again. It is not waited for: a crash may bring them back, which nobody asks for either.
+    /// Decisions are cheaper to forget with the next one ([`Partition::decide_async`]).
+    ///
+    /// # Errors
+    /// As a commit.
+    pub fn forget_decisions(&self, global_ids: &[Vec<u8>]) -> Result<(), Error> {
+        let core = self.online()?;
+        // As for deciding.
+        let prepared = core.prepared();
+        let writes = forgetting(core, global_ids)?;
+        if !writes.is_empty() {
+            append_decisions(core, &writes)?;
+        }
+        drop(prepared);
+        Ok(())
+    }
+
+    /// The names of all transactions about which a decision is known.
+    ///
+    /// # Errors
+    /// [`Error::NotOnline`].
+    pub fn decisions(&self) -> Result<Vec<Vec<u8>>, Error> {
+        let core = self.online()?;
+        let range = KeyRange::of_index(IndexId::DECISIONS);
+        let writer = core.writer()?;
+        let mut rows = writer.tree.range(&range.from, range.to.as_deref());
+        let (mut names, mut key) = (Vec::new(), Vec::new());
+        while rows.next() {
+            rows.key_into(&mut key);
+            names.push(key[range.from.len()..].to_vec());
+        }
+        Ok(names)
     }
 
     /// What was decided, if anything was; durable by the time of the answer.
@@ -294,6 +350,28 @@ impl Partition {
         }
         Ok(decision)
     }
+}
+
+fn append_decisions(core: &Core, writes: &WriteSet) -> Result<Position, Error> {
+    core.append(&Change {
+        kind: RecordKind::Decision,
+        txn: core.next_txn(),
+        writes,
+        tables: &[],
+        numbers: &Sequences::new(),
+    })
+}
+
+/// Removes those of these decisions that are known.
+fn forgetting(core: &Core, global_ids: &[Vec<u8>]) -> Result<WriteSet, Error> {
+    let mut writes = WriteSet::default();
+    for id in global_ids {
+        if newest_decision(core, id)?.is_some() {
+            let gone = Wanted { kind: OpKind::Delete, value: None };
+            writes.set(system::decision_key(id).into(), gone);
+        }
+    }
+    Ok(writes)
 }
 
 fn newest_decision(core: &Core, global_id: &[u8]) -> Result<Option<Decision>, Error> {

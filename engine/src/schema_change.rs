@@ -30,15 +30,42 @@ pub(crate) fn create(core: &Core, schema: TableSchema) -> Result<Arc<Table>, Err
 }
 
 pub(crate) fn drop_table(core: &Core, name: &str) -> Result<(), Error> {
-    run(core, |writer, prepared| {
-        let table = known(writer, name)?;
-        refuse_prepared(prepared, &table)?;
-        let change = writer.catalog.drop_table(name)?;
-        let gone: Vec<Vec<u8>> = change.ops.iter().map(|op| op.key.clone()).collect();
-        writer.bounds.retain(|sequence, _| !gone.iter().any(|from| sequence.starts_with(from)));
+    run(core, |writer, prepared| Ok((dropped(writer, prepared, name)?, Vec::new())))?;
+    Ok(())
+}
+
+fn dropped(writer: &mut Writer, prepared: &InDoubt, name: &str) -> Result<CatalogChange, Error> {
+    let table = known(writer, name)?;
+    refuse_prepared(prepared, &table)?;
+    let change = writer.catalog.drop_table(name)?;
+    let gone: Vec<Vec<u8>> = change.ops.iter().map(|op| op.key.clone()).collect();
+    writer.bounds.retain(|sequence, _| !gone.iter().any(|from| sequence.starts_with(from)));
+    Ok(change)
+}
+
+/// Makes a table what it is in another partition, and fills the indexes that are new to it.
+pub(crate) fn adopt(core: &Core, schema: TableSchema) -> Result<Arc<Table>, Error> {
+    let change = run(core, |writer, prepared| {
+        if let Some(old) = writer.catalog.table_by_id(schema.id) {
+            refuse_prepared(prepared, old)?;
+        }
+        let change = writer.catalog.adopt(schema)?;
+        let table = change.table.as_ref().expect("an adopted table is there");
+        let entries = fill(writer, table, &change.new_indexes)?;
+        Ok((change, entries))
+    })?;
+    Ok(change.table.expect("an adopted table is there"))
+}
+
+/// Puts an empty table in the place of one, in one record: no moment has neither.
+pub(crate) fn replace(core: &Core, name: &str, schema: TableSchema) -> Result<Arc<Table>, Error> {
+    let change = run(core, |writer, prepared| {
+        let dropped = dropped(writer, prepared, name)?;
+        let mut change = dropped.catalog.adopt(schema)?;
+        change.ops.splice(0..0, dropped.ops);
         Ok((change, Vec::new()))
     })?;
-    Ok(())
+    Ok(change.table.expect("an adopted table is there"))
 }
 
 pub(crate) fn alter(core: &Core, name: &str, change: Change) -> Result<Arc<Table>, Error> {

@@ -35,6 +35,7 @@ use crate::table::{
     index_entry, index_entry_to_primary_key, plan_delete, plan_insert, plan_update,
 };
 use crate::times::Timer;
+use crate::tree::View;
 use crate::write_set::WriteSet;
 
 /// A commit that is acknowledged.
@@ -366,6 +367,14 @@ impl Transaction {
         newest.map(|value| owned(&self.row(table, &key, &value)?)).transpose()
     }
 
+    /// The committed state of now, for several reads of one moment: [`Transaction::scan_at`].
+    ///
+    /// # Errors
+    /// [`Error::NotOnline`].
+    pub fn view(&self) -> Result<View, Error> {
+        Ok(self.core()?.view())
+    }
+
     /// Visits rows in key order, own writes included, until `visit` breaks. `range` is a range
     /// of the table's primary index, such as [`Table::rows`].
     ///
@@ -375,10 +384,23 @@ impl Transaction {
         &self,
         table: &Table,
         range: &KeyRange,
+        visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.scan_at(&self.view()?, table, range, visit)
+    }
+
+    /// As [`Transaction::scan`], of a state that was [taken](Transaction::view) before.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn scan_at(
+        &self,
+        view: &View,
+        table: &Table,
+        range: &KeyRange,
         mut visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let view = self.core()?.view();
-        overlay::scan(&view, &self.writes, range, |key, value| {
+        overlay::scan(view, &self.writes, range, |key, value| {
             Ok(visit(&self.row(table, key, value)?))
         })
     }
@@ -392,10 +414,23 @@ impl Transaction {
         table: &Table,
         index: &Index,
         range: &KeyRange,
+        visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.scan_index_at(&self.view()?, (table, index), range, visit)
+    }
+
+    /// As [`Transaction::scan_index`], of a state that was [taken](Transaction::view) before.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn scan_index_at(
+        &self,
+        view: &View,
+        (table, index): (&Table, &Index),
+        range: &KeyRange,
         mut visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let view = self.core()?.view();
-        overlay::scan(&view, &self.writes, range, |key, value| {
+        overlay::scan(view, &self.writes, range, |key, value| {
             let primary = index_entry_to_primary_key(table, index, key, value)?;
             if let Some(own) = self.writes.get(&primary) {
                 // The entry may be that of a committed row which a transaction after it, and this

@@ -140,3 +140,38 @@ fn a_kept_view_follows_the_commits() {
     let foreign = std::panic::AssertUnwindSafe(|| second.refresh(&mut view).map(drop));
     assert!(std::panic::catch_unwind(foreign).is_err(), "a view of another partition");
 }
+
+/// Several scans of one view see one moment, with the transaction's own writes over it.
+#[test]
+fn scans_of_a_view_see_one_moment() {
+    let disk = SimDisk::new(5);
+    let engine = Engine::open("/data", options(&disk)).expect("a good directory");
+    let options = DatabaseOptions { partitions: 1, durability: Durability::Sync };
+    let database = engine.create_database("d", options).expect("a new database");
+    database.create_table(&schema()).expect("a new table");
+    let partition = &database.partitions()[0];
+    let table = partition.table("t").expect("there");
+    put(partition, &table, 1, "a");
+    let mut txn = partition.begin().expect("online");
+    txn.insert(&table, &row(3, "own")).expect("a new row");
+    let view = txn.view().expect("online");
+    put(partition, &table, 2, "b");
+    let seen = |by_index: bool| {
+        let mut seen = Vec::new();
+        let visit = |row: &resprout_engine::table::RowView<'_>| {
+            seen.push(row.values().expect("a good row")[0].to_string());
+            ControlFlow::Continue(())
+        };
+        if by_index {
+            let index = &table.schema().indexes[0];
+            let range = table.index_range(index, &[]).expect("a range");
+            txn.scan_index_at(&view, (&table, index), &range, visit).expect("good rows");
+        } else {
+            txn.scan_at(&view, &table, &table.rows(), visit).expect("good rows");
+        }
+        seen
+    };
+    assert_eq!(seen(false), ["1", "3"]);
+    assert_eq!(seen(true), ["1", "3"]);
+    assert_eq!(rows(partition, &table).len(), 2);
+}

@@ -39,6 +39,7 @@ codes! {
     DB_DROP_EXISTS = 1008, "HY000", "Can't drop database '<db>'; database doesn't exist";
     DISK_FULL = 1021, "HY000", "Disk full (<path>); waiting for someone to free some space...";
     OUT_OF_MEMORY = 1037, "HY001", "Out of memory; restart server and try again (needed <n> bytes)";
+    OUT_OF_SORT_MEMORY = 1038, "HY001", "Out of sort memory, consider increasing server sort buffer size";
     TOO_MANY_CONNECTIONS = 1040, "08004", "Too many connections";
     BAD_HANDSHAKE = 1043, "08S01", "Bad handshake";
     DB_ACCESS_DENIED = 1044, "42000", "Access denied for user '<user>'@'<host>' to database '<db>'";
@@ -52,6 +53,8 @@ codes! {
     AMBIGUOUS_COLUMN = 1052, "23000", "Column '<column>' in <clause> is ambiguous";
     SERVER_SHUTDOWN = 1053, "08S01", "Server shutdown in progress";
     BAD_FIELD = 1054, "42S22", "Unknown column '<column>' in '<clause>'";
+    WRONG_FIELD_WITH_GROUP = 1055, "42000", "Expression #<n> of SELECT list is not in GROUP BY clause and contains nonaggregated column '<column>'";
+    WRONG_GROUP_FIELD = 1056, "42000", "Can't group on '<column>'";
     TOO_LONG_IDENT = 1059, "42000", "Identifier name '<name>' is too long";
     DUP_FIELD_NAME = 1060, "42S21", "Duplicate column name '<column>'";
     DUP_KEY_NAME = 1061, "42000", "Duplicate key name '<key>'";
@@ -66,6 +69,8 @@ codes! {
     NO_SUCH_THREAD = 1094, "HY000", "Unknown thread id: <id>";
     KILL_DENIED = 1095, "HY000", "You are not owner of thread <id>";
     UNKNOWN_ERROR = 1105, "HY000", "Unknown error";
+    UNKNOWN_TABLE = 1109, "42S02", "Unknown table '<table>' in <where>";
+    INVALID_GROUP_FUNCTION = 1111, "HY000", "Invalid use of group function";
     PASSWORD_NO_MATCH = 1133, "42000", "Can't find any matching row in the user table";
     WRONG_VALUE_COUNT_ON_ROW = 1136, "21S01", "Column count doesn't match value count at row <n>";
     NONEXISTING_GRANT = 1141, "42000", "There is no such grant defined for user '<user>' on host '<host>'";
@@ -87,11 +92,16 @@ codes! {
     LOCK_DEADLOCK = 1213, "40001", "Deadlock found when trying to get lock; try restarting transaction";
     CONNECT_TO_MASTER = 1218, "08S01", "Error connecting to master: <reason>";
     WRONG_USAGE = 1221, "HY000", "Incorrect usage of <what> and <what>";
+    WRONG_NUMBER_OF_COLUMNS_IN_SELECT = 1222, "21000", "The used SELECT statements have a different number of columns";
     SPECIFIC_ACCESS_DENIED = 1227, "42000", "Access denied; you need (at least one of) the <privilege> privilege(s) for this operation";
     WRONG_VALUE_FOR_VARIABLE = 1231, "42000", "Variable '<name>' can't be set to the value of '<value>'";
     NOT_SUPPORTED_YET = 1235, "42000", "This version of the server doesn't yet support '<feature>'";
     READ_ONLY_VARIABLE = 1238, "HY000", "Variable '<name>' is a read only variable";
+    OPERAND_COLUMNS = 1241, "21000", "Operand should contain <n> column(s)";
+    SUBQUERY_NO_1_ROW = 1242, "21000", "Subquery returns more than 1 row";
     UNKNOWN_STATEMENT = 1243, "HY000", "Unknown prepared statement handler (<id>) given to <command>";
+    ILLEGAL_REFERENCE = 1247, "42S22", "Reference '<name>' not supported (<reason>)";
+    DERIVED_MUST_HAVE_ALIAS = 1248, "42000", "Every derived table must have its own alias";
     AUTH_NOT_SUPPORTED = 1251, "08004", "Client does not support authentication protocol requested by server; consider upgrading MySQL client";
     DATA_OUT_OF_RANGE = 1264, "22003", "Out of range value for column '<column>' at row <n>";
     DATA_TRUNCATED = 1265, "01000", "Data truncated for column '<column>' at row <n>";

@@ -6,6 +6,7 @@
 //! | know what goes over the wire | [`protocol`] |
 //! | understand what clients say | [`statement`] |
 //! | compute what they write between the names | [`expression`] |
+//! | run what is not done here: joins, groups, subqueries | [`planned`] |
 //! | know who may come in and do what | [`accounts`] |
 //! | give clients errors | [`error`] |
 
@@ -15,6 +16,7 @@ pub mod accounts;
 pub mod error;
 mod execute;
 pub mod expression;
+pub mod planned;
 pub mod protocol;
 mod sealed_file;
 pub mod server;

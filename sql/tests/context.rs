@@ -265,3 +265,25 @@ fn what_is_not_scalar_is_refused() {
         assert_eq!(compiled(text, &Scope::empty()).unwrap_err().mysql_code(), code, "{text}");
     }
 }
+
+/// Promise: keys of texts are equal where the texts are, and are ordered as the texts are.
+#[test]
+fn sort_keys_order_as_texts_do() {
+    let texts = [
+        "", " ", "a", "A", "a ", "ab", "a b", "b", "ä", "Ä", "é", "z", "Z  ", "ß", "ss", "日本",
+        "😀", "a\u{1}",
+    ];
+    for collation in [Collation::GeneralCi, Collation::Bin, Collation::Binary] {
+        let key = |text: &str| {
+            let mut key = Vec::new();
+            collation.sort_key(text, &mut key);
+            key
+        };
+        for one in texts {
+            for other in texts {
+                let expected = collation.compare(one, other);
+                assert_eq!(key(one).cmp(&key(other)), expected, "{one:?} {other:?} {collation:?}");
+            }
+        }
+    }
+}

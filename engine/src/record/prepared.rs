@@ -7,6 +7,7 @@
 //! CommitPrepared  the write set's ops; delete index 1, global id
 //! AbortPrepared   delete  index 1, global id
 //! Decision        insert  index 3, global id → 1 commit, 0 abort      (in the home partition)
+//!                 or delete, once nobody will ask for it any more
 //! ```
 //!
 //! So after any crash the tree itself says which transactions are in doubt: those under index 1.

@@ -45,6 +45,51 @@ pub struct CatalogChange {
     pub new_indexes: Vec<IndexId>,
 }
 
+/// The numbers that come next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextNumbers {
+    pub(crate) table: TableId,
+    index: IndexId,
+}
+
+impl NextNumbers {
+    /// What is free in both of two catalogs.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self { table: self.table.max(other.table), index: self.index.max(other.index) }
+    }
+
+    /// Numbers a new table and its indexes.
+    ///
+    /// # Errors
+    /// If no number is left.
+    pub fn number_table(mut self, schema: &mut TableSchema) -> Result<(), SchemaError> {
+        schema.id = self.table;
+        schema.primary_index = self.take_index()?;
+        for index in &mut schema.indexes {
+            index.id = self.take_index()?;
+        }
+        Ok(())
+    }
+
+    /// Numbers those indexes of a table that have no number yet.
+    ///
+    /// # Errors
+    /// If no number is left.
+    pub fn number_new_indexes(mut self, schema: &mut TableSchema) -> Result<(), SchemaError> {
+        for index in schema.indexes.iter_mut().filter(|index| index.id == IndexId::default()) {
+            index.id = self.take_index()?;
+        }
+        Ok(())
+    }
+
+    fn take_index(&mut self) -> Result<IndexId, SchemaError> {
+        let taken = self.index;
+        self.index = IndexId(taken.0.checked_add(1).ok_or(SchemaError::NoIdLeft)?);
+        Ok(taken)
+    }
+}
+
 /// Why the rows of a catalog are damaged.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogDamage {
@@ -136,30 +181,19 @@ impl Catalog {
         self.0.by_id.values()
     }
 
+    /// The numbers that the next table and its indexes get.
+    #[must_use]
+    pub fn next_numbers(&self) -> NextNumbers {
+        NextNumbers { table: self.0.next_table, index: self.0.next_index }
+    }
+
     /// Takes in a new table and numbers it and its indexes.
     ///
     /// # Errors
     /// If a table of this name exists, or no number is left.
     pub fn create(&self, mut schema: TableSchema) -> Result<CatalogChange, SchemaError> {
-        self.check_name_is_free(&schema.name)?;
-        let mut tables = Tables::clone(&self.0);
-        schema.id = tables.next_table;
-        tables.next_table = TableId(schema.id.0.checked_add(1).ok_or(SchemaError::NoIdLeft)?);
-        schema.primary_index = tables.take_index()?;
-        for index in &mut schema.indexes {
-            index.id = tables.take_index()?;
-        }
-        let mut ops = Vec::new();
-        ops.extend(self.0.property_op(Property::NextTable, &tables));
-        ops.extend(self.0.property_op(Property::NextIndex, &tables));
-        ops.push(Write::insert(system::catalog_key(schema.id), schema.to_bytes()?));
-        let table = tables.put(schema)?;
-        Ok(CatalogChange {
-            catalog: Self(Arc::new(tables)),
-            ops,
-            table: Some(table),
-            new_indexes: Vec::new(),
-        })
+        self.next_numbers().number_table(&mut schema)?;
+        self.adopt(schema)
     }
 
     /// Changes a table.
@@ -167,25 +201,39 @@ impl Catalog {
     /// # Errors
     /// If there is no such table or the change is not possible.
     pub fn alter(&self, name: &str, change: Change) -> Result<CatalogChange, SchemaError> {
-        let old = self.known(name)?;
-        if let Change::RenameTable(to) = &change
-            && to != name
-        {
-            self.check_name_is_free(to)?;
+        let mut schema = self.known(name)?.schema().changed(change)?;
+        self.next_numbers().number_new_indexes(&mut schema)?;
+        self.adopt(schema)
+    }
+
+    /// Makes a table what it is elsewhere, numbers and all: creates it, or changes what is there
+    /// under its number.
+    ///
+    /// # Errors
+    /// If another table has its name, or its rows are in another index.
+    pub fn adopt(&self, schema: TableSchema) -> Result<CatalogChange, SchemaError> {
+        let old = self.table_by_id(schema.id);
+        if self.0.by_name.get(&schema.name).is_some_and(|id| *id != schema.id) {
+            return Err(SchemaError::TableExists(schema.name));
         }
-        let mut schema = old.schema().changed(change)?;
+        if old.is_some_and(|old| old.schema().primary_index != schema.primary_index) {
+            return Err(SchemaError::TableExists(schema.name));
+        }
         let mut tables = Tables::clone(&self.0);
-        let mut new_indexes = Vec::new();
-        for index in schema.indexes.iter_mut().filter(|index| index.id == IndexId::default()) {
-            index.id = tables.take_index()?;
-            new_indexes.push(index.id);
-        }
-        let mut ops = Vec::new();
-        ops.extend(self.0.property_op(Property::NextIndex, &tables));
-        ops.push(Write::update(system::catalog_key(schema.id), schema.to_bytes()?));
+        tables.pass(&schema)?;
         let kept: Vec<_> = schema.index_ids().collect();
-        ops.extend(old.schema().index_ids().filter(|id| !kept.contains(id)).map(delete_index));
-        tables.by_name.remove(name);
+        let known: Vec<_> = old.into_iter().flat_map(|old| old.schema().index_ids()).collect();
+        let mut ops = Vec::new();
+        ops.extend(self.0.property_op(Property::NextTable, &tables));
+        ops.extend(self.0.property_op(Property::NextIndex, &tables));
+        let write = if old.is_some() { Write::update } else { Write::insert };
+        ops.push(write(system::catalog_key(schema.id), schema.to_bytes()?));
+        ops.extend(known.iter().filter(|id| !kept.contains(id)).copied().map(delete_index));
+        let mut new_indexes = Vec::new();
+        if let Some(old) = old {
+            tables.by_name.remove(old.name());
+            new_indexes.extend(kept.iter().filter(|id| !known.contains(id)));
+        }
         let table = tables.put(schema)?;
         Ok(CatalogChange { catalog: Self(Arc::new(tables)), ops, table: Some(table), new_indexes })
     }
@@ -212,13 +260,6 @@ impl Catalog {
     fn known(&self, name: &str) -> Result<&Arc<Table>, SchemaError> {
         self.table(name).ok_or_else(|| SchemaError::UnknownTable(name.to_owned()))
     }
-
-    fn check_name_is_free(&self, name: &str) -> Result<(), SchemaError> {
-        match self.0.by_name.contains_key(name) {
-            true => Err(SchemaError::TableExists(name.to_owned())),
-            false => Ok(()),
-        }
-    }
 }
 
 fn delete_index(index: IndexId) -> Write {
@@ -231,12 +272,16 @@ fn delete_range(range: KeyRange) -> Write {
 }
 
 impl Tables {
-    fn take_index(&mut self) -> Result<IndexId, SchemaError> {
-        let taken = self.next_index;
-        // The last number stays free, so that every index's range of keys has an end.
-        let next = taken.0.checked_add(1).ok_or(SchemaError::NoIdLeft)?;
-        self.next_index = IndexId(next);
-        Ok(taken)
+    /// The numbers of a table are taken.
+    fn pass(&mut self, schema: &TableSchema) -> Result<(), SchemaError> {
+        let next = schema.id.0.checked_add(1).ok_or(SchemaError::NoIdLeft)?;
+        self.next_table = self.next_table.max(TableId(next));
+        for id in schema.index_ids() {
+            // The last number stays free, so that every index's range of keys has an end.
+            let next = id.0.checked_add(1).ok_or(SchemaError::NoIdLeft)?;
+            self.next_index = self.next_index.max(IndexId(next));
+        }
+        Ok(())
     }
 
     fn put(&mut self, schema: TableSchema) -> Result<Arc<Table>, SchemaError> {

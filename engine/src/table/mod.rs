@@ -36,7 +36,7 @@ pub mod system;
 mod value;
 mod writes;
 
-pub use catalog::{Catalog, CatalogChange, CatalogDamage};
+pub use catalog::{Catalog, CatalogChange, CatalogDamage, NextNumbers};
 pub use coerce::ValueError;
 pub use column_type::{ColumnType, IntSize, LobSize, Shown, TypeError};
 pub use key::{KEY_MAX, KeyDamage, KeyError, KeyRange};

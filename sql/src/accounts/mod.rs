@@ -46,6 +46,7 @@ pub(crate) use access::Access;
 use book::Book;
 use change::{Change, operation_failed};
 use failures::Failures;
+pub(crate) use grants::{INFORMATION_SCHEMA, is_information_schema};
 use password::{Credential, Remembered};
 pub(crate) use privilege::Privileges;
 pub(crate) use required::{Requirement, required};

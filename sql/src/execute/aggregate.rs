@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use resprout_engine::table::{Decimal, Value};
 use sqlparser::ast::{
-    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    BinaryOperator, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments,
 };
 
 use super::order::{SORT_BYTES_MAX, compare, identity, number, too_much};
@@ -49,7 +50,13 @@ impl Aggregate {
         let argument = match &list.args[..] {
             [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)] if kind == Kind::Count => None,
             [FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))] => {
-                Some(compile(argument, scope)?)
+                let compiled = compile(argument, scope)?;
+                let sums = matches!(kind, Kind::Sum | Kind::Average);
+                Some(match compiled.ty() {
+                    // Text and dates are added up as the numbers that `+ 0` makes of them.
+                    ty if sums && !ty.is_number() => compile(&plus_zero(argument), scope)?,
+                    _ => compiled,
+                })
             }
             _ => return Ok(None),
         };
@@ -77,6 +84,15 @@ impl Aggregate {
     /// What it is computed of.
     pub(crate) const fn argument(&self) -> Option<&Compiled> {
         self.argument.as_ref()
+    }
+}
+
+fn plus_zero(argument: &Expr) -> Expr {
+    let zero = sqlparser::ast::Value::Number("0".into(), false);
+    Expr::BinaryOp {
+        left: Box::new(argument.clone()),
+        op: BinaryOperator::Plus,
+        right: Box::new(Expr::Value(zero.into())),
     }
 }
 

@@ -1,12 +1,10 @@
-//! Databases, tables and indexes: made, changed and dropped in every partition.
-//!
-//! The first partition decides which tables there are: it is the last to get a new one and the
-//! first to lose one, so that after a crash in the middle the others can follow it.
+//! Databases, tables and indexes: made, changed and dropped.
 
 use resprout_engine::{Database, DatabaseOptions, Durability, Error};
 
 use super::error::{no_such_table, unknown_database};
 use super::router::Target;
+use crate::accounts::is_information_schema;
 use crate::error::{Code, SqlError};
 use crate::protocol::resultset::Completion;
 use crate::session::Client;
@@ -76,6 +74,10 @@ async fn blocking<T: Send + 'static>(
 }
 
 async fn create_database(client: &Client, create: &CreateDatabase) -> Result<Completion, SqlError> {
+    if is_information_schema(&create.name) {
+        let text = format!("Can't create database '{}'; database exists", create.name);
+        return Err(SqlError::new(Code::DB_CREATE_EXISTS, text));
+    }
     let defaults = DatabaseOptions::default();
     let options = DatabaseOptions {
         partitions: create.partitions.unwrap_or(defaults.partitions),
@@ -111,17 +113,7 @@ async fn create_table(client: &Client, create: &CreateTable) -> Result<Completio
         return Err(SqlError::not_supported("DEFAULT and ON UPDATE CURRENT_TIMESTAMP"));
     }
     let schema = definition.schema;
-    blocking(move || {
-        for partition in database.partitions().iter().rev() {
-            // What a crash left of an earlier try.
-            if partition.table(&schema.name).is_ok() {
-                partition.drop_table(&schema.name)?;
-            }
-            partition.create_table(schema.clone())?;
-        }
-        Ok(())
-    })
-    .await?;
+    blocking(move || database.create_table(&schema)).await?;
     Ok(Completion::default())
 }
 
@@ -134,16 +126,7 @@ async fn drop_tables(client: &Client, drop: &DropTables) -> Result<Completion, S
             missing.push(name.to_string());
             continue;
         }
-        blocking(move || {
-            for partition in database.partitions() {
-                match partition.drop_table(&table) {
-                    Ok(()) | Err(Error::NoSuchTable { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        })
-        .await?;
+        blocking(move || database.drop_table(&table)).await?;
     }
     if missing.is_empty() || drop.if_exists {
         return Ok(Completion::default());
@@ -154,16 +137,9 @@ async fn drop_tables(client: &Client, drop: &DropTables) -> Result<Completion, S
 async fn truncate(client: &Client, name: &TableName) -> Result<Completion, SqlError> {
     let database = database(client, name)?;
     let target = Target::find(&client.node.engine, Some(database.name()), &name.table)?;
-    let (schema, table) = (target.schema().clone(), name.table.clone());
     client.node.sequences.forget(database.number(), target.table.id());
-    blocking(move || {
-        for partition in database.partitions().iter().rev() {
-            partition.drop_table(&table)?;
-            partition.create_table(schema.clone())?;
-        }
-        Ok(())
-    })
-    .await?;
+    let table = name.table.clone();
+    blocking(move || database.truncate_table(&table)).await?;
     Ok(Completion::default())
 }
 
@@ -178,14 +154,8 @@ async fn alter_table(client: &Client, alter: &AlterTable) -> Result<Completion, 
         let table = now.map_err(|_| no_such_table(database.name(), &name))?;
         let change = action.change(table.schema());
         let change = change.ok_or_else(|| SqlError::not_supported("this change of a table"))?;
-        let (partitions, old) = (database.clone(), name.clone());
-        blocking(move || {
-            for partition in partitions.partitions().iter().rev() {
-                partition.alter_table(&old, change.clone())?;
-            }
-            Ok(())
-        })
-        .await?;
+        let (of, old) = (database.clone(), name.clone());
+        blocking(move || of.alter_table(&old, change)).await?;
         if let AlterAction::Rename(to) = action {
             name.clone_from(&to.table);
         }

@@ -4,7 +4,8 @@
 //!  statement ─► plan ─► router: partitions and keys ─► engine transactions of the session
 //! ```
 //!
-//! Everything on one table is done here; joins, grouping and the like answer 1235.
+//! Everything on one table is done here; joins, grouping and the like are [planned](crate::planned)
+//! elsewhere, or answer 1235.
 
 mod aggregate;
 mod change;
@@ -12,6 +13,7 @@ mod definition;
 mod error;
 mod insert;
 mod order;
+mod planned;
 mod query;
 mod router;
 mod rows;
@@ -19,6 +21,7 @@ mod select;
 mod setting;
 mod show;
 mod value;
+mod views;
 
 use crate::error::SqlError;
 use crate::protocol::column::Column;
@@ -28,10 +31,14 @@ pub(crate) use change::{delete, update};
 pub(crate) use definition::{define, snapshot};
 pub(crate) use error::unknown_database;
 pub(crate) use insert::insert;
-pub(crate) use query::{SharedPlan, plan, query};
+pub(crate) use planned::explain;
+pub(crate) use query::{SharedPlan, plan, prepare, query};
+pub(crate) use router::{Target, key_range, of_shard_values as partition_of};
+pub(crate) use select::name_of;
 pub(crate) use setting::{evaluate_all, kill, kill_connection, set};
 pub(crate) use show::show;
-pub(crate) use value::of_parameter;
+pub(crate) use value::{of_column, of_expression, of_parameter};
+pub(crate) use views::Views;
 
 /// The columns of a table, as clients are told of them.
 ///
@@ -39,10 +46,10 @@ pub(crate) use value::of_parameter;
 /// 1046, 1146.
 pub(crate) fn columns_of(client: &Client, table: &str) -> Result<Vec<Column>, SqlError> {
     let database = client.state.database.as_deref();
-    let target = router::Target::find(&client.node.engine, database, table)?;
+    let target = Target::find(&client.node.engine, database, table)?;
     let (schema, name) = (target.schema(), target.database.name());
     let column = |(id, own): (_, &resprout_engine::table::Column)| {
-        value::of_column(name, schema, id, None, &own.name)
+        of_column(name, schema, id, None, &own.name)
     };
     Ok(schema.live_columns().map(column).collect())
 }

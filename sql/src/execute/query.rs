@@ -11,12 +11,15 @@ use resprout_engine::Transaction;
 use resprout_engine::table::Value;
 use sqlparser::ast::Query;
 
+use super::planned;
 use super::router::{Found, Target};
 use super::rows::{Budget, Living, Stop};
 use super::select::{From, Plan, from};
 use super::value;
+use crate::accounts::is_information_schema;
 use crate::error::{Code, SqlError};
 use crate::expression::{Context, Scope};
+use crate::protocol::column::Columns;
 use crate::server::{ResultWriter, Rows};
 use crate::session::{Client, Part, Surroundings};
 
@@ -41,10 +44,32 @@ pub(crate) fn plan(client: &Client, query: &Query) -> Result<Plan, SqlError> {
         From::Nothing(select) => Plan::new(query, select, None, None, scope),
         From::Table(select, database, table, alias) => {
             let database = database.or(client.state.database.as_deref());
+            if database.is_some_and(is_information_schema) {
+                return Err(SqlError::not_supported(
+                    "information_schema without the query library",
+                ));
+            }
             let target = Target::find(&client.node.engine, database, table)?;
             let held = target.clone();
             let scope = scope.with_table(held.database.name(), held.schema(), alias);
             Plan::new(query, select, Some(target), alias, scope)
+        }
+    }
+}
+
+/// The columns of a query and its plan, if that is worth keeping.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn prepare(
+    client: &Client,
+    query: &Query,
+) -> Result<(Columns, Option<SharedPlan>), SqlError> {
+    match plan(client, query) {
+        Ok(plan) => Ok((plan.columns.clone(), Some(Arc::new(plan)))),
+        Err(reason) => {
+            let queries = planned::instead(client, reason)?;
+            Ok((planned::columns(client, &*queries, query)?, None))
         }
     }
 }
@@ -62,12 +87,19 @@ pub(crate) async fn query(
 ) -> Result<(), SqlError> {
     let plan = match kept {
         Some(Some(plan)) if is_current(plan) => Arc::clone(plan),
-        Some(place) => {
-            let plan = Arc::new(plan(client, query)?);
-            *place = Some(Arc::clone(&plan));
-            plan
-        }
-        None => Arc::new(plan(client, query)?),
+        kept => match plan(client, query) {
+            Ok(plan) => {
+                let plan = Arc::new(plan);
+                if let Some(place) = kept {
+                    *place = Some(Arc::clone(&plan));
+                }
+                plan
+            }
+            Err(reason) => {
+                let queries = planned::instead(client, reason)?;
+                return Box::pin(planned::query(client, &*queries, query, parameters, out)).await;
+            }
+        },
     };
     let found = plan.find(parameters)?;
     if plan.lock.is_some() && plan.target.is_some() {
@@ -88,6 +120,10 @@ pub(crate) async fn query(
     let rows = match inline {
         Ok(Some(rows)) => rows,
         Ok(None) => {
+            let parts = match in_columns(client, query, &job, parts, out).await? {
+                Some(parts) => parts,
+                None => return Ok(()),
+            };
             client.end_reading(out);
             let result = out.rows(&plan.columns).await?;
             let (parts, sent) = stream(job, parts, interrupt, result).await;
@@ -110,6 +146,29 @@ pub(crate) async fn query(
     put_all(&mut result, &plan, &rows).await?;
     result.end(0);
     Ok(())
+}
+
+/// Aggregates over many rows are several times faster column by column, if somebody does that: runs
+/// the query there, or gives the parts back.
+async fn in_columns(
+    client: &mut Client,
+    query: &Query,
+    job: &Job,
+    parts: Vec<ReadPart>,
+    out: &mut ResultWriter<'_>,
+) -> Result<Option<Vec<ReadPart>>, SqlError> {
+    let Some(queries) = client.node.queries.clone().filter(|_| job.plan.aggregates()) else {
+        return Ok(Some(parts));
+    };
+    let target = job.plan.target.as_ref();
+    give_back(client, target, parts);
+    match Box::pin(planned::query(client, &*queries, query, &job.parameters, out)).await {
+        Ok(()) => Ok(None),
+        Err(error) if error.code == Code::NOT_SUPPORTED_YET => {
+            take_parts(client, target, &job.found.0).map(Some)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a plan is of the table as it is now.
@@ -290,7 +349,7 @@ async fn locked(
     plan.finish_locked(rows, parameters)
 }
 
-/// All rows of a query of one table, for INSERT … SELECT.
+/// All rows of a query, for INSERT … SELECT.
 ///
 /// # Errors
 /// As of a query; 1038 if there are too many.
@@ -299,7 +358,13 @@ pub(crate) async fn gather(
     query: &Query,
     parameters: &[Value],
 ) -> Result<Vec<Vec<Value>>, SqlError> {
-    let plan = Arc::new(plan(client, query)?);
+    let plan = match plan(client, query) {
+        Ok(plan) => Arc::new(plan),
+        Err(reason) => {
+            let queries = planned::instead(client, reason)?;
+            return planned::gather(client, &*queries, query, parameters).await;
+        }
+    };
     let found = plan.find(parameters)?;
     let surroundings = client.state.surroundings();
     let interrupt = Arc::clone(&client.opening.interrupt);

@@ -39,6 +39,11 @@ impl Target {
         Ok(Self { database, table })
     }
 
+    /// The partitions that have rows of it.
+    pub(crate) fn everywhere(&self) -> Vec<usize> {
+        everywhere(self)
+    }
+
     /// Its schema.
     pub(crate) fn schema(&self) -> &TableSchema {
         self.table.schema()
@@ -91,7 +96,11 @@ pub(crate) fn home(target: &Target, row: &[Value], free: usize) -> Result<usize,
     of_shard_values(target, &values)
 }
 
-fn of_shard_values(target: &Target, values: &[Value]) -> Result<usize, SqlError> {
+/// The partition of rows with these values of the shard key.
+///
+/// # Errors
+/// If one does not fit its column.
+pub(crate) fn of_shard_values(target: &Target, values: &[Value]) -> Result<usize, SqlError> {
     let partition = target.database.partition_of(&target.table, values)?;
     Ok(partition.ordinal() as usize)
 }
@@ -169,7 +178,12 @@ fn points_to_keys(target: &Target, rows: &Rows, points: &[Vec<Value>]) -> Result
     Ok(Found::Keys(keys))
 }
 
-fn key_range(
+/// The rows whose primary key begins with these values, and goes on between two; each bound with
+/// whether it belongs to the range.
+///
+/// # Errors
+/// If a value does not fit its column.
+pub(crate) fn key_range(
     target: &Target,
     prefix: &[Value],
     lower: Option<(Value, bool)>,

@@ -74,6 +74,10 @@ pub(crate) enum From<'q> {
 /// 1235 if it is more than one table.
 pub(crate) fn from(query: &Query) -> Result<From<'_>, SqlError> {
     let unsupported = |what| Err(SqlError::not_supported(what));
+    // Its tables have names that may be those of others.
+    if query.with.is_some() {
+        return unsupported("WITH");
+    }
     let SetExpr::Select(select) = &*query.body else {
         return unsupported("UNION, VALUES and nested queries");
     };
@@ -114,7 +118,7 @@ impl Plan {
         alias: Option<&str>,
         scope: Scope<'_>,
     ) -> Result<Self, SqlError> {
-        refuse(query, select)?;
+        refuse(select)?;
         let mut results = Results::default();
         let from = target.as_ref().map(|target| (target, alias));
         for item in &select.projection {
@@ -172,6 +176,26 @@ impl Plan {
             return Ok((found, !rows.residual.is_empty()));
         }
         Ok((Found::all(target), true))
+    }
+
+    /// How its rows are found, in a line.
+    ///
+    /// # Errors
+    /// If a key cannot be made.
+    pub(crate) fn explain(&self, parameters: &[Value]) -> Result<String, SqlError> {
+        let Some(target) = &self.target else { return Ok("One row without a table".to_owned()) };
+        let (found, filtered) = self.find(parameters)?;
+        let how = match &found {
+            Found::Keys(keys) => format!("{} rows by primary key", keys.len()),
+            Found::Range(_, range) if *range == target.table.rows() => "all rows".to_owned(),
+            Found::Range(..) => "a range of the primary key".to_owned(),
+        };
+        let partitions = match &found {
+            Found::Keys(_) => String::new(),
+            Found::Range(partitions, _) => format!(" of {} partitions", partitions.len()),
+        };
+        let filter = if filtered && self.filter.is_some() { ", filtered" } else { "" };
+        Ok(format!("Direct: {}: {how}{partitions}{filter}", target.table.name()))
     }
 
     fn window(&self, parameters: &[Value]) -> Result<(u64, Option<u64>), SqlError> {
@@ -274,7 +298,8 @@ impl Plan {
         Ok(rows.collect())
     }
 
-    fn aggregates(&self) -> bool {
+    /// Whether it gives one row of aggregates.
+    pub(crate) fn aggregates(&self) -> bool {
         self.outputs.iter().any(|output| matches!(output, Output::Aggregate(_)))
     }
 
@@ -399,7 +424,7 @@ fn has_parameters(rows: &Rows) -> bool {
 }
 
 /// Clauses that are for the query library.
-fn refuse(query: &Query, select: &Select) -> Result<(), SqlError> {
+fn refuse(select: &Select) -> Result<(), SqlError> {
     let grouped = match &select.group_by {
         GroupByExpr::All(_) => true,
         GroupByExpr::Expressions(expressions, modifiers) => {
@@ -410,8 +435,6 @@ fn refuse(query: &Query, select: &Select) -> Result<(), SqlError> {
         "GROUP BY"
     } else if select.having.is_some() {
         "HAVING"
-    } else if query.with.is_some() {
-        "WITH"
     } else if !select.named_window.is_empty() || select.qualify.is_some() {
         "window functions"
     } else if matches!(select.distinct, Some(Distinct::On(_))) || select.top.is_some() {
@@ -429,6 +452,21 @@ struct Results {
     columns: Vec<Column>,
 }
 
+/// What a column without an alias is called.
+pub(crate) fn name_of(expression: &Expr) -> String {
+    match expression {
+        Expr::Identifier(name) => name.value.clone(),
+        Expr::CompoundIdentifier(parts) => {
+            parts.last().map(|part| part.value.clone()).unwrap_or_default()
+        }
+        Expr::Value(value) => match &value.value {
+            sqlparser::ast::Value::SingleQuotedString(text) => text.clone(),
+            other => other.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
 type Source<'a> = Option<(&'a Target, Option<&'a str>)>;
 
 fn add_item(
@@ -439,17 +477,7 @@ fn add_item(
 ) -> Result<(), SqlError> {
     match item {
         SelectItem::UnnamedExpr(expression) => {
-            let name = match expression {
-                Expr::Identifier(name) => name.value.clone(),
-                Expr::CompoundIdentifier(parts) => {
-                    parts.last().map(|part| part.value.clone()).unwrap_or_default()
-                }
-                Expr::Value(value) => match &value.value {
-                    sqlparser::ast::Value::SingleQuotedString(text) => text.clone(),
-                    other => other.to_string(),
-                },
-                other => other.to_string(),
-            };
+            let name = name_of(expression);
             add_output(expression, &name, from, scope, results)
         }
         SelectItem::ExprWithAlias { expr, alias } => {

@@ -67,10 +67,23 @@ pub use context::{
 };
 pub use error::Error;
 pub(crate) use like::Pattern;
-pub use scope::Scope;
+pub use scope::{Given, Names, Scope};
 pub use ty::Type;
 
 use node::{Env, Expression};
+
+/// A value in the type of a result that several expressions share, such as those of `CASE` or the
+/// sides of UNION.
+///
+/// # Errors
+/// In strict mode, if it does not fit.
+pub fn adapt<'e>(
+    value: ValueRef<'e>,
+    ty: Type,
+    context: &'e Context<'e>,
+) -> Result<ValueRef<'e>, Error> {
+    convert::adapt(value, ty, &Env { row: &NoRow, context })
+}
 
 /// An expression ready to be evaluated, for any number of rows and sessions.
 #[derive(Debug)]
@@ -84,6 +97,21 @@ impl Compiled {
     #[must_use]
     pub const fn ty(&self) -> Type {
         self.root.ty
+    }
+
+    /// How its values compare, if they are text.
+    #[must_use]
+    pub const fn collation(&self) -> Collation {
+        self.root.text_rule.collation
+    }
+
+    /// The column that it is, if it is nothing else.
+    #[must_use]
+    pub const fn as_column(&self) -> Option<ColumnId> {
+        match &self.root.node {
+            node::Node::Column { id, .. } => Some(*id),
+            _ => None,
+        }
     }
 
     /// The value, if it is the same for all rows, parameters and sessions.
@@ -117,6 +145,14 @@ impl Compiled {
         context: &'e Context<'e>,
     ) -> Result<ValueRef<'e>, Error> {
         self.root.eval(&Env { row, context })
+    }
+
+    /// Whether it is true for a row; `None` for NULL.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub fn truth(&self, row: &dyn Row, context: &Context<'_>) -> Result<Option<bool>, Error> {
+        self.root.truth(&Env { row, context })
     }
 
     /// Whether it is true for a row, as WHERE asks: NULL is not.

@@ -1,12 +1,34 @@
-//! What the names in an expression mean: the columns of one table, and the session's variables.
+//! What the names in an expression mean: the columns of one table, or what somebody else says; and
+//! the session's variables.
 
 use resprout_engine::table::{ColumnId, TableSchema};
-use sqlparser::ast::Ident;
+use sqlparser::ast::{Expr, Ident};
 
 use super::collation::Collation;
 use super::context::{NoSession, Session};
 use super::error::Error;
 use super::ty::Type;
+
+/// A part of an expression that comes from outside, as a column of the row does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Under which number the row has it.
+    pub column: ColumnId,
+    /// Its type.
+    pub ty: Type,
+    /// How it compares, if it is text.
+    pub collation: Collation,
+}
+
+/// Who knows parts of expressions that are no scalar expressions of one table: columns of several
+/// tables, aggregates, subqueries.
+pub trait Names {
+    /// The part, if it comes from outside. Asked of each part before it is looked into.
+    ///
+    /// # Errors
+    /// If it is wrong.
+    fn given(&self, part: &Expr) -> Result<Option<Given>, Error>;
+}
 
 /// The names that an expression may use.
 #[derive(Clone, Copy)]
@@ -14,6 +36,7 @@ pub struct Scope<'s> {
     table: Option<&'s TableSchema>,
     database: Option<&'s str>,
     alias: Option<&'s str>,
+    pub(super) names: Option<&'s dyn Names>,
     pub(super) clause: &'static str,
     pub(super) session: &'s dyn Session,
     pub(super) collation: Collation,
@@ -47,6 +70,7 @@ impl<'s> Scope<'s> {
             table: None,
             database: None,
             alias: None,
+            names: None,
             clause: "field list",
             session,
             collation: Collation::default(),
@@ -63,6 +87,13 @@ impl<'s> Scope<'s> {
         alias: Option<&'s str>,
     ) -> Self {
         (self.database, self.table, self.alias) = (Some(database), Some(table), alias);
+        self
+    }
+
+    /// With parts that come from outside.
+    #[must_use]
+    pub const fn with_names(mut self, names: &'s dyn Names) -> Self {
+        self.names = Some(names);
         self
     }
 

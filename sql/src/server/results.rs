@@ -89,6 +89,12 @@ impl ResultWriter<'_> {
         Ok(File { wire: self.wire })
     }
 
+    /// Returns with why when the client is gone, as far as that shows: for waiting beside work
+    /// that writes nothing for long.
+    pub async fn left(&mut self) -> SqlError {
+        left(self.wire).await
+    }
+
     /// What tells the session to stop, for work that writes nothing for long.
     ///
     /// # Errors
@@ -139,6 +145,11 @@ impl Rows<'_> {
         ready(self.wire).await
     }
 
+    /// As [`ResultWriter::left`].
+    pub async fn left(&mut self) -> SqlError {
+        left(self.wire).await
+    }
+
     /// Whether [`Rows::ready`] has something to send: for producers that are not async.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -162,6 +173,13 @@ fn check(wire: &Wire) -> Result<(), SqlError> {
         return Err(gone.to_error());
     }
     wire.entry.interrupt.check()
+}
+
+async fn left(wire: &mut Wire) -> SqlError {
+    wire.left().await;
+    let error = Gone::Client.to_error();
+    wire.broken = Some(Gone::Client);
+    error
 }
 
 async fn ready(wire: &mut Wire) -> Result<(), SqlError> {

@@ -161,6 +161,19 @@ impl Wire {
         if read? == 0 { Err(Gone::Client) } else { Ok(()) }
     }
 
+    /// Returns when the client has closed its end while it waits for an answer. One that has sent
+    /// more, or speaks TLS and said good-bye there, is noticed when something is written.
+    pub(super) async fn left(&mut self) {
+        let stream = match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+            Stream::None => return,
+        };
+        if let Ok(1..) = stream.peek(&mut [0]).await {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Waits for the first bytes of a command.
     pub(super) async fn fill_idle(&mut self) -> Result<(), Gone> {
         let buffer = self.connection.read_buffer();

@@ -9,7 +9,7 @@ use super::service::Node;
 use super::state::State;
 use super::transaction::Open;
 use super::waiting::Waiter;
-use crate::accounts::{Access, AccountChange, Requirement, required};
+use crate::accounts::{Access, AccountChange, Requirement, is_information_schema, required};
 use crate::error::{Code, SqlError};
 use crate::execute;
 use crate::protocol::column::{Column, Columns};
@@ -18,7 +18,7 @@ use crate::protocol::resultset::Completion;
 use crate::protocol::value::Value as WireValue;
 use crate::server::{Opening, Preparation, ResultWriter, Session};
 use crate::statement::{
-    Afterwards, ClusterStatement, Parsed, Secret, Statement, Statements, TableName,
+    Afterwards, ClusterStatement, Explained, Parsed, Secret, Statement, Statements, TableName,
     TransactionStatement, User, parse,
 };
 
@@ -198,6 +198,13 @@ impl Client {
             Statement::Flush(_) | Statement::UnlockTables => {
                 self.done(Completion::default(), out).await
             }
+            Statement::Explain(explain) => match &explain.explained {
+                Explained::Statement(explained) if !explain.analyze => match &**explained {
+                    Statement::Query(query) => execute::explain(self, query, parameters, out).await,
+                    _ => Err(SqlError::not_supported("EXPLAIN of what is no query")),
+                },
+                _ => Err(SqlError::not_supported("this EXPLAIN")),
+            },
             Statement::CreateUsers(_)
             | Statement::AlterUsers(_)
             | Statement::DropUsers(_)
@@ -297,8 +304,10 @@ impl Client {
 
     fn use_named(&mut self, name: &str) -> Result<(), SqlError> {
         self.permit(|| vec![Requirement::Enter(Some(name.to_owned()))])?;
-        let known = self.node.engine.database(name);
-        known.map_err(|_| execute::unknown_database(name))?;
+        if !is_information_schema(name) {
+            let known = self.node.engine.database(name);
+            known.map_err(|_| execute::unknown_database(name))?;
+        }
         self.state.database = Some(name.to_owned());
         Ok(())
     }
@@ -336,9 +345,7 @@ impl Session for Client {
         let mut columns = Columns::default();
         let mut plan = None;
         if let Statement::Query(query) = &statement {
-            let made = execute::plan(self, query)?;
-            columns = made.columns.clone();
-            plan = Some(Arc::new(made));
+            (columns, plan) = execute::prepare(self, query)?;
         }
         let prepared = Prepared { statement: Arc::new(statement), required, plan };
         Ok(Preparation::new(prepared, parameters.into(), columns))

@@ -22,4 +22,4 @@ pub use state::VERSION;
 pub use transaction::recover;
 
 pub(crate) use state::{SYSTEM_VARIABLES, Surroundings};
-pub(crate) use transaction::Part;
+pub(crate) use transaction::{Open, Part};

@@ -10,9 +10,12 @@ use super::client::Client;
 use super::sequences::Sequences;
 use super::transaction::{Coordinator, recover};
 use super::waiting::Waits;
-use crate::accounts::{Access, AccountOptions, Accounts, AccountsError, Requirement};
+use crate::accounts::{
+    Access, AccountOptions, Accounts, AccountsError, Requirement, is_information_schema,
+};
 use crate::error::SqlError;
 use crate::execute;
+use crate::planned::Queries;
 use crate::protocol::handshake::Login;
 use crate::server::{Account, Connections, Opening, Service};
 
@@ -26,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) sequences: Sequences,
     pub(crate) coordinator: Coordinator,
     pub(crate) waits: Arc<Waits>,
+    /// Who runs what is not done here.
+    pub(crate) queries: Option<Arc<dyn Queries>>,
     /// One change of databases and tables at a time.
     pub(crate) definitions: tokio::sync::Mutex<()>,
 }
@@ -58,9 +63,22 @@ impl SingleNode {
             sequences: Sequences::default(),
             coordinator: Coordinator::new(run),
             waits: Arc::default(),
+            queries: None,
             definitions: tokio::sync::Mutex::default(),
         };
         Ok(Self { node: Arc::new(node) })
+    }
+
+    /// With somebody who runs joins, groups and subqueries, which answer 1235 else. For a node
+    /// that has no sessions yet.
+    ///
+    /// # Panics
+    /// If there are sessions.
+    #[must_use]
+    pub fn with_queries(mut self, queries: Arc<dyn Queries>) -> Self {
+        let node = Arc::get_mut(&mut self.node).expect("no sessions yet");
+        node.queries = Some(queries);
+        self
     }
 
     /// Ends what a crash left half done. Until then its rows are locked. Blocks.
@@ -71,6 +89,20 @@ impl SingleNode {
         let ended = recover(&self.node.engine)?;
         if ended > 0 {
             tracing::info!(ended, "transactions in doubt were ended");
+        }
+        for database in self.node.engine.databases() {
+            let name = database.name();
+            match database.align() {
+                Ok(0) => {}
+                Ok(tables) => {
+                    tracing::info!(database = name, tables, "changes of tables were ended");
+                }
+                // One that does not serve has none of the others wait for it.
+                Err(error @ Error::NotOnline { .. }) => {
+                    tracing::warn!(database = name, %error, "tables were not compared");
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -103,7 +135,9 @@ impl Service for SingleNode {
         let access = Access::new(accounts, opening.account, &opening.login.user, &address)?;
         if let Some(name) = &opening.login.database {
             access.check(&[Requirement::Enter(Some(name.clone()))], None)?;
-            self.node.engine.database(name).map_err(|_| execute::unknown_database(name))?;
+            if !is_information_schema(name) {
+                self.node.engine.database(name).map_err(|_| execute::unknown_database(name))?;
+            }
         }
         Ok(Client::new(Arc::clone(&self.node), opening, access))
     }

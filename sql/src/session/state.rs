@@ -116,7 +116,13 @@ impl State {
 
     /// Takes in what expressions set.
     pub(crate) fn take_in(&mut self, surroundings: Surroundings) {
-        let set = surroundings.set.into_inner().unwrap_or_default();
+        self.take_in_set(&surroundings);
+        drop(surroundings);
+    }
+
+    /// The same of expressions that others may still hold.
+    pub(crate) fn take_in_set(&mut self, surroundings: &Surroundings) {
+        let set = std::mem::take(&mut *surroundings.set());
         if let Some(number) = set.last_insert_id {
             self.last_insert_id = number;
         }

@@ -10,9 +10,9 @@
 //! ([`recover`]). A coordinator that crashed before it decided has not committed: nobody else may
 //! decide, so recovery decides against.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use resprout_engine::record::Decision;
 use resprout_engine::{Database, Engine, Error, Partition, Savepoint, Transaction};
@@ -147,8 +147,7 @@ impl Open {
         if writers.iter().any(|((database, _), _)| *database != writers[0].0.0) {
             return Err(SqlError::not_supported("a transaction that changes two databases"));
         }
-        let writers: Vec<Part> = writers.into_iter().map(|(_, part)| part).collect();
-        let distributed = Distributed::new(coordinator.next_id(), writers);
+        let distributed = Distributed::new(coordinator, writers);
         // A task of its own: a decision that was taken has to be carried out.
         let done = tokio::spawn(distributed.commit()).await;
         match done {
@@ -167,12 +166,32 @@ pub(crate) struct Coordinator {
     /// Different at each start, so that no name comes twice.
     run: u128,
     next: AtomicU64,
+    settled: Arc<Settled>,
+}
+
+/// Decisions that nobody will ask for, by home partition: the next decision there takes their place.
+#[derive(Debug, Default)]
+struct Settled(Mutex<HashMap<PartitionId, Vec<Vec<u8>>>>);
+
+impl Settled {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PartitionId, Vec<Vec<u8>>>> {
+        // Each change is one insertion or removal.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, home: PartitionId, id: Vec<u8>) {
+        self.lock().entry(home).or_default().push(id);
+    }
+
+    fn take(&self, home: PartitionId) -> Vec<Vec<u8>> {
+        self.lock().remove(&home).unwrap_or_default()
+    }
 }
 
 impl Coordinator {
     /// Of this run, which is named by a number that no other run has.
-    pub(crate) const fn new(run: u128) -> Self {
-        Self { run, next: AtomicU64::new(0) }
+    pub(crate) fn new(run: u128) -> Self {
+        Self { run, next: AtomicU64::new(0), settled: Arc::default() }
     }
 
     fn next_id(&self) -> Vec<u8> {
@@ -185,6 +204,8 @@ impl Coordinator {
 pub(crate) struct Distributed {
     id: Vec<u8>,
     home: Partition,
+    home_id: PartitionId,
+    settled: Arc<Settled>,
     waiting: Vec<Part>,
     prepared: Vec<Partition>,
 }
@@ -194,9 +215,11 @@ impl Distributed {
     ///
     /// # Panics
     /// If there are none.
-    pub(crate) fn new(id: Vec<u8>, waiting: Vec<Part>) -> Self {
-        let home = waiting[0].partition.clone();
-        Self { id, home, waiting, prepared: Vec::new() }
+    pub(crate) fn new(coordinator: &Coordinator, waiting: Vec<(PartitionId, Part)>) -> Self {
+        let (home_id, home) = (waiting[0].0, waiting[0].1.partition.clone());
+        let waiting = waiting.into_iter().map(|(_, part)| part).collect();
+        let (id, settled) = (coordinator.next_id(), Arc::clone(&coordinator.settled));
+        Self { id, home, home_id, settled, waiting, prepared: Vec::new() }
     }
 
     /// Runs all steps.
@@ -233,7 +256,8 @@ impl Distributed {
 
     /// The decision, durable.
     async fn decide(&self) -> Result<(), Error> {
-        self.home.decide_async(&self.id, Decision::Commit).await
+        let forgotten = self.settled.take(self.home_id);
+        self.home.decide_async(&self.id, Decision::Commit, &forgotten).await
     }
 
     /// What was decided takes effect. One that fails is in doubt until the partition is back, and
@@ -244,62 +268,117 @@ impl Distributed {
             let (partition, id) = (partition.clone(), self.id.clone());
             ends.spawn(async move { partition.commit_prepared_async(&id).await });
         }
+        let mut all_ended = true;
         while let Some(end) = ends.join_next().await {
             if let Err(error) = end.unwrap_or(Err(Error::TransactionEnded)) {
                 tracing::error!(%error, "a part of a committed transaction waits for recovery");
+                all_ended = false;
             }
+        }
+        if all_ended {
+            self.leave();
         }
         Ok(())
     }
 
+    /// All parts have ended: once that is durable, which it need not be yet in all modes, nobody
+    /// will ask for the decision.
+    fn leave(&self) {
+        let (id, parts, home) = (self.id.clone(), self.prepared.clone(), self.home_id);
+        let settled = Arc::clone(&self.settled);
+        tokio::spawn(async move {
+            for part in parts {
+                if let Err(error) = part.flush_async().await {
+                    tracing::debug!(%error, "a decision is kept until the next start");
+                    return;
+                }
+            }
+            settled.add(home, id);
+        });
+    }
+
     async fn abort(&self) {
-        let decided = self.home.decide_async(&self.id, Decision::Abort).await;
+        let decided = self.home.decide_async(&self.id, Decision::Abort, &[]).await;
+        let mut all_ended = true;
         for partition in &self.prepared {
             match partition.abort_prepared_async(&self.id).await {
                 Ok(()) | Err(Error::NotPrepared) => {}
-                Err(error) => tracing::error!(%error, "a part in doubt waits for recovery"),
+                Err(error) => {
+                    tracing::error!(%error, "a part in doubt waits for recovery");
+                    all_ended = false;
+                }
             }
         }
-        if let Err(error) = decided {
-            tracing::error!(%error, "a transaction was given up without a durable decision");
+        match decided {
+            Ok(()) if all_ended => self.leave(),
+            Ok(()) => {}
+            Err(error) => {
+                tracing::error!(%error, "a transaction was given up without a durable decision");
+            }
         }
     }
 }
 
 /// Ends what a crash left in doubt: as its home decided, and against it where nothing was
-/// decided. For a start, before clients come: nobody else may be deciding.
+/// decided. Decisions that nobody can ask for any more are forgotten. For a start, before clients
+/// come: nobody else may be deciding.
 ///
 /// # Errors
 /// Of the first partition that fails; calling it again goes on.
 pub fn recover(engine: &Engine) -> Result<usize, Error> {
     let mut ended = 0;
     for database in engine.databases() {
+        let mut all_ended = true;
         for partition in database.partitions() {
-            let Ok(in_doubt) = partition.in_doubt() else { continue };
-            for doubt in in_doubt {
-                let Some(home) = database.partitions().get(doubt.home as usize) else { continue };
-                // A home that does not serve cannot be asked: the rows stay locked until it does.
-                let Ok(known) = home.decision(&doubt.global_id) else { continue };
-                match known {
-                    Some(Decision::Commit) => partition.commit_prepared(&doubt.global_id)?,
-                    known => {
-                        if known.is_none() {
-                            home.decide(&doubt.global_id, Decision::Abort)?;
-                        }
-                        partition.abort_prepared(&doubt.global_id)?;
-                    }
-                }
-                ended += 1;
+            match end_doubts(&database, partition)? {
+                Some(count) => ended += count,
+                None => all_ended = false,
             }
+        }
+        if all_ended {
+            forget_all(&database)?;
         }
     }
     Ok(ended)
 }
 
+/// Ends what is in doubt in a partition; none if something cannot be ended yet.
+fn end_doubts(database: &Database, partition: &Partition) -> Result<Option<usize>, Error> {
+    let Ok(in_doubt) = partition.in_doubt() else { return Ok(None) };
+    let (mut ended, in_all) = (0, in_doubt.len());
+    for doubt in in_doubt {
+        let Some(home) = database.partitions().get(doubt.home as usize) else { continue };
+        // A home that does not serve cannot be asked: the rows stay locked until it does.
+        let Ok(known) = home.decision(&doubt.global_id) else { continue };
+        match known {
+            Some(Decision::Commit) => partition.commit_prepared(&doubt.global_id)?,
+            known => {
+                if known.is_none() {
+                    home.decide(&doubt.global_id, Decision::Abort)?;
+                }
+                partition.abort_prepared(&doubt.global_id)?;
+            }
+        }
+        ended += 1;
+    }
+    Ok((ended == in_all).then_some(ended))
+}
+
+/// Nothing is in doubt anywhere: once that is durable, no decision is needed.
+fn forget_all(database: &Database) -> Result<(), Error> {
+    for partition in database.partitions() {
+        partition.flush()?;
+    }
+    for partition in database.partitions() {
+        partition.forget_decisions(&partition.decisions()?)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use resprout_engine::table::{TableSchema, Value};
-    use resprout_engine::{DatabaseOptions, Options};
+    use resprout_engine::{DatabaseOptions, Durability, Options};
 
     use super::*;
 
@@ -323,16 +402,22 @@ mod tests {
     }
 
     async fn written(engine: &Engine) -> Distributed {
+        Distributed::new(&Coordinator::new(1), rows(engine, 1).await)
+    }
+
+    /// A row in each partition.
+    async fn rows(engine: &Engine, id: i64) -> Vec<(PartitionId, Part)> {
         let database = engine.database("d").unwrap();
         let mut parts = Vec::new();
         for partition in database.partitions() {
             let table = partition.table("t").unwrap();
             let mut inner = partition.begin().unwrap();
-            inner.insert_async(&table, &[Value::Int(1)]).await.unwrap();
+            inner.insert_async(&table, &[Value::Int(id)]).await.unwrap();
             let _held = Arc::<Waits>::default().hold(((0, partition.ordinal()), inner.id()), 1);
-            parts.push(Part { partition: partition.clone(), inner, _held });
+            let part = Part { partition: partition.clone(), inner, _held };
+            parts.push(((0, partition.ordinal()), part));
         }
-        Distributed::new(b"one".to_vec(), parts)
+        parts
     }
 
     /// Promise: wherever a commit over several partitions is cut off, after the next start either
@@ -340,9 +425,9 @@ mod tests {
     /// locked.
     #[test]
     fn a_commit_cut_off_at_any_step_is_whole_or_not_there() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         // 0: nothing prepared, 1: one of three, 2: all, 3: decided, 4: one carried out, 5: all.
         for step in 0..=5 {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let dir = tempfile::tempdir().unwrap();
             let engine = open(dir.path());
             let options = DatabaseOptions { partitions: 3, ..DatabaseOptions::default() };
@@ -355,7 +440,7 @@ mod tests {
                     0 => {}
                     1 => {
                         let part = commit.waiting.pop().unwrap();
-                        part.inner.prepare_async(b"one", 0).await.unwrap();
+                        part.inner.prepare_async(&commit.id, 0).await.unwrap();
                     }
                     _ => commit.prepare().await.unwrap(),
                 }
@@ -363,25 +448,51 @@ mod tests {
                     commit.decide().await.unwrap();
                 }
                 if step == 4 {
-                    commit.prepared[1].commit_prepared_async(b"one").await.unwrap();
+                    commit.prepared[1].commit_prepared_async(&commit.id).await.unwrap();
                 }
                 if step == 5 {
                     commit.finish().await.unwrap();
                 }
             });
             // No close: as after a kill, nothing else is written.
-            drop((database, engine));
+            drop((runtime, database, engine));
             let engine = open(dir.path());
             recover(&engine).unwrap();
             let expected = usize::from(step >= 3);
             assert_eq!(ids(&engine), [expected; 3], "step {step}");
             for partition in engine.database("d").unwrap().partitions() {
                 assert!(partition.in_doubt().unwrap().is_empty(), "step {step}");
+                assert!(partition.decisions().unwrap().is_empty(), "step {step}");
                 let table = partition.table("t").unwrap();
                 let mut writer = partition.begin().unwrap();
                 writer.delete(&table, &[Value::Int(1)]).unwrap();
             }
             engine.close().unwrap();
         }
+    }
+
+    /// Promise: decisions do not gather: each takes the place of those before it at the same home.
+    #[test]
+    fn decisions_do_not_gather() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let engine = open(dir.path());
+        let options = DatabaseOptions { partitions: 2, durability: Durability::Async };
+        let database = engine.create_database("d", options).unwrap();
+        let schema = TableSchema::builder("t").column("id", "int").primary_key(&["id"]);
+        database.create_table(&schema.build().unwrap()).unwrap();
+        let coordinator = Coordinator::new(1);
+        runtime.block_on(async {
+            for id in 1..=20 {
+                Distributed::new(&coordinator, rows(&engine, id).await).commit().await.unwrap();
+                // What is settled is noted by a task of its own.
+                while coordinator.settled.lock().is_empty() {
+                    tokio::task::yield_now().await;
+                }
+                let kept = database.partitions()[0].decisions().unwrap();
+                assert_eq!(kept.len(), 1, "after {id}");
+            }
+        });
+        engine.close().unwrap();
     }
 }

@@ -3,9 +3,10 @@
 use std::env::VarError;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use resprout_engine::Engine;
+use resprout_query::{Limits, QueryEngine};
 use resprout_sql::accounts::AccountOptions;
 use resprout_sql::server::{Connections, Options, Server, Tls};
 use resprout_sql::session::SingleNode;
@@ -117,6 +118,9 @@ impl FrontDoor for Door {
             let fix = "put a copy of the file back, or move it away";
             Failure::new("cannot read the accounts", error, fix)
         })?;
+        let queries = QueryEngine::new(Limits::default())
+            .map_err(|error| Failure::new("cannot start queries", error, "allow more threads"))?;
+        let node = node.with_queries(Arc::new(queries));
         self.node.get_or_init(|| node.clone());
         let Some(listener) = locked(&self.listener).take() else { return Ok(()) };
         let tls = self.tls.clone().map_or_else(|| certificate::own(engine.dir()), Ok)?;

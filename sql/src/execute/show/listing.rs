@@ -13,7 +13,7 @@ use crate::statement::Filter;
 
 /// Columns with their names, and rows of as many values: texts, numbers or NULL.
 #[derive(Debug)]
-pub(super) struct Listing {
+pub(in crate::execute) struct Listing {
     names: Vec<String>,
     rows: Vec<Vec<Value>>,
 }
@@ -43,6 +43,11 @@ impl Listing {
     pub(super) fn push<const N: usize>(&mut self, row: [Value; N]) {
         assert!(N == self.names.len(), "a value for each column");
         self.rows.push(row.into());
+    }
+
+    /// The rows.
+    pub(in crate::execute) fn into_rows(self) -> Vec<Vec<Value>> {
+        self.rows
     }
 
     /// Keeps the rows of a window.

@@ -8,6 +8,8 @@ mod table;
 mod variables;
 
 use listing::Listing;
+pub(super) use node::{character_sets, collations, engines, plugins, without_passwords};
+pub(super) use table::{default_of, extra, key_of};
 
 use crate::accounts;
 use crate::error::SqlError;
@@ -39,10 +41,10 @@ fn list(client: &Client, show: &Show) -> Result<Listing, SqlError> {
         Show::Databases { extended: true, .. } => node::databases_extended(client),
         Show::Processlist { full } => node::processes(client, *full),
         Show::Status { .. } => node::status(client),
-        Show::Engines => node::engines(),
-        Show::Plugins => node::plugins(),
-        Show::CharacterSet(_) => node::character_sets(),
-        Show::Collation(_) => node::collations(),
+        Show::Engines => engines(),
+        Show::Plugins => plugins(),
+        Show::CharacterSet(_) => character_sets(),
+        Show::Collation(_) => collations(),
         Show::Warnings(window) => node::warnings(client, *window),
         Show::Errors(_) => node::errors(),
         Show::Count { errors } => node::count(client, *errors),

@@ -3,7 +3,7 @@
 use resprout_engine::PartitionStatus;
 
 use super::listing::{Listing, number, text};
-use crate::accounts::Privileges;
+use crate::accounts::{INFORMATION_SCHEMA, Privileges};
 use crate::protocol::column::BINARY;
 use crate::protocol::handshake::UTF8MB4;
 use crate::session::Client;
@@ -15,6 +15,7 @@ const STATEMENT_SHOWN: usize = 100;
 
 pub(super) fn databases(client: &Client) -> Listing {
     let mut listing = Listing::new(&["Database"]);
+    listing.push([text(INFORMATION_SCHEMA)]);
     for database in client.node.engine.databases() {
         if client.access.sees_database(database.name()) {
             listing.push([text(database.name())]);
@@ -105,7 +106,7 @@ pub(super) fn processes(client: &Client, full: bool) -> Listing {
 }
 
 /// A statement as others may see it: one that may hold a password is not shown.
-fn without_passwords(statement: &[u8]) -> String {
+pub(in crate::execute) fn without_passwords(statement: &[u8]) -> String {
     let text = String::from_utf8_lossy(statement);
     let upper = text.to_ascii_uppercase();
     if upper.contains("IDENTIFIED") || upper.contains("PASSWORD") {
@@ -132,7 +133,7 @@ pub(super) fn status(client: &Client) -> Listing {
     listing
 }
 
-pub(super) fn engines() -> Listing {
+pub(in crate::execute) fn engines() -> Listing {
     let names = ["Engine", "Support", "Comment", "Transactions", "XA", "Savepoints"];
     let mut listing = Listing::new(&names);
     let comment = "Rows in memory, every commit in a log";
@@ -141,7 +142,7 @@ pub(super) fn engines() -> Listing {
     listing
 }
 
-pub(super) fn plugins() -> Listing {
+pub(in crate::execute) fn plugins() -> Listing {
     let mut listing = Listing::new(&["Name", "Status", "Type", "Library", "License"]);
     for name in ["mysql_native_password", "caching_sha2_password"] {
         let [status, kind] = [text("ACTIVE"), text("AUTHENTICATION")];
@@ -150,7 +151,7 @@ pub(super) fn plugins() -> Listing {
     listing
 }
 
-pub(super) fn character_sets() -> Listing {
+pub(in crate::execute) fn character_sets() -> Listing {
     let mut listing = Listing::new(&["Charset", "Description", "Default collation", "Maxlen"]);
     let [binary, utf8] = [text("binary"), text("utf8mb4")];
     listing.push([binary, text("Binary pseudo charset"), text("binary"), number(1)]);
@@ -158,7 +159,7 @@ pub(super) fn character_sets() -> Listing {
     listing
 }
 
-pub(super) fn collations() -> Listing {
+pub(in crate::execute) fn collations() -> Listing {
     let names = ["Collation", "Charset", "Id", "Default", "Compiled", "Sortlen"];
     let mut listing = Listing::new(&names);
     let known =

@@ -1,11 +1,15 @@
 //! Tables, their columns and indexes, and the statements that make them.
 
+use std::sync::Arc;
+
 use resprout_engine::table::{Column, ColumnId, TableSchema, Value};
 
 use super::listing::{Listing, number, text};
+use crate::accounts::{INFORMATION_SCHEMA, is_information_schema};
 use crate::error::{Code, SqlError};
 use crate::execute::error::unknown_database;
 use crate::execute::router::{Target, is_reference};
+use crate::execute::views::{self, Views};
 use crate::session::Client;
 use crate::statement::show_create::{quoted_name, show_create};
 use crate::statement::{TableDefinition, TableName};
@@ -19,9 +23,22 @@ fn target(client: &Client, table: &TableName) -> Result<Target, SqlError> {
     Target::find(&client.node.engine, database, &table.table)
 }
 
+/// The schema of a table or view.
+fn described(client: &Client, table: &TableName) -> Result<Arc<TableSchema>, SqlError> {
+    let database = table.database.as_deref().or(client.state.database.as_deref());
+    if database.is_some_and(is_information_schema) {
+        return Ok(Views::of(client).find(&table.table)?.schema);
+    }
+    Ok(Arc::clone(target(client, table)?.table.schema()))
+}
+
 /// The tables of a database, by name.
 fn all(client: &Client, database: Option<&str>) -> Result<(String, Vec<String>), SqlError> {
     let name = database_name(client, database)?;
+    if is_information_schema(name) {
+        let views = views::names().map(str::to_owned).collect();
+        return Ok((INFORMATION_SCHEMA.to_owned(), views));
+    }
     let database = client.node.engine.database(name).map_err(|_| unknown_database(name))?;
     let catalog = database.partitions()[0].catalog()?;
     let seen = catalog.tables().filter(|table| client.access.sees_table(name, table.name()));
@@ -43,7 +60,8 @@ pub(super) fn tables(
         return Ok(listing);
     }
     let mut listing = Listing::new(&["Tables", "Table_type"]).with_first(head);
-    tables.into_iter().for_each(|table| listing.push([text(table), text("BASE TABLE")]));
+    let kind = if is_information_schema(&name) { "SYSTEM VIEW" } else { "BASE TABLE" };
+    tables.into_iter().for_each(|table| listing.push([text(table), text(kind)]));
     Ok(listing)
 }
 
@@ -61,8 +79,7 @@ pub(super) fn status(client: &Client, database: Option<&str>) -> Result<Listing,
 }
 
 pub(super) fn columns(client: &Client, table: &TableName, full: bool) -> Result<Listing, SqlError> {
-    let target = target(client, table)?;
-    let schema = target.schema();
+    let schema = described(client, table)?;
     let mut listing = Listing::new(if full {
         &["Field", "Type", "Collation", "Null", "Key", "Default", "Extra", "Privileges", "Comment"]
     } else {
@@ -72,7 +89,7 @@ pub(super) fn columns(client: &Client, table: &TableName, full: bool) -> Result<
         let [field, ty] = [text(&*column.name), text(column.ty.to_string())];
         let null = text(if column.nullable { "YES" } else { "NO" });
         let (key, default, extra) =
-            (text(key_of(schema, id)), default_of(column), extra(schema, id));
+            (text(key_of(&schema, id)), default_of(column), extra(&schema, id));
         if full {
             let collation = if column.ty.is_text() { text("utf8mb4_bin") } else { Value::Null };
             let privileges = text("select,insert,update,references");
@@ -86,7 +103,7 @@ pub(super) fn columns(client: &Client, table: &TableName, full: bool) -> Result<
 }
 
 /// `PRI`, `UNI`, `MUL` or nothing, as DESCRIBE says it.
-fn key_of(schema: &TableSchema, id: ColumnId) -> &'static str {
+pub(in crate::execute) fn key_of(schema: &TableSchema, id: ColumnId) -> &'static str {
     if schema.primary.columns().contains(&id) {
         return "PRI";
     }
@@ -105,12 +122,12 @@ fn key_of(schema: &TableSchema, id: ColumnId) -> &'static str {
     }
 }
 
-fn default_of(column: &Column) -> Value {
+pub(in crate::execute) fn default_of(column: &Column) -> Value {
     let value = column.default.as_ref().filter(|value| !value.is_null());
     value.map_or(Value::Null, |value| text(value.to_string()))
 }
 
-fn extra(schema: &TableSchema, id: ColumnId) -> Value {
+pub(in crate::execute) fn extra(schema: &TableSchema, id: ColumnId) -> Value {
     text(if schema.auto_increment == Some(id) { "auto_increment" } else { "" })
 }
 

@@ -56,6 +56,24 @@ impl Collation {
         left == right || self.compare(left, right) == Ordering::Equal
     }
 
+    /// Appends bytes that are equal for texts that are, and that order as the texts do; but
+    /// characters below the blank that follow one count as more than the end of a text.
+    pub fn sort_key(self, text: &str, key: &mut Vec<u8>) {
+        match self {
+            Self::GeneralCi => {
+                for character in text.trim_end_matches(' ').chars() {
+                    key.extend_from_slice(&weight(character).to_be_bytes());
+                }
+                key.extend_from_slice(&u16::from(b' ').to_be_bytes());
+            }
+            Self::Bin => {
+                key.extend_from_slice(text.trim_end_matches(' ').as_bytes());
+                key.push(b' ');
+            }
+            Self::Binary => key.extend_from_slice(text.as_bytes()),
+        }
+    }
+
     /// What a character counts as where single characters are compared: two are equal if this is.
     #[must_use]
     pub fn key(self, character: char) -> u32 {

@@ -57,6 +57,15 @@ impl Compiler<'_> {
         if self.depth >= DEPTH_MAX || self.nodes > NODES_MAX {
             return Err(Error::TooDeep);
         }
+        if let Some(names) = self.scope.names
+            && let Some(given) = names.given(expression)?
+        {
+            self.columns.push(given.column);
+            let node = Node::Column { id: given.column, in_utc: false };
+            let mut column = Expression::new(node, given.ty);
+            column.text_rule = TextRule { collation: given.collation, strength: Strength::Column };
+            return Ok(column);
+        }
         self.depth += 1;
         let compiled = self.dispatch(expression);
         self.depth -= 1;
