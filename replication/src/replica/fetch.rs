@@ -1,0 +1,187 @@
+//! An image in place of the log: only pages that this copy does not have travel.
+//!
+//! ```text
+//!   AskDigests ─► Digests ─► Compare ─► Differ ─► Want ─► Pages ─► Store ─► … ─► Install
+//! ```
+//!
+//! One question is under way at a time, so what waits is bounded. Pages are stored beside what this
+//! copy is, which stays until the image is durable and whole (row D32). What was fetched is found
+//! again by its digest: after a lost connection, a restart, or another image.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Phase, Replica};
+use crate::{Alarm, Halt, ImageHead, Incarnation, Message, Mode, PageWork, StreamId, Tail};
+
+/// An image that is being fetched.
+#[derive(Clone, Debug)]
+pub(super) struct Fetch {
+    /// Not offered yet, if `None`.
+    head: Option<ImageHead>,
+    /// Pages before this were compared.
+    compared: u64,
+    /// Of these, those that are not here.
+    missing: BTreeSet<u64>,
+    /// When the master was asked; `None` while this copy's own disk works.
+    asked: Option<Duration>,
+}
+
+impl Fetch {
+    /// Pages that are settled, of how many.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let total = self.head.as_ref().map_or(0, |head| head.pages);
+        (self.compared - self.missing.len() as u64, total)
+    }
+
+    fn is_of(&self, image: u64) -> bool {
+        self.head.as_ref().is_some_and(|head| head.id == image)
+    }
+}
+
+impl Replica {
+    /// The log does not help: the next hello asks for an image.
+    pub(super) fn want_image(&mut self) {
+        let none = BTreeSet::new();
+        self.fetch = Some(Fetch { head: None, compared: 0, missing: none, asked: None });
+        self.greet();
+    }
+
+    /// An image is offered: the one that is being fetched, or another.
+    pub(super) fn offered(&mut self, head: ImageHead) {
+        let acknowledged = self.committed.min(self.tail.whole());
+        if head.pages > self.config.limits.image_pages_max {
+            let master = self.master().unwrap_or_default();
+            self.out.alarms.push(Alarm::Unsound(master));
+            return;
+        }
+        if head.lsn <= self.tail.whole() && matches!(self.phase, Phase::Streaming(_)) {
+            // Frames have overtaken the offer.
+            self.mark("an image that is behind this copy");
+            self.greet();
+            return;
+        }
+        if head.lsn < acknowledged && self.config.mode != Mode::Local {
+            self.halt(Halt::CutBelowAcknowledged { to: head.lsn, acknowledged });
+            return;
+        }
+        self.phase = Phase::Fetching(self.now);
+        let same = self.fetch.as_ref().is_some_and(|fetch| fetch.head.as_ref() == Some(&head));
+        if same {
+            self.mark("goes on fetching");
+        } else {
+            let none = BTreeSet::new();
+            self.fetch = Some(Fetch { head: Some(head), compared: 0, missing: none, asked: None });
+        }
+        self.fetch_next();
+    }
+
+    /// Asks for what comes next; or everything is here.
+    fn fetch_next(&mut self) {
+        let (now, limits) = (self.now, self.config.limits);
+        let Some(fetch) = &mut self.fetch else { return };
+        let Some(head) = fetch.head.clone() else { return };
+        let image = head.id;
+        if !fetch.missing.is_empty() {
+            let pages = fetch.missing.iter().take(limits.pages_max as usize).copied().collect();
+            fetch.asked = Some(now);
+            self.send_to_master(Message::Want { image, pages });
+        } else if fetch.compared < head.pages {
+            let from = fetch.compared;
+            let count = u64::from(limits.digests_max).min(head.pages - from);
+            let count = u32::try_from(count).expect("no more than the limit");
+            fetch.asked = Some(now);
+            self.send_to_master(Message::AskDigests { image, from, count });
+        } else {
+            fetch.asked = None;
+            self.phase = Phase::Installing;
+            self.mark("the image is whole");
+            self.out.pages.push(PageWork::Install(head));
+        }
+    }
+
+    /// A question that was not answered is asked again.
+    pub(super) fn fetch_again(&mut self) {
+        let asked = self.fetch.as_ref().and_then(|fetch| fetch.asked);
+        let late = asked.is_some_and(|at| self.now.saturating_sub(at) >= self.config.timing.retry);
+        if late {
+            self.fetch_next();
+        }
+    }
+
+    pub(super) fn take_digests(&mut self, image: u64, from: u64, digests: Vec<u64>) {
+        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.is_of(image)) else { return };
+        let pages = fetch.head.as_ref().map_or(0, |head| head.pages);
+        let fits = from == fetch.compared && digests.len() as u64 <= pages - from;
+        if fetch.asked.is_none() || !fetch.missing.is_empty() || !fits || digests.is_empty() {
+            return;
+        }
+        fetch.asked = None;
+        self.out.pages.push(PageWork::Compare { image, from, digests });
+    }
+
+    pub(super) fn compared(&mut self, image: u64, until: u64, pages: Vec<u64>) {
+        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.is_of(image)) else { return };
+        fetch.compared = fetch.compared.max(until);
+        fetch.missing.extend(pages);
+        if matches!(self.phase, Phase::Fetching(_)) {
+            self.fetch_next();
+        }
+    }
+
+    pub(super) fn take_pages(&mut self, image: u64, pages: Vec<(u64, Bytes)>) {
+        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.is_of(image)) else { return };
+        let wanted: Vec<(u64, Bytes)> =
+            pages.into_iter().filter(|(page, _)| fetch.missing.remove(page)).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        fetch.asked = None;
+        if planted!(self.config, InstallWithoutPages) {
+            (fetch.missing, fetch.compared) = (BTreeSet::new(), u64::MAX);
+        }
+        self.out.pages.push(PageWork::Store { image, pages: wanted });
+    }
+
+    pub(super) fn pages_stored(&mut self, image: u64) {
+        let is_fetched = self.fetch.as_ref().is_some_and(|fetch| fetch.is_of(image));
+        if is_fetched && matches!(self.phase, Phase::Fetching(_)) {
+            self.fetch_next();
+        }
+    }
+
+    /// The image is what this copy is now: another run of it, with the log from there on.
+    pub(super) fn installed(&mut self, image: u64, incarnation: Incarnation) {
+        let Some(head) = self.fetch.take().and_then(|fetch| fetch.head) else { return };
+        assert_eq!(head.id, image, "the image that was whole");
+        assert!(incarnation > self.identity.incarnation, "a provisioned copy is another run");
+        self.mark("the image is in place");
+        self.identity.incarnation = incarnation;
+        self.newest_stream = StreamId { run: incarnation, number: 0 };
+        self.first = head.lsn;
+        self.committed = self.committed.max(head.lsn);
+        self.visible = head.lsn;
+        self.out.committed = Some(head.lsn);
+        self.tail = Tail::new(head.lsn, head.lineage);
+        self.phase = Phase::Pending;
+        if !self.to_act {
+            self.greet();
+        }
+    }
+
+    /// Something of it is not what it should be: the digests will tell what.
+    pub(super) fn spoiled(&mut self, image: u64) {
+        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.is_of(image)) else { return };
+        (fetch.compared, fetch.asked) = (0, None);
+        fetch.missing.clear();
+        self.mark("the image is spoiled");
+        if self.phase == Phase::Installing {
+            self.phase = Phase::Pending;
+            if !self.to_act {
+                self.greet();
+            }
+        }
+    }
+}
