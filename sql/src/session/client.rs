@@ -198,15 +198,9 @@ impl Client {
                 execute::evaluate_all(self, expressions, parameters)?;
                 self.done(Completion::default(), out).await
             }
-            // Nothing is kept that could be flushed, and no table was locked.
-            Statement::Flush(_) | Statement::UnlockTables => {
-                self.done(Completion::default(), out).await
-            }
-            // What dumps say, in both directions.
-            Statement::LockTables(_) => {
-                self.state.warnings.clear();
-                self.state.warn("tables are not locked: each statement sees what is committed");
-                self.done(Completion { warnings: 1, ..Completion::default() }, out).await
+            Statement::Flush(_) | Statement::UnlockTables | Statement::LockTables(_) => {
+                let done = self.lock_nothing(statement);
+                self.done(done, out).await
             }
             Statement::Explain(explain) => self.explain(explain, parameters, out).await,
             Statement::CreateUsers(_)
@@ -255,6 +249,17 @@ impl Client {
     pub(crate) fn end_reading(&self, out: &mut ResultWriter<'_>) {
         let status = self.state.status(!self.open.is_empty());
         out.set_status(status);
+    }
+
+    /// Nothing is kept that could be flushed, and no table is ever locked. Dumps ask for locks, when
+    /// they are made and when they are read: they are told.
+    fn lock_nothing(&mut self, statement: &Statement) -> Completion {
+        self.state.warnings.clear();
+        if let Statement::LockTables(_) = statement {
+            self.state.warn("tables are not locked: each statement sees what is committed");
+        }
+        let warnings = self.state.warnings.len().min(1) as u16;
+        Completion { warnings, ..Completion::default() }
     }
 
     async fn explain(
