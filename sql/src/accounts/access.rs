@@ -69,6 +69,11 @@ impl Access {
         &self.name
     }
 
+    /// How often accounts had been changed when they were last looked at.
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Sees what was changed.
     pub(crate) fn refresh(&mut self) {
         let changes = self.accounts.changes();

@@ -38,6 +38,8 @@ pub struct Client {
 pub struct Prepared {
     pub(crate) statement: Arc<Statement>,
     required: Vec<Requirement>,
+    /// When it was last permitted: after so many changes of accounts, with this database in use.
+    permitted: Option<(u64, Option<String>)>,
     pub(crate) plan: Option<execute::SharedPlan>,
 }
 
@@ -91,6 +93,20 @@ impl Client {
             self.state.row_count = -1;
         }
         permitted
+    }
+
+    /// The same for a prepared statement: asked once, as long as accounts stay as they are.
+    fn permit_again(&mut self, prepared: &mut Prepared) -> Result<(), SqlError> {
+        self.access.refresh();
+        let known = prepared.permitted.as_ref().is_some_and(|(changes, database)| {
+            *changes == self.access.changes() && *database == self.state.database
+        });
+        if known {
+            return Ok(());
+        }
+        self.permit(|| prepared.required.clone())?;
+        prepared.permitted = Some((self.access.changes(), self.state.database.clone()));
+        Ok(())
     }
 
     /// SET PASSWORD.
@@ -373,7 +389,8 @@ impl Session for Client {
         if let Statement::Query(query) = &statement {
             (columns, plan) = execute::prepare(self, query)?;
         }
-        let prepared = Prepared { statement: Arc::new(statement), required, plan };
+        let statement = Arc::new(statement);
+        let prepared = Prepared { statement, required, permitted: None, plan };
         Ok(Preparation::new(prepared, parameters.into(), columns))
     }
 
@@ -386,7 +403,7 @@ impl Session for Client {
         let parameters: Vec<Value> =
             values.iter().map(execute::of_parameter).collect::<Result<_, _>>()?;
         let statement = Arc::clone(&prepared.statement);
-        self.permit(|| prepared.required.clone())?;
+        self.permit_again(prepared)?;
         Box::pin(self.run(&statement, Some(&mut prepared.plan), &parameters, out)).await
     }
 
