@@ -10,6 +10,10 @@
 //! cannot be taken back (rule 13). The log's lock is held from apply to append, so a frame is
 //! never sealed between the two: the root noted for a generation is exactly what its frame says.
 //!
+//! A change that was decided before it is appended, as a prepared transaction's is once all have
+//! promised, is seen at once if nothing undecided is below it, and leaves its writing to whoever
+//! writes next.
+//!
 //! Lock order: prepared, writer, log, publisher's marks. Row locks are taken before all of them.
 
 use std::collections::BTreeMap;
@@ -78,6 +82,14 @@ pub(crate) struct Change<'a> {
     pub(crate) tables: &'a [Arc<Table>],
     /// By sequence: the largest number used.
     pub(crate) numbers: &'a Sequences,
+}
+
+/// Where a change went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Appended {
+    pub(crate) position: Position,
+    /// Readers see it already: nothing of it, nor of what it stands on, can be taken back.
+    pub(crate) seen: bool,
 }
 
 /// The parts of a recovered partition.
@@ -198,7 +210,7 @@ impl Core {
     /// # Errors
     /// Answers ([`Error::LogFull`], [`Error::MemoryLimit`], [`Error::SchemaChanged`]) leave
     /// everything as it was; [`Error::Stopped`] means that nothing was appended.
-    pub(crate) fn append(&self, change: &Change<'_>) -> Result<Position, Error> {
+    pub(crate) fn append(&self, change: &Change<'_>) -> Result<Appended, Error> {
         let mut bytes = Vec::with_capacity(change.writes.bytes() + 64 * change.writes.rows().len());
         let mut record = self.record(change, &mut bytes);
         write_ops(&mut record, change.writes);
@@ -216,7 +228,8 @@ impl Core {
         let bounds = writer.passed_bounds(change.numbers);
         write_ops(&mut record, &bounds);
         record.finish();
-        self.commit(&mut writer, (change.writes, &bounds), &bytes, space)
+        let record = (change.kind, bytes.as_slice());
+        self.commit(&mut writer, (change.writes, &bounds), record, space)
     }
 
     /// The point of no return: apply, note, append, with writer and log locked.
@@ -224,20 +237,24 @@ impl Core {
         &self,
         writer: &mut Writer,
         (writes, bounds): (&WriteSet, &WriteSet),
-        record: &[u8],
+        (kind, record): (RecordKind, &[u8]),
         space: Reservation,
-    ) -> Result<Position, Error> {
+    ) -> Result<Appended, Error> {
         let mut appender = self.log.lock().map_err(|error| self.ended(&error))?;
         for writes in [writes, bounds] {
             writer.apply(writes).map_err(|error| self.stop(&error.to_string()))?;
         }
         let root = writer.tree.freeze();
-        self.publisher.note(appender.generation(), root);
+        self.publisher.note(appender.generation(), root, kind);
         let position = appender.append(record, space).map_err(|error| self.ended(&error))?;
-        self.publisher.appended(root);
+        let seen = self.publisher.appended(root, kind);
         writer.last = Some(position);
-        appender.leave_to_waiter();
-        Ok(position)
+        if self.durability == Durability::Async || kind.is_decided() {
+            appender.leave_for_later();
+        } else {
+            appender.leave_to_waiter();
+        }
+        Ok(Appended { position, seen })
     }
 
     fn record<'b>(&self, change: &Change<'_>, bytes: &'b mut Vec<u8>) -> RecordWriter<'b> {

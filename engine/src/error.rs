@@ -106,8 +106,8 @@ pub enum Error {
         /// The table.
         table: String,
     },
-    /// The opposite was decided before.
-    #[error("the opposite was decided for this transaction before")]
+    /// The partition refused to take part in the transaction, or ended it, before.
+    #[error("this partition refused the transaction, or ended it, before")]
     AlreadyDecided,
     /// No prepared transaction has this global id.
     #[error("no prepared transaction has this id")]

@@ -97,6 +97,8 @@ pub(crate) fn tick(shared: &Arc<Shared>, snapshots: bool) {
     for partition in partitions(shared) {
         if let Some(core) = partition.core() {
             core.locks.expire(now);
+            // What nobody waits for is written all the same, within a step.
+            core.log.write_soon();
             let bound = &core.bound;
             // Kept roots are a convenience; rows come first.
             if bound.taken.charged_bytes() > bound.maximum / 10 * 9 {

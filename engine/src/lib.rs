@@ -138,7 +138,7 @@ pub use identity::{FORMAT_VERSION, Identity};
 pub use manifest::{MAX_DATABASE_NAME, Manifest, partition_dir};
 pub use options::Options;
 pub use partition::{Partition, PartitionStatus};
-pub use prepared::InDoubt;
+pub use prepared::{InDoubt, Promise, Vote};
 pub use progress::{Phase, Progress};
 pub use recovery::{Recovery, RecoveryReport};
 pub use rewind::RewindReport;
@@ -146,3 +146,5 @@ pub use snapshotting::SnapshotReport;
 pub use state::State;
 pub use times::Times;
 pub use transaction::{Committed, Savepoint, Transaction};
+
+pub use resprout_wal::Position;

@@ -1,22 +1,32 @@
 //! Two-phase commit, one partition's part.
 //!
 //! ```text
-//!  begin … prepare(id, home) ─► in doubt: writes and locks are kept, through any restart
-//!                                   │
-//!       home's record: decide(id, Commit | Abort), durable first
-//!                                   │
-//!               commit_prepared(id) │ abort_prepared(id)
+//!  begin … promise(id, participants) ─► in doubt: writes and locks are kept, through any restart
+//!                                           │
+//!           every participant's promise is durable: that is the commit
+//!                                           │
+//!               commit_prepared(id)         │         abort_prepared(id): somebody never promises
 //! ```
 //!
-//! A participant that prepared never ends on its own (rule 13): it asks the home partition, whose
-//! decision is a row in its tree and a record in its log.
+//! There is no decision to be written, and nobody who has to be asked for it: a transaction is
+//! committed once all its participants have promised, and each of them knows the others. So a commit
+//! over several partitions waits for one flush, in all of them at once. (Elsewhere this is known as
+//! parallel commit, there with a record of its own that lists the participants.)
+//!
+//! A participant that promised never ends on its own (rule 13). Who finds it in doubt, with its
+//! coordinator gone, asks every participant for its [`Vote`]; who knows nothing of the transaction
+//! refuses, from then on and durably, so that a promise on its way comes too late. All votes for it:
+//! it is committed everywhere. One against it: nowhere. Whoever asks, and however often, the answer
+//! is the same, because a promise goes only when another participant cannot promise any more, and
+//! because a participant remembers that it committed until none is in doubt
+//! ([`Partition::forget_decisions`]).
 
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use resprout_wal::Position;
 
-use crate::core::{Change, Core, Sequences};
+use crate::core::{Appended, Change, Core, Sequences};
 use crate::error::Error;
 use crate::lock::{Request, RowKey, TxnId};
 use crate::partition::Partition;
@@ -39,10 +49,29 @@ pub(crate) struct Prepared {
 pub struct InDoubt {
     /// Its name over all partitions.
     pub global_id: Vec<u8>,
-    /// The partition that decides.
-    pub home: u32,
+    /// The partitions that take part, by ordinal: whose votes end it.
+    pub participants: Vec<u32>,
     /// Keys it will change.
     pub changes: usize,
+}
+
+/// What a partition knows of a transaction in which it takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vote {
+    /// It has promised, and is in doubt.
+    Promised,
+    /// It took effect here.
+    Committed,
+    /// It did not promise, or dropped its promise, and never promises again.
+    Refused,
+}
+
+/// A promise that was appended: it counts once it is durable.
+#[must_use = "a promise counts once it is durable"]
+#[derive(Debug)]
+pub struct Promise {
+    partition: Partition,
+    position: Position,
 }
 
 impl Core {
@@ -83,67 +112,106 @@ impl Core {
 }
 
 impl Transaction {
-    /// Promises to be able to commit, durably. From now on only the decision of partition `home`
-    /// ends it.
+    /// Promises to be able to commit, durably. From now on only the votes of all `participants`, by
+    /// ordinal and this partition among them, end it.
     ///
     /// # Errors
-    /// As [`Transaction::commit`]; [`Error::AlreadyPrepared`], [`Error::BadOption`] for an id
-    /// that is empty or longer than 255 bytes.
-    pub fn prepare(mut self, global_id: &[u8], home: u32) -> Result<(), Error> {
-        let partition = self.partition.clone();
-        let position = self.append_prepared(global_id, home)?;
-        flushed(partition.online()?, position)
+    /// As [`Transaction::promise`] and [`Promise::wait`].
+    pub fn prepare(self, global_id: &[u8], participants: &[u32]) -> Result<(), Error> {
+        self.promise(global_id, participants, &[])?.wait()
     }
 
-    /// As [`Transaction::prepare`], for tasks.
+    /// As [`Transaction::prepare`], without waiting. Forgets how other transactions ended with the
+    /// same record, as [`Partition::forget_decisions`] does.
     ///
     /// # Errors
-    /// As there.
-    pub async fn prepare_async(mut self, global_id: &[u8], home: u32) -> Result<(), Error> {
+    /// As a commit: nothing was promised then. [`Error::AlreadyPrepared`]; [`Error::AlreadyDecided`]
+    /// if somebody asked for the vote before; [`Error::BadOption`] for an id that is empty or longer
+    /// than 255 bytes, or if this partition is not among the participants.
+    pub fn promise(
+        mut self,
+        global_id: &[u8],
+        participants: &[u32],
+        forgotten: &[Vec<u8>],
+    ) -> Result<Promise, Error> {
         let partition = self.partition.clone();
-        let position = self.append_prepared(global_id, home)?;
-        drop(self);
-        flushed_async(partition.online()?, position).await
-    }
-
-    fn append_prepared(&mut self, global_id: &[u8], home: u32) -> Result<Position, Error> {
         if global_id.is_empty() || global_id.len() > GLOBAL_ID_MAX {
             let why = format!("1 to {GLOBAL_ID_MAX} bytes");
             return Err(Error::BadOption { option: "global transaction id", why });
         }
-        let partition = self.partition.clone();
+        if !participants.contains(&partition.ordinal()) {
+            let why = format!("partition {} is not among them", partition.ordinal());
+            return Err(Error::BadOption { option: "participants", why });
+        }
         let core = partition.online()?;
         let set = PreparedSet {
             global_id: global_id.to_vec(),
-            home,
+            participants: participants.to_vec(),
+            binding: true,
             ops: self.writes.to_writes(),
             locks: core.locks.owned_by(self.id),
         };
-        let value = set.encode()?;
-        let mut writes = WriteSet::default();
-        let key = system::prepared_key(global_id);
-        writes.set(key.into(), Wanted { kind: OpKind::Insert, value: Some(value) });
-        let position = {
-            let mut prepared = core.prepared();
-            if prepared.contains_key(global_id) {
-                return Err(Error::AlreadyPrepared);
-            }
-            let position = core.append(&Change {
-                kind: RecordKind::Prepare,
-                txn: self.id,
-                writes: &writes,
-                tables: &self.tables,
-                numbers: self.numbers(),
-            })?;
-            prepared.insert(set.global_id.clone(), Prepared { txn: self.id, set });
-            position
-        };
+        let position = self.append_promise(core, set, forgotten)?;
         self.keeps_locks = true;
-        Ok(position)
+        drop(self);
+        Ok(Promise { partition, position })
+    }
+
+    fn append_promise(
+        &self,
+        core: &Core,
+        set: PreparedSet,
+        forgotten: &[Vec<u8>],
+    ) -> Result<Position, Error> {
+        let value = set.encode()?;
+        // Held from the look to the append: nobody can ask for the vote in between.
+        let mut prepared = core.prepared();
+        if prepared.contains_key(&set.global_id) {
+            return Err(Error::AlreadyPrepared);
+        }
+        if newest_decision(core, &set.global_id)?.is_some() {
+            return Err(Error::AlreadyDecided);
+        }
+        let mut writes = forgetting(core, forgotten)?;
+        let key = system::prepared_key(&set.global_id);
+        writes.set(key.into(), Wanted { kind: OpKind::Insert, value: Some(value) });
+        let appended = core.append(&Change {
+            kind: RecordKind::Prepare,
+            txn: self.id,
+            writes: &writes,
+            tables: &self.tables,
+            numbers: self.numbers(),
+        })?;
+        prepared.insert(set.global_id.clone(), Prepared { txn: self.id, set });
+        Ok(appended.position)
     }
 }
 
-/// Promises and decisions are durable whatever the database's mode: others act on them.
+impl Promise {
+    /// The partition that promised.
+    #[must_use]
+    pub fn partition(&self) -> &Partition {
+        &self.partition
+    }
+
+    /// Waits until it is durable, whatever the database's mode: others act on it.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] if the log failed meanwhile.
+    pub fn wait(&self) -> Result<(), Error> {
+        flushed(self.partition.online()?, self.position)
+    }
+
+    /// As [`Promise::wait`], for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn wait_async(&self) -> Result<(), Error> {
+        flushed_async(self.partition.online()?, self.position).await
+    }
+}
+
+/// Promises and votes are durable whatever the database's mode: others act on them.
 fn flushed(core: &Core, position: Position) -> Result<(), Error> {
     let unknown = |error| Error::OutcomeUnknown(std::sync::Arc::new(error));
     core.log.wait_durable(position).map(drop).map_err(unknown)
@@ -165,121 +233,107 @@ impl Partition {
         let prepared = core.prepared();
         let shown = prepared.values().map(|prepared| InDoubt {
             global_id: prepared.set.global_id.clone(),
-            home: prepared.set.home,
+            participants: prepared.set.participants.clone(),
             changes: prepared.set.ops.len(),
         });
         Ok(shown.collect())
     }
 
-    /// Makes a prepared transaction take effect.
+    /// Makes a prepared transaction take effect: for who knows that all its participants have
+    /// promised, durably. Readers see it when this returns; that it is durable here need not be
+    /// waited for, since after a crash the promises say the same. Where its record is: see
+    /// [`Partition::is_durable`].
     ///
     /// # Errors
     /// [`Error::NotPrepared`] if there is none (it may have ended already), and as a commit.
-    pub fn commit_prepared(&self, global_id: &[u8]) -> Result<(), Error> {
-        let position = self.end_prepared(global_id, RecordKind::CommitPrepared)?;
-        self.online()?.wait_committed(position)
+    pub fn commit_prepared(&self, global_id: &[u8]) -> Result<Position, Error> {
+        let Appended { position, seen } =
+            self.end_prepared(global_id, RecordKind::CommitPrepared)?;
+        if !seen {
+            self.online()?.wait_committed(position)?;
+        }
+        Ok(position)
     }
 
     /// As [`Partition::commit_prepared`], for tasks.
     ///
     /// # Errors
     /// As there.
-    pub async fn commit_prepared_async(&self, global_id: &[u8]) -> Result<(), Error> {
-        let position = self.end_prepared(global_id, RecordKind::CommitPrepared)?;
-        self.online()?.committed(position).await
+    pub async fn commit_prepared_async(&self, global_id: &[u8]) -> Result<Position, Error> {
+        let Appended { position, seen } =
+            self.end_prepared(global_id, RecordKind::CommitPrepared)?;
+        if !seen {
+            self.online()?.committed(position).await?;
+        }
+        Ok(position)
     }
 
-    /// Drops a prepared transaction.
+    /// Drops a prepared transaction: for who knows that one of its participants never promises.
+    /// It is not waited for: after a crash the votes say the same.
     ///
     /// # Errors
     /// As [`Partition::commit_prepared`].
     pub fn abort_prepared(&self, global_id: &[u8]) -> Result<(), Error> {
-        let position = self.end_prepared(global_id, RecordKind::AbortPrepared)?;
-        self.online()?.wait_committed(position)
+        self.end_prepared(global_id, RecordKind::AbortPrepared)?;
+        Ok(())
     }
 
-    /// As [`Partition::abort_prepared`], for tasks.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn abort_prepared_async(&self, global_id: &[u8]) -> Result<(), Error> {
-        let position = self.end_prepared(global_id, RecordKind::AbortPrepared)?;
-        self.online()?.committed(position).await
-    }
-
-    fn end_prepared(&self, global_id: &[u8], kind: RecordKind) -> Result<Position, Error> {
+    fn end_prepared(&self, global_id: &[u8], kind: RecordKind) -> Result<Appended, Error> {
         let core = self.online()?;
-        let (txn, position) = {
+        let (txn, appended) = {
             let mut prepared = core.prepared();
             let entry = prepared.get(global_id).ok_or(Error::NotPrepared)?;
             let txn = entry.txn;
             let mut writes = WriteSet::default();
             if kind == RecordKind::CommitPrepared {
                 writes.extend(entry.set.ops.iter().cloned());
+                writes.set(system::decision_key(global_id).into(), noted(Decision::Commit));
             }
             let key = system::prepared_key(global_id);
             writes.set(key.into(), Wanted { kind: OpKind::Delete, value: None });
             let numbers = &Sequences::new();
             let change = Change { kind, txn, writes: &writes, tables: &[], numbers };
-            let position = core.append(&change)?;
+            let appended = core.append(&change)?;
             prepared.remove(global_id);
-            (txn, position)
+            (txn, appended)
         };
         core.locks.release_all(txn);
-        Ok(position)
+        Ok(appended)
     }
 
-    /// Records, durably, what happens to a transaction whose home this partition is. Repeating a
-    /// decision is fine.
+    /// Asks for the partition's vote about a transaction in which it takes part; durable by the time
+    /// of the answer. A partition that knows nothing of it refuses from now on.
     ///
     /// # Errors
-    /// [`Error::AlreadyDecided`] for the opposite one, and as a commit.
-    pub fn decide(&self, global_id: &[u8], decision: Decision) -> Result<(), Error> {
-        match self.append_decision(global_id, decision, &[])? {
-            Some(position) => flushed(self.online()?, position),
-            None => Ok(()),
-        }
-    }
-
-    /// As [`Partition::decide`], for tasks. Forgets decisions with the same record, as
-    /// [`Partition::forget_decisions`] does.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn decide_async(
-        &self,
-        global_id: &[u8],
-        decision: Decision,
-        forgotten: &[Vec<u8>],
-    ) -> Result<(), Error> {
-        match self.append_decision(global_id, decision, forgotten)? {
-            Some(position) => flushed_async(self.online()?, position).await,
-            None => Ok(()),
-        }
-    }
-
-    fn append_decision(
-        &self,
-        global_id: &[u8],
-        decision: Decision,
-        forgotten: &[Vec<u8>],
-    ) -> Result<Option<Position>, Error> {
+    /// As a commit; [`Error::DataDamaged`].
+    pub fn vote(&self, global_id: &[u8]) -> Result<Vote, Error> {
         let core = self.online()?;
-        // Two coordinators cannot decide at once: held from the look to the append.
+        // Held from the look to the append: nobody can promise in between.
         let prepared = core.prepared();
-        let position = match newest_decision(core, global_id)? {
-            Some(known) if known == decision => core.last_position()?,
-            Some(_) => return Err(Error::AlreadyDecided),
+        let vote = match newest_decision(core, global_id)? {
+            Some(Decision::Commit) => Vote::Committed,
+            Some(Decision::Abort) => Vote::Refused,
+            None if prepared.get(global_id).is_some_and(|entry| entry.set.binding) => {
+                Vote::Promised
+            }
             None => {
-                let mut writes = forgetting(core, forgotten)?;
-                let key = system::decision_key(global_id);
-                let value = Some(decision.to_bytes().to_vec());
-                writes.set(key.into(), Wanted { kind: OpKind::Insert, value });
-                Some(append_decisions(core, &writes)?)
+                let mut writes = WriteSet::default();
+                writes.set(system::decision_key(global_id).into(), noted(Decision::Abort));
+                append_decisions(core, &writes)?;
+                Vote::Refused
             }
         };
         drop(prepared);
-        Ok(position)
+        self.flush()?;
+        Ok(vote)
+    }
+
+    /// Whether a record of this run is durable.
+    ///
+    /// # Errors
+    /// [`Error::NotOnline`].
+    pub fn is_durable(&self, position: Position) -> Result<bool, Error> {
+        Ok(self.online()?.log.durable_generation() >= position.generation)
     }
 
     /// Waits until all that was appended so far is durable, whatever the database's mode.
@@ -291,27 +345,14 @@ impl Partition {
         core.last_position()?.map_or(Ok(()), |position| flushed(core, position))
     }
 
-    /// As [`Partition::flush`], for tasks.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn flush_async(&self) -> Result<(), Error> {
-        let core = self.online()?;
-        match core.last_position()? {
-            Some(position) => flushed_async(core, position).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Forgets decisions, for when every partition that prepared has ended, durably: nobody will ask
-    /// again. It is not waited for: a crash may bring them back, which nobody asks for either.
-    /// Decisions are cheaper to forget with the next one ([`Partition::decide_async`]).
+    /// Forgets how transactions ended, for when every participant has ended them, durably: nobody
+    /// will ask again. It is not waited for: a crash may bring them back, which nobody asks for
+    /// either. It is cheaper with the next promise ([`Transaction::promise`]).
     ///
     /// # Errors
     /// As a commit.
     pub fn forget_decisions(&self, global_ids: &[Vec<u8>]) -> Result<(), Error> {
         let core = self.online()?;
-        // As for deciding.
         let prepared = core.prepared();
         let writes = forgetting(core, global_ids)?;
         if !writes.is_empty() {
@@ -321,7 +362,7 @@ impl Partition {
         Ok(())
     }
 
-    /// The names of all transactions about which a decision is known.
+    /// The names of all transactions of which it is remembered how they ended.
     ///
     /// # Errors
     /// [`Error::NotOnline`].
@@ -338,31 +379,31 @@ impl Partition {
         Ok(names)
     }
 
-    /// What was decided, if anything was; durable by the time of the answer.
+    /// How a transaction ended here, if that is remembered; perhaps not durable yet.
     ///
     /// # Errors
     /// [`Error::NotOnline`], [`Error::DataDamaged`].
     pub fn decision(&self, global_id: &[u8]) -> Result<Option<Decision>, Error> {
-        let core = self.online()?;
-        let decision = newest_decision(core, global_id)?;
-        if let (Some(_), Some(position)) = (decision, core.last_position()?) {
-            flushed(core, position)?;
-        }
-        Ok(decision)
+        newest_decision(self.online()?, global_id)
     }
 }
 
-fn append_decisions(core: &Core, writes: &WriteSet) -> Result<Position, Error> {
-    core.append(&Change {
+fn noted(decision: Decision) -> Wanted {
+    Wanted { kind: OpKind::Insert, value: Some(decision.to_bytes().to_vec()) }
+}
+
+fn append_decisions(core: &Core, writes: &WriteSet) -> Result<(), Error> {
+    let appended = core.append(&Change {
         kind: RecordKind::Decision,
         txn: core.next_txn(),
         writes,
         tables: &[],
         numbers: &Sequences::new(),
-    })
+    });
+    appended.map(drop)
 }
 
-/// Removes those of these decisions that are known.
+/// Removes those of these decisions that are there.
 fn forgetting(core: &Core, global_ids: &[Vec<u8>]) -> Result<WriteSet, Error> {
     let mut writes = WriteSet::default();
     for id in global_ids {

@@ -8,7 +8,8 @@
 //!
 //! A generation is one frame of the log while it is open; all transactions in it share its fate,
 //! so only the root after the last of them matters. With sync durability readers see it when the
-//! frame is durable. With async durability they see each transaction at once; what is durable is
+//! frame is durable; a prepared transaction that takes effect they see at once if everything
+//! below it is committed or cannot be taken back. With async durability they see each transaction at once; what is durable is
 //! then known at frame boundaries, and only those serve snapshots and rewinding.
 
 use std::collections::VecDeque;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use resprout_wal::{LogError, Lsn, Observer};
 
 use crate::commit_rule::{Durability, Positions};
+use crate::record::RecordKind;
 use crate::tree::{Hold, Root, Versions};
 
 /// A root that one position of the log describes.
@@ -45,6 +47,10 @@ struct Marks {
     end: Lsn,
     durable: Lsn,
     pending: VecDeque<Pending>,
+    /// Newest generation with a change that is not committed before it is durable; 0 once all are.
+    undecided: u64,
+    /// Version of the root that readers see.
+    seen: u64,
     /// Newest root at a frame boundary that is durable and committed.
     boundary: Boundary,
     /// Older boundaries, oldest first, for rewinding.
@@ -84,6 +90,8 @@ impl Publisher {
             end: lsn,
             durable: lsn,
             pending: VecDeque::new(),
+            undecided: 0,
+            seen: root.version,
             boundary: Boundary { lsn, hold, root },
             kept: VecDeque::new(),
         };
@@ -107,9 +115,12 @@ impl Publisher {
     /// A transaction was applied and is about to be appended to `generation`; `root` is the tree
     /// after it. Called under the writer's lock and the log's, so in log order, and before the
     /// append: once that is done, the frame may be sealed and durable at any moment.
-    pub(crate) fn note(&self, generation: u64, root: Root) {
+    pub(crate) fn note(&self, generation: u64, root: Root, kind: RecordKind) {
         let hold = self.versions.hold(&root);
         let mut marks = self.marks();
+        if kind.is_undecided() {
+            marks.undecided = generation;
+        }
         if let Some(last) = marks.pending.back_mut() {
             assert!(last.generation <= generation, "generations go back");
             if last.generation == generation {
@@ -121,10 +132,23 @@ impl Publisher {
         marks.pending.push_back(Pending { generation, end: None, root, hold });
     }
 
-    /// With async durability a transaction is visible as soon as it is appended.
-    pub(crate) fn appended(&self, root: Root) {
-        if self.durability == Durability::Async {
+    /// A transaction is appended; `root` is the tree after it. Whether readers see it now: with
+    /// async durability always, else if nothing in the root can be taken back any more (rule 13).
+    pub(crate) fn appended(&self, root: Root, kind: RecordKind) -> bool {
+        let mut marks = self.marks();
+        let firm = kind.is_decided() && marks.undecided == 0;
+        let seen = self.durability == Durability::Async || firm;
+        if seen {
+            self.show(&mut marks, root);
+        }
+        seen
+    }
+
+    /// Readers see this root, unless they see a newer one.
+    fn show(&self, marks: &mut Marks, root: Root) {
+        if root.version > marks.seen {
             self.versions.publish(root);
+            marks.seen = root.version;
         }
     }
 
@@ -184,6 +208,7 @@ impl Publisher {
         let mut marks = self.marks();
         assert!(end <= marks.end, "rewound to behind the end");
         marks.boundary = Boundary { lsn: end, hold, root };
+        marks.seen = root.version;
         Self::check(&marks, self.committed());
     }
 
@@ -209,7 +234,7 @@ impl Publisher {
         }
         if let Some(Pending { end: Some(lsn), root, hold, .. }) = reached {
             if self.durability == Durability::Sync {
-                self.versions.publish(root);
+                self.show(marks, root);
             }
             let next = Boundary { lsn, hold: Arc::new(hold), root };
             let previous = std::mem::replace(&mut marks.boundary, next);
@@ -243,15 +268,85 @@ impl Observer for Publisher {
         self.advance(&mut marks);
     }
 
-    fn durable(&self, _generation: u64, end: Lsn) {
+    fn durable(&self, generation: u64, end: Lsn) {
         let mut marks = self.marks();
         assert!(end >= marks.durable, "what was durable went back");
         marks.durable = end;
+        if marks.undecided <= generation {
+            marks.undecided = 0;
+        }
         self.advance(&mut marks);
     }
 
     fn failed(&self, error: &LogError) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.get_or_insert_with(|| error.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{MemoryLimit, PageMemory, Tree};
+
+    /// A tree that changes with each root, and its publisher.
+    struct Scene {
+        tree: Tree,
+        publisher: Publisher,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let memory = PageMemory::new(MemoryLimit::new(64 << 20)).expect("some memory");
+            let mut tree = Tree::new(memory);
+            let root = tree.freeze();
+            let keep = Keep { roots: 0, spacing: 0 };
+            let start = (Lsn(0), root);
+            let publisher = Publisher::new(Durability::Sync, keep, tree.versions(), start);
+            Self { tree, publisher }
+        }
+
+        /// Appends a change. Its version, and whether readers see it at once.
+        fn append(&mut self, generation: u64, kind: RecordKind) -> (u64, bool) {
+            self.tree.put(b"key", b"value").expect("there is memory");
+            let root = self.tree.freeze();
+            self.publisher.note(generation, root, kind);
+            (root.version, self.publisher.appended(root, kind))
+        }
+
+        fn seen(&self) -> u64 {
+            self.tree.versions().committed().version
+        }
+    }
+
+    /// Rule 13: what was decided before is seen at once, but never together with a change that can
+    /// still be taken back, and readers never go back.
+    #[test]
+    fn what_is_decided_is_seen_at_once_and_nothing_else() {
+        let mut scene = Scene::new();
+        let start = scene.seen();
+        assert!(!scene.append(1, RecordKind::Commit).1);
+        let (waits, seen) = scene.append(1, RecordKind::CommitPrepared);
+        assert_eq!((seen, scene.seen()), (false, start));
+        scene.publisher.sealed(1, Lsn(10));
+        assert!(!scene.append(2, RecordKind::CommitPrepared).1, "the commit is not durable yet");
+        assert_eq!(scene.seen(), start);
+        scene.publisher.durable(1, Lsn(10));
+        assert_eq!(scene.seen(), waits);
+
+        assert!(!scene.append(2, RecordKind::Prepare).1);
+        assert_eq!(scene.seen(), waits);
+        scene.publisher.sealed(2, Lsn(20));
+        let (newer, seen) = scene.append(3, RecordKind::CommitPrepared);
+        assert_eq!((seen, scene.seen()), (true, newer));
+        scene.publisher.durable(2, Lsn(20));
+        assert_eq!(scene.seen(), newer, "an older root does not come back");
+        assert_eq!(scene.publisher.committed(), Lsn(20));
+
+        let (last, seen) = scene.append(3, RecordKind::Schema);
+        assert_eq!((seen, scene.seen()), (false, newer));
+        scene.publisher.sealed(3, Lsn(30));
+        scene.publisher.durable(3, Lsn(30));
+        assert_eq!(scene.seen(), last);
     }
 }

@@ -49,7 +49,7 @@ pub enum RecordKind {
     CommitPrepared = 3,
     /// A prepared transaction is dropped.
     AbortPrepared = 4,
-    /// The home partition's decision about a transaction over several.
+    /// The partition refuses to take part in a transaction over several, or forgets how some ended.
     Decision = 5,
     /// A new term starts; no ops.
     TermStart = 6,
@@ -58,6 +58,16 @@ pub enum RecordKind {
 }
 
 impl RecordKind {
+    /// Whether it carries out what others, durably, decided before: it can be lost, not taken back.
+    pub(crate) const fn is_decided(self) -> bool {
+        matches!(self, Self::CommitPrepared | Self::AbortPrepared)
+    }
+
+    /// Whether readers may not see it before it is committed.
+    pub(crate) const fn is_undecided(self) -> bool {
+        matches!(self, Self::Commit | Self::Schema)
+    }
+
     const fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             1 => Self::Commit,

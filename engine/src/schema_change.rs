@@ -155,8 +155,9 @@ fn append(
     let space = core.log.reserve(bytes.len()).map_err(Error::LogFull)?;
     core.bound.admit(&mut writer.tree, &writes)?;
     let before = std::mem::replace(&mut writer.catalog, change.catalog.clone());
-    match core.commit(&mut writer, (&writes, &WriteSet::default()), &bytes, space) {
-        Ok(position) => Ok((change, position)),
+    let record = (RecordKind::Schema, bytes.as_slice());
+    match core.commit(&mut writer, (&writes, &WriteSet::default()), record, space) {
+        Ok(appended) => Ok((change, appended.position)),
         Err(error) => {
             writer.catalog = before;
             Err(error)

@@ -488,7 +488,7 @@ impl Transaction {
             return Ok(None);
         }
         let core = self.core()?;
-        let position = core.append(&Change {
+        let appended = core.append(&Change {
             kind: RecordKind::Commit,
             txn: self.id,
             writes: &self.writes,
@@ -496,7 +496,7 @@ impl Transaction {
             numbers: &self.numbers,
         })?;
         core.locks.release_all(self.id);
-        Ok(Some(position))
+        Ok(Some(appended.position))
     }
 
     /// A point to go back to, for a statement that may fail in the middle.

@@ -180,6 +180,30 @@ async fn client(
     }
 }
 
+/// Promise: with async durability a commit reaches the disk by itself, soon, with nobody waiting and
+/// nothing following it.
+#[test]
+fn async_commits_reach_the_disk_by_themselves() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let engine = Engine::open(dir.path(), options()).expect("the directory opens");
+    let quick = DatabaseOptions { partitions: 1, durability: Durability::Async };
+    let database = engine.create_database("quick", quick).expect("a new database");
+    database.create_table(&schema("accounts", "balance")).expect("a new table");
+    let partition = &database.partitions()[0];
+    let accounts = partition.table("accounts").expect("just made");
+    for id in 0..20 {
+        let mut txn = partition.begin().expect("online");
+        txn.insert(&accounts, &[Value::Int(id), Value::Int(BALANCE)]).expect("a new account");
+        let start = txn.commit().expect("a commit").position.expect("a row was written").start;
+        let begun = std::time::Instant::now();
+        while partition.status().durable <= start {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(5), "row {id} never flushed");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+    engine.close().expect("a clean end");
+}
+
 /// Transfers, by threads that block and by tasks that share a thread, keep every sum in every
 /// scan, with snapshots meanwhile; everything acknowledged is there after a clean end.
 #[test]

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use resprout_engine::record::Decision;
 use resprout_engine::table::{Change, NewColumn, NewIndex, Table, TableSchema, Value};
-use resprout_engine::{DatabaseOptions, Durability, Engine, FORMAT_VERSION, Options, Partition};
+use resprout_engine::{
+    DatabaseOptions, Durability, Engine, FORMAT_VERSION, Options, Partition, Vote,
+};
 
 use crate::contents::{Contents, contents};
 
@@ -167,8 +169,7 @@ fn write_the_fixture() {
     let table = home.table("all_types").expect("it was made");
     let mut txn = home.begin().expect("online");
     txn.insert(&table, &values(500)).expect("a new row");
-    txn.prepare(b"in doubt", 1).expect("prepared");
-    database.partitions()[1].decide(b"in doubt", Decision::Commit).expect("decided");
+    txn.prepare(b"in doubt", &[0]).expect("prepared");
     let quick = DatabaseOptions { partitions: 1, durability: Durability::Async };
     let database = engine.create_database("async", quick).expect("a new database");
     let partition = &database.partitions()[0];
@@ -219,10 +220,13 @@ fn i06_directory_of_version_1_is_read() {
         let home = &home.partitions()[0];
         let in_doubt = home.in_doubt().expect("online");
         assert_eq!(in_doubt.len(), 1);
-        assert_eq!((&in_doubt[0].global_id[..], in_doubt[0].home), (&b"in doubt"[..], 1));
+        let doubt = &in_doubt[0];
+        assert_eq!((&doubt.global_id[..], &doubt.participants[..]), (&b"in doubt"[..], &[1][..]));
+        assert_eq!(home.decision(b"in doubt").expect("online"), None);
         let other = engine.database("sync").expect("it is there").partitions()[1].clone();
         assert_eq!(other.decision(b"in doubt").expect("online"), Some(Decision::Commit));
         if round == 1 {
+            assert_eq!(other.vote(b"in doubt").expect("online"), Vote::Committed);
             home.commit_prepared(b"in doubt").expect("it was decided");
             let table = home.table("all_types").expect("it is there");
             let txn = home.begin().expect("online");

@@ -137,7 +137,11 @@ impl Run {
             DropDatabase(name) => self.engine.drop_database(name),
             CreateTable(name) => self.engine.database(name)?.create_table(&schema()),
             Insert(..) | Update(..) | Delete(..) | Prepare(..) => self.write(step),
-            CommitPrepared(number) => self.partition("d", number)?.commit_prepared(b"g"),
+            CommitPrepared(number) => {
+                let partition = self.partition("d", number)?;
+                partition.commit_prepared(b"g")?;
+                partition.flush()
+            }
             Snapshot(number) => self.partition("d", number)?.snapshot().map(drop),
             Mark(number) => {
                 self.marks[number] = self.partition("d", number)?.status().committed;
@@ -186,7 +190,7 @@ impl Run {
             Delete(_, _, key) => assert!(txn.delete(&table, &[Value::Int(key)])?),
             Prepare(_, key) => {
                 txn.insert(&table, &row(&table, key, 10))?;
-                return txn.prepare(b"g", 0);
+                return txn.prepare(b"g", &[partition.ordinal()]);
             }
             _ => unreachable!("{step:?} writes no row"),
         }

@@ -61,11 +61,9 @@ fn ops(record: &Record<'_>) -> Vec<Write> {
 fn prepared() -> impl Strategy<Value = PreparedSet> {
     let id = prop::collection::vec(any::<u8>(), 1..=255);
     let locks = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..6);
-    (id, any::<u32>(), writes(), locks).prop_map(|(global_id, home, ops, locks)| PreparedSet {
-        global_id,
-        home,
-        ops,
-        locks,
+    let participants = prop::collection::vec(any::<u32>(), 1..9);
+    (id, participants, writes(), locks).prop_map(|(global_id, participants, ops, locks)| {
+        PreparedSet { global_id, participants, binding: true, ops, locks }
     })
 }
 
@@ -211,12 +209,18 @@ fn two_phase_commit_is_ops_alone() {
     let insert = Write { kind: OpKind::Insert, key: vec![0, 0, 0, 16, 1], value: b"row".to_vec() };
     let set = PreparedSet {
         global_id: b"g1".to_vec(),
-        home: 3,
+        participants: vec![3, 1],
+        binding: true,
         ops: vec![insert.clone()],
         locks: vec![insert.key.clone()],
     };
     let key = system::prepared_key(b"g1");
     let delete = Write { kind: OpKind::Delete, key: key.clone(), value: vec![] };
+    let committed = Write {
+        kind: OpKind::Insert,
+        key: system::decision_key(b"g1"),
+        value: Decision::Commit.to_bytes().to_vec(),
+    };
     let check = |kind: RecordKind, write: &dyn Fn(&mut Vec<u8>), expected: &[Write]| {
         let mut out = Vec::new();
         write(&mut out);
@@ -229,7 +233,7 @@ fn two_phase_commit_is_ops_alone() {
     check(
         RecordKind::CommitPrepared,
         &|out| write_commit_prepared(STAMP, &set, out),
-        &[insert, delete.clone()],
+        &[insert, delete.clone(), committed],
     );
     check(RecordKind::AbortPrepared, &|out| write_abort_prepared(STAMP, b"g1", out), &[delete]);
     for decision in [Decision::Commit, Decision::Abort] {
@@ -247,9 +251,10 @@ fn two_phase_commit_is_ops_alone() {
 /// Guards A8: damage of a write set is named.
 #[test]
 fn damage_of_write_sets_is_named() {
-    let set = PreparedSet { global_id: vec![1], home: 0, ops: vec![], locks: vec![vec![5]] };
+    let (global_id, participants, locks) = (vec![1], vec![7], vec![vec![5]]);
+    let set = PreparedSet { global_id, participants, binding: true, ops: vec![], locks };
     let bytes = set.encode().unwrap();
-    assert_eq!(bytes.len(), 20);
+    assert_eq!(bytes.len(), 24);
     let damage = |at: usize, byte: u8| {
         let mut damaged = bytes.clone();
         damaged[at] = byte;
@@ -258,9 +263,24 @@ fn damage_of_write_sets_is_named() {
     assert_eq!(damage(0, 9), PreparedDamage::Format { found: 9 });
     assert_eq!(damage(2, 0), PreparedDamage::Header);
     assert_eq!(damage(3, 1), PreparedDamage::Header);
-    assert_eq!(damage(2, 9), PreparedDamage::Length { offset: 25, found: 20 });
-    assert_eq!(damage(12, 0), PreparedDamage::Length { offset: 17, found: 20 });
-    assert_eq!(damage(12, 2), PreparedDamage::Length { offset: 20, found: 20 });
-    assert_eq!(damage(17, 2), PreparedDamage::Length { offset: 17, found: 20 });
+    assert_eq!(damage(4, 0), PreparedDamage::Header);
+    assert_eq!(damage(2, 9), PreparedDamage::Length { offset: 25, found: 24 });
+    assert_eq!(damage(4, 9), PreparedDamage::Length { offset: 53, found: 24 });
+    assert_eq!(damage(7, 255), PreparedDamage::Length { offset: 17_112_760_341, found: 24 });
+    assert_eq!(damage(12, 0), PreparedDamage::Length { offset: 21, found: 24 });
+    assert_eq!(damage(12, 2), PreparedDamage::Length { offset: 24, found: 24 });
+    assert_eq!(damage(21, 2), PreparedDamage::Length { offset: 21, found: 24 });
     assert!(matches!(damage(8, 1), PreparedDamage::Op(RecordDamage::Short { .. })));
+}
+
+/// Guards I06: a write set of format 1, in which one partition decided, is read as what it is.
+#[test]
+fn write_sets_of_format_1_are_read() {
+    let mut bytes = vec![1, 0, 2, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+    bytes.extend_from_slice(b"g1\x01\x00\x05");
+    let set = PreparedSet::decode(&bytes).unwrap();
+    let (global_id, participants) = (b"g1".to_vec(), vec![3]);
+    let expected =
+        PreparedSet { global_id, participants, binding: false, ops: vec![], locks: vec![vec![5]] };
+    assert_eq!(set, expected);
 }

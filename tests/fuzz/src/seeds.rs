@@ -405,7 +405,8 @@ fn sample_writes() -> Vec<Write> {
 
 fn prepared_set() -> PreparedSet {
     let locks = vec![b"\0\0\0\x10key".to_vec(), b"\0\0\0\x10other".to_vec()];
-    PreparedSet { global_id: b"g1".to_vec(), home: 3, ops: sample_writes(), locks }
+    let (global_id, participants) = (b"g1".to_vec(), vec![3, 1]);
+    PreparedSet { global_id, participants, binding: true, ops: sample_writes(), locks }
 }
 
 fn records() -> Vec<Seed> {

@@ -15,12 +15,23 @@ use crate::{LogError, Lsn, Term};
 pub struct Appender<'a> {
     log: &'a Shared,
     group: Option<MutexGuard<'a, OpenGroup>>,
-    quiet: bool,
+    then: Then,
+}
+
+/// Whom the release of the lock tells that there is something to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The driver thread.
+    Driver,
+    /// Nobody but who drives already: the caller waits, and drives if nobody does.
+    Waiter,
+    /// Nobody: [`crate::Log::write_soon`] follows, or somebody else's write takes this one along.
+    Nobody,
 }
 
 impl<'a> Appender<'a> {
     pub(super) fn new(log: &'a Shared, group: MutexGuard<'a, OpenGroup>) -> Self {
-        Self { log, group: Some(group), quiet: false }
+        Self { log, group: Some(group), then: Then::Driver }
     }
 
     fn group(&self) -> &OpenGroup {
@@ -134,7 +145,13 @@ impl<'a> Appender<'a> {
     /// Releases the lock without signalling the driver: for who waits on the position next and
     /// will drive the device itself if nobody else does.
     pub fn leave_to_waiter(mut self) {
-        self.quiet = true;
+        self.then = Then::Waiter;
+    }
+
+    /// Releases the lock without telling anybody: what was appended goes with the next write of the
+    /// device, which [`crate::Log::write_soon`] has to ask for if nobody else does.
+    pub fn leave_for_later(mut self) {
+        self.then = Then::Nobody;
     }
 }
 
@@ -142,8 +159,11 @@ impl Drop for Appender<'_> {
     fn drop(&mut self) {
         drop(self.group.take());
         let log = self.log;
-        if log.dirty.load(Ordering::SeqCst) && log.in_flight.load(Ordering::SeqCst) == 0 {
-            log.core.signal.work(!self.quiet);
+        if self.then != Then::Nobody
+            && log.dirty.load(Ordering::SeqCst)
+            && log.in_flight.load(Ordering::SeqCst) == 0
+        {
+            log.core.signal.work(self.then == Then::Driver);
         }
     }
 }

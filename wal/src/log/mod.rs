@@ -383,6 +383,14 @@ impl Log {
         lock(&self.shared.progress).failed.clone()
     }
 
+    /// Has what was appended and left for later ([`Appender::leave_for_later`]) written, without
+    /// waiting. Without a driver thread, turns of the device do it.
+    pub fn write_soon(&self) {
+        if self.shared.dirty.load(Ordering::SeqCst) {
+            self.shared.core.signal.work(true);
+        }
+    }
+
     /// Tells which position is committed, for the headers of the next frames.
     pub fn set_committed(&self, lsn: Lsn) {
         self.shared.committed.fetch_max(lsn.0, Ordering::Relaxed);

@@ -482,7 +482,11 @@ impl Client {
             let there = state.tables.get(table.name()).map(|table| table.rows.clone());
             cut(self.overlaid(&shadow, table, there.unwrap_or_default())) == *rows
         });
-        assert!(visible, "a scan of {} saw no possible state: {rows:?}", table.name());
+        assert!(
+            visible,
+            "a scan of {} saw {rows:?}, which is no possible state: {shadow:.4000?}",
+            table.name()
+        );
         Ok(())
     }
 
@@ -555,7 +559,7 @@ impl Client {
         let change = Change::Prepare(id.clone(), self.change());
         let doomed = self.is_homeless();
         let number = shadow.borrow_mut().append(change, &self.stamps);
-        let outcome = self.txn.prepare(&id, 0);
+        let outcome = self.txn.prepare(&id, &[scene.partitions[self.at].ordinal()]);
         assert!(!doomed || outcome.is_err(), "prepared for a table that is dropped");
         let mut shadow = shadow.borrow_mut();
         match outcome {

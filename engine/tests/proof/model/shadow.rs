@@ -41,7 +41,8 @@ pub(crate) enum Change {
     Rows(Vec<Write>),
     Prepare(Vec<u8>, Vec<Write>),
     End(Vec<u8>, bool),
-    Decide(Vec<u8>, bool),
+    Refuse(Vec<u8>),
+    Forget(Vec<u8>),
     /// Name, and the defaults of columns that rows may lack.
     Create(String, usize),
     Drop(String),
@@ -83,10 +84,14 @@ impl State {
                 let writes = self.in_doubt.remove(id).expect("it was prepared");
                 if *commit {
                     self.write(&writes);
+                    self.decided.insert(id.clone(), true);
                 }
             }
-            Change::Decide(id, commit) => {
-                self.decided.insert(id.clone(), *commit);
+            Change::Refuse(id) => {
+                self.decided.insert(id.clone(), false);
+            }
+            Change::Forget(id) => {
+                self.decided.remove(id);
             }
             Change::Create(name, columns) => {
                 let defaults = vec![Value::Null; *columns];
@@ -227,9 +232,9 @@ impl Shadow {
     /// Takes note of an append; its number.
     pub(crate) fn append(&mut self, change: Change, stamps: &[i64]) -> usize {
         self.latest.apply(&change);
-        self.schema += u64::from(!matches!(
+        self.schema += u64::from(matches!(
             change,
-            Change::Rows(_) | Change::Prepare(..) | Change::End(..) | Change::Decide(..)
+            Change::Create(..) | Change::Drop(_) | Change::AddColumn(..) | Change::AddIndex
         ));
         self.tail.push_back(Entry { change, start: None });
         let number = self.first + self.tail.len() - 1;
@@ -293,8 +298,15 @@ impl Shadow {
 
     /// Whether readers may see this.
     pub(crate) fn is_visible(&self, test: impl Fn(&State) -> bool) -> bool {
+        self.is_visible_since(0, test)
+    }
+
+    /// Whether readers may see this, who must see a change.
+    pub(crate) fn is_visible_since(&self, number: usize, test: impl Fn(&State) -> bool) -> bool {
         match self.durability {
-            Durability::Sync => self.states().iter().any(test),
+            Durability::Sync => {
+                self.states().iter().skip((number + 1).saturating_sub(self.first)).any(test)
+            }
             Durability::Async => test(&self.latest),
         }
     }
@@ -313,10 +325,10 @@ impl Shadow {
         let rewound = self.perhaps.is_some();
         states.splice(0..0, self.perhaps.take());
         let last = states.len() - 1;
-        let ids = states[last].decided.keys();
-        let known: Vec<_> = ids.map(|id| (id.clone(), decided(id))).collect();
+        let ids = states.iter().flat_map(|state| state.decided.keys());
+        let known: BTreeMap<_, _> = ids.map(|id| (id.clone(), decided(id))).collect();
         let same = |state: &State| {
-            let same = |(id, found): &(Vec<u8>, _)| state.decided.get(id).copied() == *found;
+            let same = |(id, found): (&Vec<u8>, &_)| state.decided.get(id).copied() == *found;
             state.seen() == *found && known.iter().all(same)
         };
         let at = states.iter().rposition(same);

@@ -9,14 +9,14 @@ use std::time::Duration;
 use resprout_engine::record::Decision;
 use resprout_engine::table::{Change as TableChange, NewColumn, NewIndex, TableSchema, Value};
 use resprout_engine::{
-    DatabaseOptions, Durability, Engine, Error, Options, Partition, State as CopyState,
+    DatabaseOptions, Durability, Engine, Error, Options, Partition, State as CopyState, Vote,
 };
 use resprout_wal::disk::sim::{Effect, Fault, OpKind, SimDisk};
 use resprout_wal::world::{Rng, SimClock, SimEntropy};
 use resprout_wal::{DurableMode, World};
 
 use super::clients::{Scene, client};
-use super::shadow::{Change, Found, Shadow, number};
+use super::shadow::{Change, Found, Shadow, State, number};
 use crate::contents::contents;
 use crate::harness::{DIR, seeds};
 use crate::tasks::{BusyDisk, Tasks, alone, meanwhile};
@@ -292,7 +292,7 @@ fn turn(scene: &Rc<Scene>) {
         85..=87 => snapshot(scene),
         88 | 89 => change_tables(scene),
         90..=92 => end_prepared(scene),
-        93 => decide(scene),
+        93 => vote(scene),
         94..=96 => mark(scene),
         97 => rewind(scene),
         _ => check_visible(scene),
@@ -383,32 +383,61 @@ fn end_prepared(scene: &Scene) {
     let Some(id) = id else { return };
     let commit = scene.chance(2);
     let number = shadow.borrow_mut().append(Change::End(id.clone(), commit), &[]);
-    let outcome =
-        if commit { partition.commit_prepared(&id) } else { partition.abort_prepared(&id) };
-    note(scene, shadow, number, outcome);
+    let outcome = match commit {
+        true => partition.commit_prepared(&id).map(drop),
+        false => partition.abort_prepared(&id),
+    };
+    match outcome {
+        // Seen, and not durable: the promises are.
+        Ok(()) if commit && !scene.faulty => {
+            scene.count("prepared commits seen");
+            let found = found(partition);
+            let same = |state: &State| state.seen().tables == found.tables;
+            assert!(shadow.borrow().is_visible_since(number, same), "committed and not seen");
+        }
+        Ok(()) => {}
+        Err(error) => note(scene, shadow, number, Err(error)),
+    }
 }
 
-fn decide(scene: &Scene) {
+/// Asks for a vote, about a transaction that is in doubt, over, or not heard of yet; or forgets one
+/// that is over.
+fn vote(scene: &Scene) {
     let (partition, shadow) = some(scene);
-    let id = format!("d{}", scene.below(5)).into_bytes();
-    let commit = scene.chance(2);
-    let decision = if commit { Decision::Commit } else { Decision::Abort };
-    let known = shadow.borrow().latest().decided.get(&id).copied();
-    match known {
-        None => {
-            let number = shadow.borrow_mut().append(Change::Decide(id.clone(), commit), &[]);
-            let outcome = partition.decide(&id, decision);
-            let durable = outcome.is_ok();
-            note(scene, shadow, number, outcome);
-            if durable {
+    let state = shadow.borrow().latest().clone();
+    let heard: Vec<&Vec<u8>> = state.in_doubt.keys().chain(state.decided.keys()).collect();
+    let id = match heard.len() as u64 {
+        0 => None,
+        count => heard.get(scene.below(count + 1) as usize).map(|id| (*id).clone()),
+    };
+    let id = id.unwrap_or_else(|| format!("d{}", scene.stamp()).into_bytes());
+    let known = state.decided.get(&id).copied();
+    if known.is_some() && scene.chance(2) {
+        let number = shadow.borrow_mut().append(Change::Forget(id.clone()), &[]);
+        match partition.forget_decisions(&[id]) {
+            Ok(()) => {}
+            Err(error) => note(scene, shadow, number, Err(error)),
+        }
+        return;
+    }
+    let expected = match known {
+        Some(true) => Vote::Committed,
+        Some(false) => Vote::Refused,
+        None if state.in_doubt.contains_key(&id) => Vote::Promised,
+        None => Vote::Refused,
+    };
+    let fresh = known.is_none() && expected == Vote::Refused;
+    let number = fresh.then(|| shadow.borrow_mut().append(Change::Refuse(id.clone()), &[]));
+    match (partition.vote(&id), number) {
+        (Ok(vote), number) => {
+            assert_eq!(vote, expected);
+            scene.count("votes");
+            if let Some(number) = number {
                 shadow.borrow_mut().certain(number);
             }
         }
-        Some(known) => match partition.decide(&id, decision) {
-            Ok(()) => assert_eq!(known, commit, "two decisions"),
-            Err(Error::AlreadyDecided) => assert_ne!(known, commit),
-            Err(error) => refused(scene, &error),
-        },
+        (Err(error), Some(number)) => note(scene, shadow, number, Err(error)),
+        (Err(error), None) => refused(scene, &error),
     }
 }
 
