@@ -17,11 +17,11 @@ pub(crate) fn scan(
     let to = range.to.as_deref();
     let mut rows = view.range(&range.from, to);
     let mut own = writes.range(&range.from, to).peekable();
-    let mut key = Vec::new();
+    let (mut key, mut value): (Vec<u8>, &[u8]) = (Vec::new(), &[]);
     let mut more = rows.next();
     loop {
         if more {
-            rows.key_into(&mut key);
+            value = rows.row_into(&mut key);
         }
         let wanted = own.next_if(|(own_key, _)| !more || ***own_key <= *key);
         let flow = match wanted {
@@ -32,7 +32,7 @@ pub(crate) fn scan(
                 visit_own(own_key, wanted, &mut visit)?
             }
             None if more => {
-                let flow = visit(&key, rows.value())?;
+                let flow = visit(&key, value)?;
                 more = rows.next();
                 flow
             }

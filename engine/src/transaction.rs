@@ -587,7 +587,12 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::SchemaChanged`] if the row was written after the table was changed.
-    fn row<'r>(
+    /// Whether it has written a row with a key in the range.
+    pub(crate) fn has_written_in(&self, range: &KeyRange) -> bool {
+        self.writes.range(&range.from, range.to.as_deref()).next().is_some()
+    }
+
+    pub(crate) fn row<'r>(
         &self,
         table: &'r Table,
         key: &'r [u8],

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+mod beside;
 pub mod error;
 mod execute;
 pub mod expression;

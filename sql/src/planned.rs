@@ -20,7 +20,7 @@ use resprout_engine::table::{
     ColumnId, Index, KeyRange, RowView, Table, TableSchema, Value, ValueRef,
 };
 use resprout_engine::tree::View;
-use resprout_engine::{Database, Engine, Transaction};
+use resprout_engine::{Database, Engine, RowBlock, Transaction};
 use sqlparser::ast::{Expr, Query};
 use tokio::sync::{mpsc, oneshot};
 
@@ -354,6 +354,22 @@ impl Stored {
     ) -> Result<(), SqlError> {
         let read = self.read(partition)?;
         Ok(read.of.transaction().scan_at(&read.view, &self.target.table, range, visit)?)
+    }
+
+    /// Visits rows as [`Stored::scan`] does, those of a leaf together. False, and nothing is visited, if
+    /// the session has written in the range itself.
+    ///
+    /// # Errors
+    /// If the partition does not serve, or what `visit` fails with.
+    pub fn scan_blocks(
+        &self,
+        partition: usize,
+        range: &KeyRange,
+        visit: impl FnMut(&RowBlock<'_>) -> Result<ControlFlow<()>, resprout_engine::Error>,
+    ) -> Result<bool, SqlError> {
+        let read = self.read(partition)?;
+        let table = &self.target.table;
+        Ok(read.of.transaction().scan_blocks_at(&read.view, table, range, visit)?)
     }
 
     /// Visits the rows of a partition that an index leads to, for values of its first columns.

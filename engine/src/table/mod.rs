@@ -40,6 +40,7 @@ pub use catalog::{Catalog, CatalogChange, CatalogDamage, NextNumbers};
 pub use coerce::ValueError;
 pub use column_type::{ColumnType, IntSize, LobSize, Shown, TypeError};
 pub use key::{KEY_MAX, KeyDamage, KeyError, KeyRange};
+pub(crate) use row::WholeColumn;
 pub use row::encode::Cell;
 pub use row::{ROW_MAX, RowDamage, RowEncoder, RowView};
 pub use runtime::{RowError, Table};

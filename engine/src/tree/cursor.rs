@@ -180,6 +180,16 @@ impl Position {
         true
     }
 
+    /// Asks for the leaf that follows, if it has the same parent.
+    fn prefetch_next(&self, reader: Reader<'_>) {
+        if let Some(&(node, index)) = self.path[..reader.height].last() {
+            let (inner, next) = (reader.inner(node), usize::from(index) + 1);
+            if next < inner.children() {
+                reader.prefetch_page(inner.child(next));
+            }
+        }
+    }
+
     fn row<'a>(&self, reader: Reader<'a>) -> (&'a [u8], &'a [u8], &'a [u8]) {
         assert!(self.stand == Stand::OnRow, "asked for a row before next or prev found one");
         reader.leaf(self.leaf).row(self.row)
@@ -229,6 +239,18 @@ impl<'a> Scan<'a> {
         key.extend_from_slice(suffix);
     }
 
+    /// Puts the key of the row into `key`, in place of what was there; the value.
+    ///
+    /// # Panics
+    /// As [`Scan::key_parts`].
+    pub fn row_into(&self, key: &mut Vec<u8>) -> &'a [u8] {
+        let (prefix, suffix, value) = self.position.row(self.reader);
+        key.clear();
+        key.extend_from_slice(prefix);
+        key.extend_from_slice(suffix);
+        value
+    }
+
     /// The value of the row.
     ///
     /// # Panics
@@ -236,6 +258,58 @@ impl<'a> Scan<'a> {
     #[must_use]
     pub fn value(&self) -> &'a [u8] {
         self.position.row(self.reader).2
+    }
+
+    /// This row and those that follow it on its leaf, as far as they lie in the range. Goes to the
+    /// last of them. The next leaf, which may come from far, is asked for meanwhile.
+    ///
+    /// # Panics
+    /// As [`Scan::key_parts`].
+    pub fn rest_of_leaf(&mut self) -> LeafRows<'a> {
+        let position = &mut self.position;
+        assert!(position.stand == Stand::OnRow, "asked for rows before next or prev found one");
+        position.prefetch_next(self.reader);
+        let from = std::mem::replace(&mut position.row, position.high - 1);
+        LeafRows { leaf: self.reader.leaf(position.leaf), from, to: position.high }
+    }
+}
+
+/// Neighbouring rows of a leaf.
+#[derive(Clone, Copy)]
+pub struct LeafRows<'a> {
+    leaf: Leaf<'a>,
+    from: usize,
+    to: usize,
+}
+
+impl std::fmt::Debug for LeafRows<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LeafRows({}..{})", self.from, self.to)
+    }
+}
+
+impl<'a> LeafRows<'a> {
+    /// How many rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.to - self.from
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.from == self.to
+    }
+
+    /// The key, in two parts, and the value of the so-manieth of these rows.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[inline]
+    #[must_use]
+    pub fn row(&self, number: usize) -> (&'a [u8], &'a [u8], &'a [u8]) {
+        assert!(number < self.len(), "row {number} of {}", self.len());
+        self.leaf.row(self.from + number)
     }
 }
 

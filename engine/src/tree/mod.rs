@@ -46,7 +46,7 @@ use std::io;
 
 pub use self::audit::Audit;
 pub use self::build::LoadedLeaf;
-pub use self::cursor::{LeafPage, Leaves, OwnedScan, Scan};
+pub use self::cursor::{LeafPage, LeafRows, Leaves, OwnedScan, Scan};
 pub(crate) use self::memory::prefetch;
 pub use self::memory::{MemoryLimit, PAGE_BYTES, PageMemory};
 pub use self::multi_get::get_many;

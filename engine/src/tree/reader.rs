@@ -127,6 +127,12 @@ impl<'a> Reader<'a> {
         child
     }
 
+    /// Asks for all of a leaf's first page.
+    #[inline]
+    pub(super) fn prefetch_page(&self, leaf: u32) {
+        self.memory.prefetch_page(leaf);
+    }
+
     /// Asks for the record of a key in the leaf that may hold it.
     #[inline]
     pub(super) fn prefetch_record(&self, leaf: u32, key: &[u8]) {

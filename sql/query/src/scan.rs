@@ -20,6 +20,7 @@ use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, Tabl
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use resprout_engine::RowBlock;
 use resprout_engine::table::{
     ColumnId, ColumnType, DateTime, Index, KeyRange, RowView, TableSchema, Value, ValueRef,
 };
@@ -30,8 +31,14 @@ use resprout_sql::{Code, SqlError};
 use crate::error::carried;
 use crate::values::{Writer, data_type, of_scalar};
 
+/// What the engine says of reading.
+type EngineResult<T> = std::result::Result<T, resprout_engine::Error>;
+
 /// Rows of a batch.
 pub(crate) const BATCH_ROWS: usize = 8192;
+
+/// Rows that a batch has room for: the last leaf of it may bring more than are wanted.
+const BATCH_CAPACITY: usize = BATCH_ROWS + 512;
 
 /// Most rows of a partition that are read by a secondary index; if it leads to more, all rows are
 /// read instead.
@@ -267,7 +274,7 @@ struct Rows<'c> {
 
 impl<'c> Rows<'c> {
     fn new(columns: &'c [Reading]) -> Self {
-        let writers = columns.iter().map(|column| Writer::new(column.ty, BATCH_ROWS)).collect();
+        let writers = columns.iter().map(|column| Writer::new(column.ty, BATCH_CAPACITY)).collect();
         Self { columns, writers, rows: 0 }
     }
 
@@ -282,10 +289,47 @@ impl<'c> Rows<'c> {
         Ok(())
     }
 
+    /// Adds rows that lie together: all at once where every column is one of whole numbers.
+    fn add_block(&mut self, block: &RowBlock<'_>, spare: &mut Spare) -> EngineResult<Result<()>> {
+        if self.columns.iter().all(|column| column.ty == Type::Int) && spare.read(self, block) {
+            self.rows += block.len();
+            return Ok(Ok(()));
+        }
+        let mut added = Ok(());
+        let _whole = block.each(|row| {
+            added = self.add(row);
+            if added.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(added)
+    }
+
     fn finish(self, schema: &SchemaRef) -> Result<RecordBatch> {
         let arrays: Vec<ArrayRef> = self.writers.into_iter().map(Writer::finish).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         Ok(RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)?)
+    }
+}
+
+/// Columns of the rows of one leaf, kept from leaf to leaf.
+#[derive(Default)]
+struct Spare(Vec<(Vec<i64>, Vec<bool>)>);
+
+impl Spare {
+    /// Reads all columns of a block and adds them; false, and nothing is added, if one of them has to
+    /// be read row by row.
+    fn read(&mut self, rows: &mut Rows<'_>, block: &RowBlock<'_>) -> bool {
+        self.0.resize_with(rows.columns.len(), Default::default);
+        for (column, (numbers, present)) in rows.columns.iter().zip(&mut self.0) {
+            numbers.clear();
+            present.clear();
+            if !block.whole_numbers(column.id, numbers, present) {
+                return false;
+            }
+        }
+        let all = rows.writers.iter_mut().zip(&self.0);
+        all.fold(true, |all, (writer, (numbers, present))| {
+            writer.put_whole_numbers(numbers, present) && all
+        })
     }
 }
 
@@ -358,33 +402,69 @@ impl Progress {
         let wanted = BATCH_ROWS.min(self.scan.limit);
         let Access::Range(range) = &mut self.scan.access else { return Ok(None) };
         let mut rows = Rows::new(&self.scan.columns);
-        let (mut failed, mut next) = (None, None);
-        let visited = self.scan.stored.scan(self.scan.partition, range, |row| {
-            if let Err(error) = rows.add(row) {
-                failed = Some(error);
-                return ControlFlow::Break(());
-            }
-            if rows.rows < wanted {
-                return ControlFlow::Continue(());
-            }
-            // The first key after this one.
-            next = Some([row.key(), &[0]].concat());
-            ControlFlow::Break(())
-        });
-        visited.map_err(carried)?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        let (stored, partition) = (&self.scan.stored, self.scan.partition);
+        let next = match read_blocks((stored, partition), range, &mut rows, wanted)? {
+            Some(next) => next,
+            None => read_rows((stored, partition), range, &mut rows, wanted)?,
+        };
         match next {
             Some(next) => range.from = next,
             None => self.ended = true,
         }
-        self.scan.limit -= rows.rows;
+        self.scan.limit = self.scan.limit.saturating_sub(rows.rows);
         if rows.rows == 0 {
             return Ok(None);
         }
         rows.finish(&self.scan.schema).map(Some)
     }
+}
+
+/// Adds rows of a range, leaf by leaf, until there are as many as wanted. Where the next rows begin, if
+/// there are any; nothing, and nothing is added, if they have to be read one by one.
+fn read_blocks(
+    (stored, partition): (&Stored, usize),
+    range: &KeyRange,
+    rows: &mut Rows<'_>,
+    wanted: usize,
+) -> Result<Option<Option<Vec<u8>>>> {
+    let (mut added, mut next, mut spare) = (Ok(()), None, Spare::default());
+    let visited = stored.scan_blocks(partition, range, |block| {
+        added = rows.add_block(block, &mut spare)?;
+        if added.is_ok() && rows.rows < wanted {
+            return Ok(ControlFlow::Continue(()));
+        }
+        next = Some(after(&block.last_key()));
+        Ok(ControlFlow::Break(()))
+    });
+    let visited = visited.map_err(carried)?;
+    added?;
+    Ok(visited.then_some(next))
+}
+
+/// Adds rows of a range, one by one. Where the next rows begin, if there are any.
+fn read_rows(
+    (stored, partition): (&Stored, usize),
+    range: &KeyRange,
+    rows: &mut Rows<'_>,
+    wanted: usize,
+) -> Result<Option<Vec<u8>>> {
+    let (mut added, mut next) = (Ok(()), None);
+    let visited = stored.scan(partition, range, |row| {
+        added = rows.add(row);
+        if added.is_ok() && rows.rows < wanted {
+            return ControlFlow::Continue(());
+        }
+        next = Some(after(row.key()));
+        ControlFlow::Break(())
+    });
+    visited.map_err(carried)?;
+    added?;
+    Ok(next)
+}
+
+/// The first key after one.
+fn after(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
 }
 
 impl PartitionScan {

@@ -232,6 +232,18 @@ impl Writer {
         })
     }
 
+    /// Adds whole numbers, of which those that are not present are NULL; all are if nothing is said.
+    /// False if the type is another.
+    pub(crate) fn put_whole_numbers(&mut self, numbers: &[i64], present: &[bool]) -> bool {
+        let Builder::Int(builder) = &mut self.builder else { return false };
+        if present.is_empty() {
+            builder.append_slice(numbers);
+        } else {
+            builder.append_values(numbers, present);
+        }
+        true
+    }
+
     /// Adds a value, in this type if it has another.
     #[inline]
     pub(crate) fn put_converted(

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use resprout_engine::table::{ColumnId, ColumnType, Value};
 use sqlparser::ast::Expr;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::error::unknown_column;
 use super::order::{SORT_BYTES_MAX, Sorter, too_much};
 use super::router::{Found, Target, by_key, home};
 use super::rows::{Budget, Living, Search};
+use crate::beside::beside_tasks;
 use crate::error::{Code, SqlError};
 use crate::expression::{Compiled, Context, Scope, compile};
 use crate::protocol::resultset::Completion;
@@ -64,15 +64,6 @@ pub(crate) async fn candidates(
         })?;
     }
     Ok(rows)
-}
-
-/// Long work that waits for nothing: the other tasks of the thread go elsewhere meanwhile, if the
-/// runtime has other threads.
-fn beside_tasks<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        _ => work(),
-    }
 }
 
 /// What UPDATE and DELETE share: which rows, in which order, how many.

@@ -106,7 +106,7 @@ impl<S: Service> Client<'_, S> {
             Command::Query(text) | Command::Prepare(text) => Some(text.clone()),
             _ => None,
         };
-        self.wire.entry.begins(command.name(), text);
+        let running = self.wire.entry.runs(command.name(), text);
         let is_answered = command.is_answered();
         let done = self.run_command(command).await;
         if let Some(gone) = self.wire.broken.take() {
@@ -123,7 +123,7 @@ impl<S: Service> Client<'_, S> {
             results.error(out, &error);
         }
         self.wire.connection.finish();
-        self.wire.entry.sleeps();
+        drop(running);
         Ok(())
     }
 

@@ -45,6 +45,19 @@ pub(super) struct Entry {
     pub(super) interrupt: Arc<Interrupt>,
     pub(super) host: String,
     activity: Mutex<Activity>,
+    /// Commands that run, of all connections.
+    running: Arc<AtomicUsize>,
+}
+
+/// A command that runs; over when dropped.
+#[derive(Debug)]
+pub(super) struct Running(Arc<Entry>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.0.says("Sleep", None);
+    }
 }
 
 #[derive(Debug)]
@@ -72,14 +85,21 @@ impl Entry {
         locked(&self.activity).database = Some(name.to_owned());
     }
 
-    pub(super) fn begins(&self, command: &'static str, statement: Option<Bytes>) {
+    /// A command begins.
+    pub(super) fn runs(
+        self: &Arc<Self>,
+        command: &'static str,
+        statement: Option<Bytes>,
+    ) -> Running {
+        self.says(command, statement);
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Running(self.clone())
+    }
+
+    fn says(&self, command: &'static str, statement: Option<Bytes>) {
         let mut activity = locked(&self.activity);
         (activity.command, activity.since) = (command, Instant::now());
         activity.statement = statement;
-    }
-
-    pub(super) fn sleeps(&self) {
-        self.begins("Sleep", None);
     }
 }
 
@@ -92,6 +112,7 @@ pub struct Connections {
     logins: Mutex<BTreeMap<u64, Arc<Entry>>>,
     next: AtomicU32,
     admitted: AtomicUsize,
+    running: Arc<AtomicUsize>,
     left: Notify,
 }
 
@@ -100,6 +121,11 @@ impl Connections {
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// Whether no more than one command runs: who runs it may keep a thread.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.running.load(Ordering::Relaxed) <= 1
     }
 
     /// Ends a statement or a connection. Gives whether there is one of this number.
@@ -169,7 +195,8 @@ impl Connections {
             }
         };
         let activity = Mutex::new(activity);
-        let entry = Arc::new(Entry { number, interrupt: Arc::default(), host, activity });
+        let (interrupt, running) = (Arc::default(), self.running.clone());
+        let entry = Arc::new(Entry { number, interrupt, host, activity, running });
         all.insert(number, entry.clone());
         drop(all);
         let mut logins = locked(&self.logins);

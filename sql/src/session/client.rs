@@ -7,7 +7,7 @@ use resprout_engine::{Database, Transaction};
 
 use super::service::Node;
 use super::state::State;
-use super::transaction::Open;
+use super::transaction::{Open, Wait};
 use super::waiting::Waiter;
 use crate::accounts::{Access, AccountChange, Requirement, is_information_schema, required};
 use crate::error::{Code, SqlError};
@@ -76,7 +76,12 @@ impl Client {
     pub(crate) async fn commit(&mut self) -> Result<(), SqlError> {
         self.state.explicit = false;
         self.savepoints.clear();
-        self.open.commit(&self.node.coordinator).await
+        self.commit_open().await
+    }
+
+    async fn commit_open(&mut self) -> Result<(), SqlError> {
+        let wait = if self.node.connections.is_calm() { Wait::Here } else { Wait::Elsewhere };
+        self.open.commit(&self.node.coordinator, wait).await
     }
 
     /// Whether the account may do this, as accounts are now.
@@ -254,7 +259,7 @@ impl Client {
         out: &mut ResultWriter<'_>,
     ) -> Result<(), SqlError> {
         if !self.state.in_transaction() {
-            self.open.commit(&self.node.coordinator).await?;
+            self.commit_open().await?;
         }
         let status = self.state.status(!self.open.is_empty());
         out.set_status(status);

@@ -15,10 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use resprout_engine::{
-    Database, Engine, Error, InDoubt, Partition, Position, Savepoint, Transaction, Vote,
+    Database, Engine, Error, InDoubt, Partition, Position, Promise, Savepoint, Transaction, Vote,
 };
 
 use super::waiting::{At, Held, Waiter, Waits};
+use crate::beside::beside_tasks;
 use crate::error::SqlError;
 use crate::server::Interrupt;
 
@@ -42,6 +43,16 @@ pub(crate) struct Part {
     pub(crate) inner: Transaction,
     /// Says whose it is, to those who wait for it.
     _held: Held,
+}
+
+/// Where a commit waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// On this thread, which writes the log itself: two changes of threads fewer, a fifth of the time
+    /// of a small commit. For when no other statement runs.
+    Here,
+    /// As a task that is woken.
+    Elsewhere,
 }
 
 /// Where each part stood.
@@ -135,13 +146,20 @@ impl Open {
     ///
     /// # Errors
     /// With [`Error::OutcomeUnknown`] it may or may not be committed; else nothing was.
-    pub(crate) async fn commit(&mut self, coordinator: &Coordinator) -> Result<(), SqlError> {
+    pub(crate) async fn commit(
+        &mut self,
+        coordinator: &Coordinator,
+        wait: Wait,
+    ) -> Result<(), SqlError> {
         let parts = std::mem::take(&mut self.parts);
         let mut writers: Vec<(PartitionId, Part)> =
             parts.into_iter().filter(|(_, part)| part.inner.changes() > 0).collect();
         if writers.len() <= 1 {
             if let Some((_, part)) = writers.pop() {
-                part.inner.commit_async().await?;
+                match wait {
+                    Wait::Here => beside_tasks(|| part.inner.commit())?,
+                    Wait::Elsewhere => part.inner.commit_async().await?,
+                };
             }
             return Ok(());
         }
@@ -150,7 +168,7 @@ impl Open {
         }
         let distributed = Distributed::new(coordinator, writers);
         // A task of its own: a decision that was taken has to be carried out.
-        let done = tokio::spawn(distributed.commit()).await;
+        let done = tokio::spawn(distributed.commit(wait)).await;
         match done {
             Ok(outcome) => Ok(outcome?),
             Err(_) => Err(SqlError::new(
@@ -258,14 +276,14 @@ impl Distributed {
     /// # Errors
     /// [`Error::OutcomeUnknown`] if the promises may be durable or not: [`recover`] ends it then,
     /// once all participants are back; else nothing is committed.
-    pub(crate) async fn commit(mut self) -> Result<(), Error> {
-        self.promise().await?;
+    pub(crate) async fn commit(mut self, wait: Wait) -> Result<(), Error> {
+        self.promise(wait).await?;
         self.take_effect().await;
         Ok(())
     }
 
     /// Every partition promises: all at once, so that one flush serves them all.
-    async fn promise(&mut self) -> Result<(), Error> {
+    async fn promise(&mut self, wait: Wait) -> Result<(), Error> {
         let mut promises = Vec::with_capacity(self.waiting.len());
         for (id, part) in std::mem::take(&mut self.waiting) {
             let forgotten = self.settled.take(id);
@@ -279,6 +297,9 @@ impl Distributed {
                     return Err(error);
                 }
             }
+        }
+        if wait == Wait::Here {
+            return beside_tasks(|| promises.iter().try_for_each(Promise::wait));
         }
         for promise in promises {
             promise.wait_async().await?;
@@ -466,7 +487,7 @@ mod tests {
                         let (_, part) = commit.waiting.pop().unwrap();
                         part.inner.prepare(&id, &participants).unwrap();
                     }
-                    _ => commit.promise().await.unwrap(),
+                    _ => commit.promise(Wait::Elsewhere).await.unwrap(),
                 }
                 if step == 3 {
                     let (_, partition) = &commit.promised[1];
@@ -503,11 +524,14 @@ mod tests {
         runtime.block_on(async {
             let commit = written(&engine).await;
             assert_eq!(database.partitions()[2].vote(&commit.id).unwrap(), Vote::Refused);
-            let refused = commit.commit().await.unwrap_err();
+            let refused = commit.commit(Wait::Elsewhere).await.unwrap_err();
             assert!(matches!(refused, Error::AlreadyDecided), "{refused}");
             assert_eq!(ids(&engine), [0; 3]);
             // Nothing is locked: the same rows can be written.
-            Distributed::new(&Coordinator::new(2), rows(&engine, 1).await).commit().await.unwrap();
+            Distributed::new(&Coordinator::new(2), rows(&engine, 1).await)
+                .commit(Wait::Here)
+                .await
+                .unwrap();
         });
         assert_eq!(ids(&engine), [1; 3]);
         engine.close().unwrap();
@@ -523,7 +547,8 @@ mod tests {
         let coordinator = Coordinator::new(1);
         runtime.block_on(async {
             for id in 1..=20 {
-                Distributed::new(&coordinator, rows(&engine, id).await).commit().await.unwrap();
+                let wait = if id % 2 == 0 { Wait::Here } else { Wait::Elsewhere };
+                Distributed::new(&coordinator, rows(&engine, id).await).commit(wait).await.unwrap();
                 for partition in database.partitions() {
                     partition.flush().unwrap();
                     let kept = partition.decisions().unwrap();

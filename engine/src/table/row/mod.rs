@@ -20,10 +20,12 @@
 pub(crate) mod encode;
 mod layout;
 mod view;
+mod whole;
 
 pub use encode::RowEncoder;
 pub(crate) use layout::Layout;
 pub use view::{RowDamage, RowView};
+pub(crate) use whole::WholeColumn;
 
 /// Most bytes of a row value: what the tree can hold in one run of pages, with a margin for its
 /// headers.
