@@ -28,6 +28,7 @@ use crate::recovery::{self, Recovery};
 use crate::state::State;
 use crate::times::{CommitTimes, Times};
 use crate::tree::MemoryLimit;
+use crate::tuning::Tuning;
 
 /// Most partitions of one database.
 pub const MAX_PARTITIONS: u32 = 4096;
@@ -130,11 +131,14 @@ impl Engine {
             Identity::open_or_create(disk.as_ref(), dir, options.world.entropy.as_ref())?;
         let device = Device::open(options.world.clone(), dir, wal_options(identity, &options))?;
         let manifests = Manifest::load_all(disk.as_ref(), dir)?;
-        let bound =
-            MemoryBound { taken: MemoryLimit::physical_memory(), maximum: options.maximum_memory };
+        let bound = MemoryBound {
+            taken: MemoryLimit::physical_memory(),
+            maximum: Arc::new(options.maximum_memory.into()),
+        };
         let context = Arc::new(Context {
             dir: dir.into(),
             cluster: identity.cluster,
+            tuning: RwLock::new(Tuning::of(&options)),
             options,
             device,
             bound,
@@ -317,7 +321,7 @@ impl Engine {
             backend: context.world().disk.backend(),
             progress: Progress::combined(&progress),
             memory_bytes: context.bound.taken.charged_bytes(),
-            maximum_memory: context.bound.maximum,
+            maximum_memory: context.bound.maximum(),
             partitions,
             orphans: self.shared.orphans.clone(),
         }

@@ -101,7 +101,7 @@ pub(crate) fn tick(shared: &Arc<Shared>, snapshots: bool) {
             core.log.write_soon();
             let bound = &core.bound;
             // Kept roots are a convenience; rows come first.
-            if bound.taken.charged_bytes() > bound.maximum / 10 * 9 {
+            if bound.taken.charged_bytes() > bound.maximum() / 10 * 9 {
                 core.publisher.drop_kept();
             }
         }

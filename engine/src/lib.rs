@@ -129,6 +129,7 @@ pub mod table;
 mod times;
 mod transaction;
 pub mod tree;
+mod tuning;
 mod write_set;
 
 pub use commit_rule::Durability;
@@ -148,5 +149,6 @@ pub use snapshotting::SnapshotReport;
 pub use state::State;
 pub use times::Times;
 pub use transaction::{Committed, Savepoint, Transaction};
+pub use tuning::Tuning;
 
 pub use resprout_wal::Position;

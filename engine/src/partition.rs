@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use resprout_wal::{Device, LogIdentity, Lsn, Term, World};
@@ -21,6 +21,7 @@ use crate::table::{Catalog, Change as TableChange, Table, TableSchema};
 use crate::times::CommitTimes;
 use crate::transaction::Transaction;
 use crate::tree::View;
+use crate::tuning::Tuning;
 
 /// What all partitions of an engine share.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) dir: PathBuf,
     pub(crate) cluster: u128,
     pub(crate) options: Options,
+    /// Those of the options that may have changed since.
+    pub(crate) tuning: RwLock<Tuning>,
     pub(crate) device: Device,
     pub(crate) bound: MemoryBound,
     /// Bytes per second that recovery reached here, for predictions; 0 while unknown.

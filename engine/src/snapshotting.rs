@@ -126,7 +126,7 @@ impl Partition {
         *inner.snapshot.lock().unwrap_or_else(PoisonError::into_inner) =
             LastSnapshot { lsn: Some(lsn), bytes };
         let disk = inner.context.world().disk.as_ref();
-        let keep = inner.context.options.snapshots_to_keep;
+        let keep = inner.context.tuning().snapshots_to_keep;
         let retained = resprout_snapshot::retain(disk, &inner.dir, inner.identity, keep)?;
         match retained.log_needed_from {
             Some(needed) => core.log.release_before(needed).map_err(|e| core.stop(&e.to_string())),
@@ -136,18 +136,18 @@ impl Partition {
 
     /// Whether a snapshot is due, and why.
     pub(crate) fn snapshot_due(&self) -> Option<Trigger> {
-        let options = &self.inner.context.options;
+        let tuning = self.inner.context.tuning();
         let core = self.online().ok()?;
         let last = *self.inner.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let committed = core.publisher.boundary().lsn;
         let log = committed.since(last.lsn.unwrap_or(Lsn::ZERO));
-        if log >= options.snapshot_trigger_size {
+        if log >= tuning.snapshot_trigger_size {
             return Some(Trigger::LogSize);
         }
         // The time that replay costs: a snapshot shortens only that part.
         let context = &self.inner.context;
         let (whole, log_only) = (context.predicted(last.bytes, log), context.predicted(0, log));
-        let target = options.recovery_time_target?;
+        let target = tuning.recovery_time_target?;
         (whole > target && log_only > whole / 4).then_some(Trigger::RecoveryTime)
     }
 }

@@ -19,6 +19,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use resprout_wal::Position;
 
@@ -57,6 +58,8 @@ pub struct Transaction {
     pub(crate) writes: WriteSet,
     pub(crate) tables: Vec<Arc<Table>>,
     numbers: Sequences,
+    /// How long it waits for a lock, if not as the engine's options say.
+    lock_wait_limit: Option<Duration>,
     /// Locks pass on to a prepared transaction.
     pub(crate) keeps_locks: bool,
 }
@@ -70,8 +73,15 @@ impl Transaction {
             writes: WriteSet::default(),
             tables: Vec::new(),
             numbers: Sequences::new(),
+            lock_wait_limit: None,
             keeps_locks: false,
         })
+    }
+
+    /// How long it waits for a row's lock from now on, in place of
+    /// [`Options::lock_wait_limit`](crate::Options::lock_wait_limit).
+    pub const fn set_lock_wait_limit(&mut self, limit: Duration) {
+        self.lock_wait_limit = Some(limit);
     }
 
     /// Its number, unique in one run of its partition.
@@ -533,7 +543,8 @@ impl Transaction {
 
     async fn lock(&self, key: &RowKey) -> Result<(), Error> {
         let core = self.core()?;
-        let limit = self.partition.inner.context.options.lock_wait_limit;
+        let usual = self.partition.inner.context.options.lock_wait_limit;
+        let limit = self.lock_wait_limit.unwrap_or(usual);
         let refused = |refused| match refused {
             LockRefused::Timeout => Error::LockWaitTimeout { limit },
             LockRefused::Deadlock => Error::Deadlock,

@@ -94,7 +94,10 @@ codes! {
     WRONG_USAGE = 1221, "HY000", "Incorrect usage of <what> and <what>";
     WRONG_NUMBER_OF_COLUMNS_IN_SELECT = 1222, "21000", "The used SELECT statements have a different number of columns";
     SPECIFIC_ACCESS_DENIED = 1227, "42000", "Access denied; you need (at least one of) the <privilege> privilege(s) for this operation";
+    LOCAL_VARIABLE = 1228, "HY000", "Variable '<name>' is a SESSION variable and can't be used with SET GLOBAL";
+    GLOBAL_VARIABLE = 1229, "HY000", "Variable '<name>' is a GLOBAL variable and should be set with SET GLOBAL";
     WRONG_VALUE_FOR_VARIABLE = 1231, "42000", "Variable '<name>' can't be set to the value of '<value>'";
+    WRONG_TYPE_FOR_VARIABLE = 1232, "42000", "Incorrect argument type to variable '<name>'";
     NOT_SUPPORTED_YET = 1235, "42000", "This version of the server doesn't yet support '<feature>'";
     READ_ONLY_VARIABLE = 1238, "HY000", "Variable '<name>' is a read only variable";
     OPERAND_COLUMNS = 1241, "21000", "Operand should contain <n> column(s)";
@@ -117,6 +120,7 @@ codes! {
     TOO_MANY_STATEMENTS = 1461, "42000", "Can't create more than max_prepared_stmt_count statements (current value: <n>)";
     WRONG_STRING_LENGTH = 1470, "HY000", "String '<text>' is too long for <what> (should be no longer than <n>)";
     PLUGIN_IS_NOT_LOADED = 1524, "HY000", "Plugin '<name>' is not loaded";
+    VARIABLE_IS_READ_ONLY = 1621, "HY000", "SESSION variable '<name>' is read-only. Use SET GLOBAL to assign the value";
     PARTITION_HAS_NO_MASTER = 1777, "HY000", "Partition <db>:<n> has no master instance.";
     PASSWORD_FORMAT = 1827, "HY000", "The password hash doesn't have the expected format.";
     MALFORMED_PACKET = 1835, "HY000", "Malformed communication packet.";

@@ -23,5 +23,6 @@ mod sealed_file;
 pub mod server;
 pub mod session;
 pub mod statement;
+mod variables;
 
 pub use error::{Code, SqlError};

@@ -201,3 +201,28 @@ fn lock_wait_ends_at_its_limit() {
     let row = waiter.get_for_update(&table, &[Value::Int(1)]).expect("it is free");
     assert!(row.is_some());
 }
+
+/// Settings that change while an engine runs are checked like those it starts with, hold at once,
+/// and are as they were after a refusal.
+#[test]
+fn settings_change_while_the_engine_runs() {
+    let disk = SimDisk::new(1);
+    let small = Options { maximum_memory: 8 << 20, ..options(&disk, 1) };
+    let engine = Engine::open(DIR, small).expect("a new directory");
+    let partition = &make(&engine, 1)[0];
+    let refused = (0..).find_map(|key| put(partition, key, 60 << 10).err().map(|e| (key, e)));
+    let (next, error) = refused.expect("there is a limit");
+    assert!(matches!(error, Error::MemoryLimit { limit, .. } if limit == 8 << 20), "{error}");
+    let before = engine.tuning();
+    let wrong = engine.tune(|tuning| {
+        tuning.maximum_memory = 32 << 20;
+        tuning.snapshots_to_keep = 0;
+    });
+    assert!(matches!(wrong, Err(Error::BadOption { option: "snapshots_to_keep", .. })));
+    assert_eq!(engine.tuning(), before);
+    assert!(matches!(put(partition, next, 60 << 10), Err(Error::MemoryLimit { .. })));
+    engine.tune(|tuning| tuning.maximum_memory = 32 << 20).expect("possible");
+    put(partition, next, 60 << 10).expect("there is room now");
+    assert_eq!(engine.status().maximum_memory, 32 << 20);
+    engine.close().expect("a clean end");
+}

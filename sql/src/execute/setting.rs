@@ -5,29 +5,20 @@ use sqlparser::ast::Expr;
 
 use crate::accounts::Privileges;
 use crate::error::{Code, SqlError};
-use crate::expression::{self, Context, NoRow, Scope, Session as _, compile};
+use crate::expression::{Context, NoRow, Scope, compile};
 use crate::server::Kill as Killed;
 use crate::session::Client;
 use crate::statement::{
     Assignment, Isolation, Kill, Operand, Scope as VariableScope, SetValue, Sql,
 };
+use crate::variables::{Converted, Effect, Given, Variable, twins};
 
-/// Session variables that clients and dumps set and that change nothing here, whatever their value.
-const WITHOUT_EFFECT: [&str; 6] = [
-    "foreign_key_checks",
-    "net_read_timeout",
-    "sql_auto_is_null",
-    "sql_notes",
-    "sql_quote_show_create",
-    "unique_checks",
-];
-
-/// SET. What cannot be set and would change what later statements do is refused; what clients say in
-/// passing leaves a warning and stays as it is. Gives the number of warnings.
+/// SET. What a variable cannot be set to here, and would change what later statements do, is refused; what
+/// clients say in passing leaves a warning and stays as it is. Gives the number of warnings.
 ///
 /// # Errors
-/// 1193 and 1231 for variables, 1115 for character sets, 1235 for what is not done yet, and those of
-/// expressions.
+/// 1193, 1228, 1229, 1231, 1232, 1238 and 1621 for variables, 1115 for character sets, 1235 for what is
+/// not done yet, and those of expressions.
 pub(crate) async fn set(
     client: &mut Client,
     assignments: &[Assignment],
@@ -37,11 +28,8 @@ pub(crate) async fn set(
     for assignment in assignments {
         match assignment {
             Assignment::Variable { scope, name, value } => {
-                if *scope != VariableScope::Session {
-                    return Err(SqlError::not_supported("SET GLOBAL and PERSIST"));
-                }
-                let value = new_value(client, value, parameters)?;
-                variable(client, name, value.as_deref()).await?;
+                let given = given(client, value, parameters)?;
+                variable(client, *scope, name, given).await?;
             }
             Assignment::User { name, value } => {
                 let value = evaluate(client, value, parameters)?;
@@ -62,57 +50,108 @@ pub(crate) async fn set(
     Ok(u16::try_from(client.state.warnings.len()).unwrap_or(u16::MAX))
 }
 
-/// A new value as text; none for DEFAULT.
-fn new_value(
-    client: &mut Client,
-    value: &SetValue,
-    parameters: &[Value],
-) -> Result<Option<String>, SqlError> {
+fn given(client: &mut Client, value: &SetValue, parameters: &[Value]) -> Result<Given, SqlError> {
     Ok(match value {
-        SetValue::Default => None,
-        SetValue::Word(word) => Some(word.clone()),
-        SetValue::Expression(expression) => {
-            Some(evaluate(client, expression, parameters)?.to_string())
-        }
+        SetValue::Default => Given::Default,
+        SetValue::Word(word) => Given::Value(Value::Text(word.clone())),
+        SetValue::Expression(expression) => Given::Value(evaluate(client, expression, parameters)?),
     })
 }
 
-async fn variable(client: &mut Client, name: &str, value: Option<&str>) -> Result<(), SqlError> {
-    if WITHOUT_EFFECT.contains(&name) {
-        return Ok(());
-    }
-    let now = client.state.surroundings().system_variable(expression::VariableScope::Any, name);
-    let Some(now) = now else {
-        let text = format!("Unknown system variable '{name}'");
-        return Err(SqlError::new(Code::UNKNOWN_SYSTEM_VARIABLE, text));
+async fn variable(
+    client: &mut Client,
+    scope: VariableScope,
+    name: &str,
+    given: Given,
+) -> Result<(), SqlError> {
+    let variable = Variable::known(name)?;
+    let global = match scope {
+        VariableScope::Global => true,
+        VariableScope::Session | VariableScope::NextTransaction => false,
+        VariableScope::Persist | VariableScope::PersistOnly => {
+            return Err(SqlError::not_supported(
+                "SET PERSIST: settings that last belong into the node's configuration",
+            ));
+        }
     };
-    if name == "autocommit" {
-        return autocommit(client, value.unwrap_or("on")).await;
+    variable.check_settable(global)?;
+    match variable.effect {
+        Effect::Nothing => return Ok(()),
+        Effect::Stays => return stays(client, variable, global, given),
+        _ => {}
     }
-    // There are no others than the defaults.
-    let Some(value) = value else { return Ok(()) };
-    if name.starts_with("character_set_") {
-        return known_charset(Some(value));
-    }
-    let is_utc = ["SYSTEM", "UTC", "+00:00"].iter().any(|zone| value.eq_ignore_ascii_case(zone));
-    match name {
-        "time_zone" if is_utc => {}
-        "time_zone" => return Err(SqlError::not_supported("time zones other than UTC")),
-        _ if now.to_string().eq_ignore_ascii_case(value) => {}
-        _ => client.state.warn(&format!("variable {name} stays {now}")),
+    let clamped = match global {
+        true => client.node.globals.set(&client.node.engine, variable, &given)?,
+        false => for_session(client, variable, &given).await?,
+    };
+    if let (true, Given::Value(value)) = (clamped, &given) {
+        let text = format!("Truncated incorrect {name} value: '{value}'");
+        client.state.warn_as(Code(1292), &text);
     }
     Ok(())
 }
 
-async fn autocommit(client: &mut Client, value: &str) -> Result<(), SqlError> {
-    let on = match value.to_ascii_lowercase().as_str() {
-        "on" | "1" | "true" => true,
-        "off" | "0" | "false" => false,
-        _ => {
-            let text = format!("Variable 'autocommit' can't be set to the value of '{value}'");
-            return Err(SqlError::new(Code(1231), text));
+/// Sets a session's variable. Whether the value had to be brought within its bounds.
+async fn for_session(
+    client: &mut Client,
+    variable: &'static Variable,
+    given: &Given,
+) -> Result<bool, SqlError> {
+    let (value, clamped) = match given {
+        Given::Default => (client.node.globals.get(variable), false),
+        Given::Value(value) => {
+            let Converted { value, clamped } = variable.convert(value)?;
+            (value, clamped)
         }
     };
+    match (variable.name, &value) {
+        ("autocommit", on) => autocommit(client, *on != Value::Int(0)).await?,
+        ("last_insert_id", Value::UInt(number)) => client.state.last_insert_id = *number,
+        _ => {
+            for name in twins(variable.name) {
+                client.state.variables.insert(name, value.clone());
+            }
+            client.heed_variables();
+        }
+    }
+    Ok(clamped)
+}
+
+/// A variable that is what it is: told, if it is asked to be something else.
+fn stays(
+    client: &mut Client,
+    variable: &Variable,
+    global: bool,
+    given: Given,
+) -> Result<(), SqlError> {
+    let Given::Value(value) = given else { return Ok(()) };
+    let of_charset = variable.name.starts_with("character_set_");
+    if of_charset && value.is_null() {
+        // As drivers say that results are not to be converted.
+        return Ok(());
+    }
+    let text = variable.convert(&value)?.value.to_string();
+    if of_charset {
+        return known_charset(Some(&text));
+    }
+    if variable.name == "time_zone" {
+        let is_utc = ["SYSTEM", "UTC", "+00:00"].iter().any(|zone| text.eq_ignore_ascii_case(zone));
+        return match is_utc {
+            true => Ok(()),
+            false => Err(SqlError::not_supported("time zones other than UTC")),
+        };
+    }
+    let now = match global {
+        true => client.node.globals.get(variable),
+        false => client.state.variable(variable),
+    };
+    if !now.to_string().eq_ignore_ascii_case(&text) {
+        client.state.warn(&format!("variable {} stays {now}", variable.name));
+    }
+    Ok(())
+}
+
+async fn autocommit(client: &mut Client, on: bool) -> Result<(), SqlError> {
     // As MySQL: what is open is committed when it is switched on.
     if on && !client.state.autocommit {
         client.commit().await?;

@@ -59,10 +59,13 @@ pub(super) async fn serve<S: Service>(
 async fn run<S: Service>(shared: &Arc<Shared<S>>, wire: &mut Wire, present: &mut Present) -> Gone {
     let mut event = None;
     loop {
-        let session = match LoggingIn::new(shared, wire, present).run(event).await {
+        let mut session = match LoggingIn::new(shared, wire, present).run(event).await {
             Ok(session) => session,
             Err(gone) => return gone,
         };
+        if let Some(times) = session.take_times() {
+            wire.set_times(times);
+        }
         let statements = Statements::new(wire.options.statement_limits());
         let mut client = Client { shared, wire, session, statements };
         // The session of the user before ends here, with its transaction, whoever comes next.
@@ -87,6 +90,9 @@ impl<S: Service> Client<'_, S> {
                 Some(Event::Command(command)) => {
                     began = None;
                     self.command(command).await?;
+                    if let Some(times) = self.session.take_times() {
+                        self.wire.set_times(times);
+                    }
                     self.wire.flush().await?;
                     self.wire.connection.restart_frames();
                 }

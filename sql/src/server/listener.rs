@@ -20,7 +20,7 @@ use super::service::Service;
 use super::tls::Tls;
 use super::wire::{Stream, Wire};
 use crate::error::{Code, SqlError};
-use crate::protocol::session::{Connection, rejection};
+use crate::protocol::session::{Connection, Settings, rejection};
 
 /// How long to wait when the system has no more descriptors or memory for connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -79,7 +79,7 @@ impl<S: Service> Server<S> {
                 () = &mut stop => break,
                 Some(_ended) = tasks.join_next(), if !tasks.is_empty() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((socket, peer)) => self.take_in(&mut tasks, &protocol, socket, peer),
+                    Ok((socket, peer)) => self.take_in(&mut tasks, &protocol, (socket, peer)),
                     Err(error) => pause(&error).await,
                 },
             }
@@ -91,20 +91,26 @@ impl<S: Service> Server<S> {
     fn take_in(
         &self,
         tasks: &mut JoinSet<()>,
-        protocol: &Arc<crate::protocol::session::Settings>,
-        socket: TcpStream,
-        peer: SocketAddr,
+        protocol: &Arc<Settings>,
+        (socket, peer): (TcpStream, SocketAddr),
     ) {
         prepare_socket(&socket);
+        let limits = self.shared.service.limits();
         // Beyond the place for an administrator nobody can get in, so nothing is asked.
-        if self.connections.sessions() > self.options.max_connections {
+        let most = limits.connections.unwrap_or(self.options.max_connections);
+        if self.connections.sessions() > most {
             tasks.spawn(turn_away(socket));
             return;
         }
         let host = peer.ip().to_canonical().to_string();
         let present = self.connections.enter(host.clone(), self.options.max_logins);
         let number = present.entry.number;
-        let connection = match Connection::new(protocol.clone(), number, host) {
+        let (mut options, mut protocol) = (self.options.clone(), protocol.clone());
+        if let Some(bytes) = limits.packet_bytes {
+            Arc::make_mut(&mut options).protocol.max_allowed_packet = bytes;
+            Arc::make_mut(&mut protocol).max_allowed_packet = bytes;
+        }
+        let connection = match Connection::new(protocol, number, host) {
             Ok(connection) => connection,
             Err(error) => return tracing::error!(%error, "a client is not let in"),
         };
@@ -112,7 +118,8 @@ impl<S: Service> Server<S> {
             stream: Stream::Plain(socket),
             connection,
             entry: present.entry.clone(),
-            options: self.options.clone(),
+            usual: options.clone(),
+            options,
             peer,
             file_open: false,
             broken: None,

@@ -112,7 +112,9 @@ impl<'a, S: Service> LoggingIn<'a, S> {
     async fn admit(self) -> Result<S::Session, Gone> {
         let wire = self.wire;
         let extra = usize::from(self.account.is_some_and(|account| account.is_administrator));
-        if !self.present.take_slot(wire.options.max_connections.saturating_add(extra)) {
+        let limit = self.shared.service.limits().connections;
+        let most = limit.unwrap_or(wire.options.max_connections).saturating_add(extra);
+        if !self.present.take_slot(most) {
             wire.connection.refuse(&SqlError::plain(Code::TOO_MANY_CONNECTIONS));
             return Err(Gone::Refused);
         }

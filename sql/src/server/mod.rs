@@ -21,7 +21,7 @@ mod wire;
 
 pub use interrupt::{Interrupt, Reason};
 pub use listener::{Ended, Server};
-pub use options::{BadOption, Options};
+pub use options::{BadOption, Limits, Options, Times};
 pub use registry::{ConnectionInfo, Connections, Kill};
 pub use results::{File, ResultWriter, Rows};
 pub use service::{Account, Opening, Preparation, Service, Session};

@@ -54,6 +54,27 @@ impl Default for Options {
     }
 }
 
+/// Times of one session, where they are not the server's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// See [`Options::idle_timeout`].
+    pub idle: Option<Duration>,
+    /// See [`Options::read_timeout`].
+    pub read: Option<Duration>,
+    /// See [`Options::write_timeout`].
+    pub write: Option<Duration>,
+}
+
+/// Limits that changed since the server began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// See [`Options::max_connections`].
+    pub connections: Option<usize>,
+    /// Largest packet of connections from now on, in bytes, within the bounds of
+    /// `max_allowed_packet`.
+    pub packet_bytes: Option<usize>,
+}
+
 /// A setting with an impossible value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("option {option}: {why}")]
@@ -91,6 +112,16 @@ impl Options {
             return bad("version", "must not contain a zero");
         }
         Ok(())
+    }
+
+    /// These, for a session with times of its own.
+    pub(super) fn with_times(&self, times: Times) -> Self {
+        Self {
+            idle_timeout: times.idle.unwrap_or(self.idle_timeout),
+            read_timeout: times.read.unwrap_or(self.read_timeout),
+            write_timeout: times.write.unwrap_or(self.write_timeout),
+            ..self.clone()
+        }
     }
 
     pub(super) const fn statement_limits(&self) -> StatementLimits {

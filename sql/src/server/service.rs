@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::interrupt::Interrupt;
+use super::options::{Limits, Times};
 use super::results::ResultWriter;
 use crate::error::{Code, SqlError};
 use crate::protocol::column::{Column, Columns, WireType};
@@ -77,6 +78,11 @@ pub trait Service: Send + Sync + 'static {
     /// A login was refused. The client is told when this returns, so a delay here slows guessing.
     fn denied(&self, _login: &Login, _peer: SocketAddr) -> impl Future<Output = ()> + Send {
         async {}
+    }
+
+    /// Limits that changed since the server began. Default: none.
+    fn limits(&self) -> Limits {
+        Limits::default()
     }
 
     /// A line about the server (COM_STATISTICS).
@@ -156,6 +162,12 @@ pub trait Session: Send {
     /// # Errors
     /// With what the client is told.
     fn reset(&mut self) -> impl Future<Output = Result<(), SqlError>> + Send;
+
+    /// The session's times, if they changed since this was asked last; it is after each command.
+    /// Default: they do not change.
+    fn take_times(&mut self) -> Option<Times> {
+        None
+    }
 
     /// Ends another connection ([`Connections::kill`](super::Connections::kill)), if the user may.
     ///

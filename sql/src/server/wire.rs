@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 use super::interrupt::Reason;
-use super::options::{Options, patience};
+use super::options::{Options, Times, patience};
 use super::registry::Entry;
 use crate::error::{Code, SqlError};
 use crate::protocol::session::{Connection, Fatal};
@@ -113,7 +113,10 @@ pub(super) struct Wire {
     pub(super) stream: Stream,
     pub(super) connection: Connection,
     pub(super) entry: Arc<Entry>,
+    /// As they are for this session.
     pub(super) options: Arc<Options>,
+    /// The server's.
+    pub(super) usual: Arc<Options>,
     pub(super) peer: SocketAddr,
     /// Whether the client still sends a file that was asked for.
     pub(super) file_open: bool,
@@ -122,6 +125,11 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    /// The session has these times from now on.
+    pub(super) fn set_times(&mut self, times: Times) {
+        self.options = Arc::new(self.usual.with_times(times));
+    }
+
     /// Sends what waits.
     pub(super) async fn flush(&mut self) -> Result<(), Gone> {
         let bytes = self.connection.to_send();

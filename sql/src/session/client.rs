@@ -16,11 +16,12 @@ use crate::protocol::column::{Column, Columns};
 use crate::protocol::flags::Capabilities;
 use crate::protocol::resultset::Completion;
 use crate::protocol::value::Value as WireValue;
-use crate::server::{Opening, Preparation, ResultWriter, Session};
+use crate::server::{Opening, Preparation, ResultWriter, Session, Times};
 use crate::statement::{
     Afterwards, ClusterStatement, Explain, Explained, Parsed, Secret, Statement, Statements,
     TableName, TransactionStatement, User, parse,
 };
+use crate::variables::{lock_wait, times};
 
 /// A client's session. Dropping it rolls back.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Client {
     pub(crate) state: State,
     pub(crate) open: Open,
     pub(crate) savepoints: Vec<(String, super::transaction::Mark)>,
+    /// System variables were set that the connection has to heed.
+    times_changed: bool,
 }
 
 /// A statement that was prepared. Its plan is kept as long as the table is the same.
@@ -47,9 +50,30 @@ impl Client {
     pub(crate) fn new(node: Arc<Node>, opening: Opening, access: Access) -> Self {
         let user = format!("{}@{}", opening.login.user, opening.peer.ip().to_canonical());
         let names = (user, access.name().to_owned());
-        let state = State::new(names, opening.number.into(), opening.login.database.clone());
+        let (number, database) = (opening.number.into(), opening.login.database.clone());
+        let state = State::new(names, number, database, &node.globals);
         let open = Open::new(opening.number, Arc::clone(&node.waits));
-        Self { node, opening, access, state, open, savepoints: Vec::new() }
+        let savepoints = Vec::new();
+        let mut client =
+            Self { node, opening, access, state, open, savepoints, times_changed: false };
+        client.begin_variables();
+        client
+    }
+
+    /// As a session begins: an interactive one is idle for longer.
+    fn begin_variables(&mut self) {
+        if self.opening.login.capabilities.contains(Capabilities::INTERACTIVE)
+            && let Some(time) = self.state.variables.get("interactive_timeout").cloned()
+        {
+            self.state.variables.insert("wait_timeout", time);
+        }
+        self.heed_variables();
+    }
+
+    /// System variables changed.
+    pub(crate) fn heed_variables(&mut self) {
+        self.open.set_lock_wait(lock_wait(&self.state.variables));
+        self.times_changed = true;
     }
 
     /// Whether rows that an UPDATE found count as affected, changed or not.
@@ -420,8 +444,14 @@ impl Session for Client {
         self.rollback();
         let database = self.state.database.take();
         let names = (self.state.user.clone(), self.state.account.clone());
-        self.state = State::new(names, self.opening.number.into(), database);
+        let number = self.opening.number.into();
+        self.state = State::new(names, number, database, &self.node.globals);
+        self.begin_variables();
         Ok(())
+    }
+
+    fn take_times(&mut self) -> Option<Times> {
+        std::mem::take(&mut self.times_changed).then(|| times(&self.state.variables))
     }
 
     async fn kill(&mut self, number: u32) -> Result<(), SqlError> {

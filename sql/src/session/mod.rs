@@ -21,5 +21,5 @@ pub use service::SingleNode;
 pub use state::VERSION;
 pub use transaction::recover;
 
-pub(crate) use state::{SYSTEM_VARIABLES, Surroundings};
+pub(crate) use state::Surroundings;
 pub(crate) use transaction::{Open, Part};

@@ -17,7 +17,8 @@ use crate::error::SqlError;
 use crate::execute;
 use crate::planned::Queries;
 use crate::protocol::handshake::Login;
-use crate::server::{Account, Connections, Opening, Service};
+use crate::server::{Account, Connections, Limits, Opening, Options, Service};
+use crate::variables::Globals;
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub(crate) struct Node {
     pub(crate) waits: Arc<Waits>,
     /// Who runs what is not done here.
     pub(crate) queries: Option<Arc<dyn Queries>>,
+    pub(crate) globals: Arc<Globals>,
     /// One change of databases and tables at a time.
     pub(crate) definitions: tokio::sync::Mutex<()>,
 }
@@ -55,6 +57,7 @@ impl SingleNode {
         let accounts = Arc::new(Accounts::open(&engine, accounts)?);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let run = now.as_nanos() << 32 | u128::from(std::process::id());
+        let globals = Arc::new(Globals::new(&Options::default(), &engine));
         let node = Node {
             engine,
             connections,
@@ -64,6 +67,7 @@ impl SingleNode {
             coordinator: Coordinator::new(run),
             waits: Arc::default(),
             queries: None,
+            globals,
             definitions: tokio::sync::Mutex::default(),
         };
         Ok(Self { node: Arc::new(node) })
@@ -78,6 +82,18 @@ impl SingleNode {
     pub fn with_queries(mut self, queries: Arc<dyn Queries>) -> Self {
         let node = Arc::get_mut(&mut self.node).expect("no sessions yet");
         node.queries = Some(queries);
+        self
+    }
+
+    /// With the settings of the server that it stands behind, which are what variables begin with. For a
+    /// node that has no sessions yet. Default: those of [`Options::default`].
+    ///
+    /// # Panics
+    /// If there are sessions.
+    #[must_use]
+    pub fn with_options(mut self, options: &Options) -> Self {
+        let node = Arc::get_mut(&mut self.node).expect("no sessions yet");
+        node.globals = Arc::new(Globals::new(options, &node.engine));
         self
     }
 
@@ -123,6 +139,10 @@ impl Service for SingleNode {
     ) -> bool {
         let number = account.map_or(0, |account| account.number);
         self.node.accounts.is_password(number, password).await
+    }
+
+    fn limits(&self) -> Limits {
+        self.node.globals.limits()
     }
 
     async fn denied(&self, login: &Login, peer: SocketAddr) {

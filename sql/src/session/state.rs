@@ -1,12 +1,14 @@
 //! What a session knows: its database, modes, variables and the outcome of its last statement.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use resprout_engine::table::Value;
 
+use crate::error::Code;
 use crate::expression::{self, VariableScope, Warning};
 use crate::protocol::flags::Status;
+use crate::variables::{Globals, Reach, Values, Variable};
 
 /// Most user variables of a session, and most bytes of one.
 const USER_VARIABLES_MAX: usize = 4096;
@@ -14,47 +16,6 @@ const USER_VARIABLE_BYTES_MAX: usize = 16 << 20;
 
 /// The version that clients are told: one that they take for MySQL 8.
 pub const VERSION: &str = concat!("8.0.36-resprout-", env!("CARGO_PKG_VERSION"));
-
-/// The variables that there are, by name.
-pub(crate) const SYSTEM_VARIABLES: &[&str] = &[
-    "auto_increment_increment",
-    "auto_increment_offset",
-    "autocommit",
-    "character_set_client",
-    "character_set_connection",
-    "character_set_database",
-    "character_set_results",
-    "character_set_server",
-    "collation_connection",
-    "collation_database",
-    "collation_server",
-    "foreign_key_checks",
-    "init_connect",
-    "interactive_timeout",
-    "last_insert_id",
-    "license",
-    "lower_case_table_names",
-    "max_allowed_packet",
-    "net_read_timeout",
-    "net_write_timeout",
-    "performance_schema",
-    "query_cache_size",
-    "query_cache_type",
-    "socket",
-    "sql_auto_is_null",
-    "sql_mode",
-    "sql_notes",
-    "sql_quote_show_create",
-    "system_time_zone",
-    "time_zone",
-    "transaction_isolation",
-    "tx_isolation",
-    "unique_checks",
-    "version",
-    "version_comment",
-    "wait_timeout",
-    "warning_count",
-];
 
 /// A session's state. Its own thread reads it; statements on other threads get a copy.
 #[derive(Clone, Debug)]
@@ -73,6 +34,9 @@ pub(crate) struct State {
     pub(crate) found_rows: u64,
     pub(crate) warnings: Vec<Warning>,
     pub(crate) user_variables: BTreeMap<String, Value>,
+    /// System variables that were set, for this session or for all before it began.
+    pub(crate) variables: Values,
+    pub(crate) globals: Arc<Globals>,
 }
 
 impl State {
@@ -81,27 +45,48 @@ impl State {
         (user, account): (String, String),
         connection: u64,
         database: Option<String>,
+        globals: &Arc<Globals>,
     ) -> Self {
+        let variables = globals.of_sessions();
         Self {
             database,
             user,
             account,
             connection,
-            autocommit: true,
+            autocommit: variables.get("autocommit") != Some(&Value::Int(0)),
             explicit: false,
             last_insert_id: 0,
             row_count: -1,
             found_rows: 0,
             warnings: Vec::new(),
             user_variables: BTreeMap::new(),
+            variables,
+            globals: Arc::clone(globals),
+        }
+    }
+
+    /// The session's value of a system variable.
+    pub(crate) fn variable(&self, variable: &Variable) -> Value {
+        match variable.name {
+            "autocommit" => Value::Int(self.autocommit.into()),
+            "last_insert_id" => Value::UInt(self.last_insert_id),
+            "warning_count" => Value::UInt(self.warnings.len() as u64),
+            name => {
+                let set = self.variables.get(name).cloned();
+                set.unwrap_or_else(|| self.globals.initial(variable))
+            }
         }
     }
 
     /// Notes that something was asked for that is not done.
     pub(crate) fn warn(&mut self, text: &str) {
+        self.warn_as(Code::NOT_SUPPORTED_YET, text);
+    }
+
+    /// Notes a warning.
+    pub(crate) fn warn_as(&mut self, code: Code, text: &str) {
         if self.warnings.len() < expression::WARNINGS_MAX {
-            let code = crate::error::Code::NOT_SUPPORTED_YET.0;
-            self.warnings.push(Warning { code, text: text.to_owned() });
+            self.warnings.push(Warning { code: code.0, text: text.to_owned() });
         }
     }
 
@@ -224,40 +209,16 @@ impl expression::Session for Surroundings {
         }
     }
 
-    fn system_variable(&self, _scope: VariableScope, name: &str) -> Option<Value> {
-        let text = |text: &str| Some(Value::Text(text.to_owned()));
-        match name {
-            "version" => text(VERSION),
-            "version_comment" => text("Resprout"),
-            "autocommit" => Some(Value::Int(self.state.autocommit.into())),
-            "max_allowed_packet" => Some(Value::Int(64 << 20)),
-            "wait_timeout" | "interactive_timeout" => Some(Value::Int(28_800)),
-            "net_write_timeout" => Some(Value::Int(60)),
-            "auto_increment_increment" | "auto_increment_offset" => Some(Value::Int(1)),
-            "lower_case_table_names" | "performance_schema" | "query_cache_size" => {
-                Some(Value::Int(0))
+    fn system_variable(&self, scope: VariableScope, name: &str) -> Option<Value> {
+        let variable = Variable::named(name)?;
+        let own = variable.is_of_sessions();
+        match scope {
+            VariableScope::Session if !own => None,
+            VariableScope::Global if variable.reach == Reach::Session => None,
+            VariableScope::Session | VariableScope::Any if own => {
+                Some(self.state.variable(variable))
             }
-            "sql_mode" => text("STRICT_TRANS_TABLES"),
-            "character_set_client"
-            | "character_set_connection"
-            | "character_set_database"
-            | "character_set_results"
-            | "character_set_server" => text("utf8mb4"),
-            "collation_connection" | "collation_database" | "collation_server" => {
-                text("utf8mb4_general_ci")
-            }
-            "foreign_key_checks" | "sql_notes" | "sql_quote_show_create" | "unique_checks" => {
-                Some(Value::Int(1))
-            }
-            "sql_auto_is_null" => Some(Value::Int(0)),
-            "net_read_timeout" => Some(Value::Int(60)),
-            "transaction_isolation" | "tx_isolation" => text("READ-COMMITTED"),
-            "time_zone" => text("SYSTEM"),
-            "system_time_zone" => text("UTC"),
-            "init_connect" | "license" | "socket" | "query_cache_type" => text(""),
-            "last_insert_id" => Some(Value::UInt(self.state.last_insert_id)),
-            "warning_count" => Some(Value::UInt(self.state.warnings.len() as u64)),
-            _ => None,
+            _ => Some(self.state.globals.get(variable)),
         }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Open {
     /// The number of the session's connection.
     session: u32,
     waits: Arc<Waits>,
+    /// How long a lock is waited for, if not as long as the engine says.
+    lock_wait: Option<Duration>,
     parts: BTreeMap<PartitionId, Part>,
 }
 
@@ -61,7 +63,12 @@ pub(crate) struct Mark(BTreeMap<PartitionId, Savepoint>);
 
 impl Open {
     pub(crate) fn new(session: u32, waits: Arc<Waits>) -> Self {
-        Self { session, waits, parts: BTreeMap::new() }
+        Self { session, waits, lock_wait: None, parts: BTreeMap::new() }
+    }
+
+    /// How long parts that begin from now on wait for a lock.
+    pub(crate) const fn set_lock_wait(&mut self, limit: Option<Duration>) {
+        self.lock_wait = limit;
     }
 
     /// The part in a partition, which is begun if need be.
@@ -79,7 +86,10 @@ impl Open {
         match self.parts.entry(id) {
             Entry::Occupied(there) => Ok(&mut there.into_mut().inner),
             Entry::Vacant(free) => {
-                let inner = partition.begin()?;
+                let mut inner = partition.begin()?;
+                if let Some(limit) = self.lock_wait {
+                    inner.set_lock_wait_limit(limit);
+                }
                 let _held = self.waits.hold((id, inner.id()), self.session);
                 Ok(&mut free.insert(Part { partition: partition.clone(), inner, _held }).inner)
             }

@@ -56,14 +56,18 @@ impl Running {
         Ok(Self { engine, address, stop, task })
     }
 
-    pub(crate) async fn connect_with(&self, found_rows: bool) -> Conn {
+    pub(crate) async fn try_connect(&self, found_rows: bool) -> Result<Conn, Error> {
         let opts = OptsBuilder::default()
             .ip_or_hostname("127.0.0.1")
             .tcp_port(self.address.port())
             .prefer_socket(false)
             .client_found_rows(found_rows)
             .user(Some("root"));
-        Conn::new(opts).await.unwrap()
+        Conn::new(opts).await
+    }
+
+    pub(crate) async fn connect_with(&self, found_rows: bool) -> Conn {
+        self.try_connect(found_rows).await.unwrap()
     }
 
     pub(crate) async fn connect(&self) -> Conn {

@@ -120,11 +120,11 @@ impl FrontDoor for Door {
         })?;
         let queries = QueryEngine::new(Limits::default())
             .map_err(|error| Failure::new("cannot start queries", error, "allow more threads"))?;
-        let node = node.with_queries(Arc::new(queries));
+        let options = Options::default();
+        let node = node.with_queries(Arc::new(queries)).with_options(&options);
         self.node.get_or_init(|| node.clone());
         let Some(listener) = locked(&self.listener).take() else { return Ok(()) };
         let tls = self.tls.clone().map_or_else(|| certificate::own(engine.dir()), Ok)?;
-        let options = Options::default();
         let server = Server::new(node, options, Some(tls), connections);
         let server = server.map_err(|error| {
             Failure::new("cannot serve SQL", error, "correct the setting that is named")

@@ -56,7 +56,7 @@ fn list(client: &Client, show: &Show) -> Result<Listing, SqlError> {
         Show::CreateDatabase { if_not_exists, name } => {
             table::create_database(client, name, *if_not_exists)?
         }
-        Show::Variables { .. } => variables::variables(client),
+        Show::Variables { scope, .. } => variables::variables(client, *scope),
         Show::Grants(user) => lines(accounts::show::grants(&client.access, user)?),
         Show::CreateUser(user) => lines(accounts::show::create_user(&client.access, user)?),
         Show::Absent { what, .. } => node::absent(*what),

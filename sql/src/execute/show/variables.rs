@@ -1,16 +1,20 @@
 //! SHOW VARIABLES.
 
 use super::listing::{Listing, text};
-use crate::expression::{Session as _, VariableScope};
-use crate::session::{Client, SYSTEM_VARIABLES};
+use crate::session::Client;
+use crate::statement::Scope;
+use crate::variables::{Reach, VARIABLES};
 
-pub(super) fn variables(client: &Client) -> Listing {
-    let surroundings = client.state.surroundings();
+/// The session's values, with those of the node where sessions have none; or the node's.
+pub(super) fn variables(client: &Client, scope: Scope) -> Listing {
     let mut listing = Listing::new(&["Variable_name", "Value"]);
-    for name in SYSTEM_VARIABLES {
-        if let Some(value) = surroundings.system_variable(VariableScope::Any, name) {
-            listing.push([text(*name), text(value.to_string())]);
-        }
+    for variable in VARIABLES {
+        let value = match (scope, variable.reach) {
+            (Scope::Global, Reach::Session) => continue,
+            (Scope::Global, _) | (_, Reach::Global) => client.state.globals.get(variable),
+            _ => client.state.variable(variable),
+        };
+        listing.push([text(variable.name), text(variable.shown(&value))]);
     }
     listing
 }
