@@ -87,12 +87,14 @@ codes! {
     UNCOMPRESS_ERROR = 1157, "08S01", "Couldn't uncompress communication packet";
     NET_WRITE_INTERRUPTED = 1161, "08S01", "Got timeout writing communication packets";
     UNKNOWN_SYSTEM_VARIABLE = 1193, "HY000", "Unknown system variable '<name>'";
+    TOO_MANY_USER_CONNECTIONS = 1203, "42000", "User <user> already has more than 'max_user_connections' active connections";
     LOCK_WAIT_TIMEOUT = 1205, "HY000", "Lock wait timeout exceeded; try restarting transaction";
     WRONG_ARGUMENTS = 1210, "HY000", "Incorrect arguments to <function>";
     LOCK_DEADLOCK = 1213, "40001", "Deadlock found when trying to get lock; try restarting transaction";
     CONNECT_TO_MASTER = 1218, "08S01", "Error connecting to master: <reason>";
     WRONG_USAGE = 1221, "HY000", "Incorrect usage of <what> and <what>";
     WRONG_NUMBER_OF_COLUMNS_IN_SELECT = 1222, "21000", "The used SELECT statements have a different number of columns";
+    USER_LIMIT_REACHED = 1226, "42000", "User '<user>' has exceeded the '<resource>' resource (current value: <n>)";
     SPECIFIC_ACCESS_DENIED = 1227, "42000", "Access denied; you need (at least one of) the <privilege> privilege(s) for this operation";
     LOCAL_VARIABLE = 1228, "HY000", "Variable '<name>' is a SESSION variable and can't be used with SET GLOBAL";
     GLOBAL_VARIABLE = 1229, "HY000", "Variable '<name>' is a GLOBAL variable and should be set with SET GLOBAL";

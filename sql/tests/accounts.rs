@@ -483,3 +483,41 @@ fn s04_salted_passwords_come_over_tls() {
         server.end().await;
     });
 }
+
+/// S16: an account has so many sessions at once as it may; others, and the account once one of them is
+/// over, come in.
+#[test]
+fn s16_one_account_does_not_take_all_places() {
+    run(async {
+        let (_dir, server, mut root) = fresh().await;
+        all(
+            &mut root,
+            &[
+                "CREATE USER few IDENTIFIED WITH mysql_native_password BY 'x' WITH MAX_USER_CONNECTIONS 2",
+                "CREATE USER many IDENTIFIED WITH mysql_native_password BY 'x'",
+            ],
+        )
+        .await;
+        let shown = rows(&mut root, "SHOW CREATE USER few").await;
+        assert!(shown[0].contains("REQUIRE NONE WITH MAX_USER_CONNECTIONS 2 ACCOUNT"), "{shown:?}");
+        let mut held = vec![enter(&server, "few", "x").await, enter(&server, "few", "x").await];
+        assert_eq!(refused(&server, "few", "x").await.0, 1226);
+        held.push(enter(&server, "many", "x").await);
+        held.remove(0).disconnect().await.unwrap();
+        held.push(loop {
+            // The node may hear of the end a moment later.
+            match log_in(&server, "few", "x").await {
+                Ok(conn) => break conn,
+                Err(error) => assert_eq!(code(&error), 1226),
+            }
+        });
+        all(&mut root, &["SET GLOBAL max_user_connections = 1"]).await;
+        assert_eq!(refused(&server, "many", "x").await.0, 1203);
+        all(&mut root, &["ALTER USER many WITH MAX_USER_CONNECTIONS 2"]).await;
+        held.push(enter(&server, "many", "x").await);
+        all(&mut root, &["ALTER USER few WITH MAX_USER_CONNECTIONS 0"]).await;
+        assert_eq!(refused(&server, "few", "x").await.0, 1203);
+        drop((held, root));
+        server.end().await;
+    });
+}

@@ -59,6 +59,11 @@ impl Access {
         &self.accounts
     }
 
+    /// Most sessions that the account may have at once; 0 if the node's limit holds.
+    pub(crate) fn max_sessions(&self) -> u32 {
+        self.account.as_ref().map_or(0, |account| account.max_sessions)
+    }
+
     /// The number of the account.
     pub(crate) const fn id(&self) -> u64 {
         self.id

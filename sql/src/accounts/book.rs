@@ -28,6 +28,8 @@ pub(crate) struct Account {
     pub(crate) require_tls: bool,
     /// `ACCOUNT LOCK`.
     pub(crate) locked: bool,
+    /// `MAX_USER_CONNECTIONS`: most sessions at once; 0 if the node's limit holds.
+    pub(crate) max_sessions: u32,
     /// What it may do.
     pub(crate) grants: Grants,
 }
@@ -84,6 +86,7 @@ impl Book {
             credential,
             require_tls: false,
             locked: false,
+            max_sessions: 0,
             grants: Grants::everything(),
         };
         Self { next_id: 2, accounts: vec![Arc::new(root)] }

@@ -105,6 +105,7 @@ impl Change<'_> {
             credential: Credential::Empty,
             require_tls: false,
             locked: false,
+            max_sessions: 0,
             grants: Grants::default(),
         };
         self.book.add(account);
@@ -147,6 +148,9 @@ impl Change<'_> {
         let account = self.book.change(at);
         account.require_tls = users.require_tls.unwrap_or(account.require_tls);
         account.locked = users.locked.unwrap_or(account.locked);
+        if let Some((_, most)) = users.limits.iter().rfind(|(name, _)| name == MAX_SESSIONS) {
+            account.max_sessions = u32::try_from(*most).unwrap_or(u32::MAX);
+        }
     }
 
     fn alter(&mut self, users: &UserDefinitions) -> Result<(), SqlError> {
@@ -320,8 +324,11 @@ pub(super) fn no_grant(name: &Name) -> SqlError {
     SqlError::new(Code::NONEXISTING_GRANT, text)
 }
 
+/// The limit that is kept; of the others only 0, which is none.
+const MAX_SESSIONS: &str = "MAX_USER_CONNECTIONS";
+
 fn refuse_limits(users: &UserDefinitions) -> Result<(), SqlError> {
-    match users.limits.iter().find(|(_, limit)| *limit > 0) {
+    match users.limits.iter().find(|(name, limit)| *limit > 0 && name != MAX_SESSIONS) {
         Some((name, _)) => Err(SqlError::not_supported(&format!("{name} of users"))),
         None => Ok(()),
     }

@@ -71,7 +71,7 @@ fn what_is_not_supported_is_refused() {
     for (text, code) in [
         ("CREATE USER ''", 1235),
         ("CREATE USER u@'example.com'", 1235),
-        ("CREATE USER u WITH MAX_USER_CONNECTIONS 3", 1235),
+        ("CREATE USER u WITH MAX_QUERIES_PER_HOUR 3", 1235),
         ("CREATE USER abcdefghijklmnopqrstuvwxyz1234567", 1470),
         ("CREATE USER u IDENTIFIED WITH sha256_password BY 'x'", 1524),
         ("CREATE USER u IDENTIFIED WITH mysql_native_password AS 'x'", 1827),
@@ -87,7 +87,7 @@ fn what_is_not_supported_is_refused() {
     ] {
         assert_eq!(fails(&mut book, text).0, code, "{text}");
     }
-    run(&mut book, &["CREATE USER u WITH MAX_USER_CONNECTIONS 0"]).unwrap();
+    run(&mut book, &["CREATE USER u WITH MAX_QUERIES_PER_HOUR 0"]).unwrap();
 }
 
 /// Promise: how accounts log in is as they were told, and stays so when the password changes.

@@ -22,6 +22,7 @@ const TABLE_GRANT_BYTES_MIN: usize = 12;
 
 const REQUIRE_TLS: u8 = 1;
 const LOCKED: u8 = 2;
+const LIMITED: u8 = 4;
 
 impl Book {
     /// The file.
@@ -88,7 +89,15 @@ fn put_account(out: &mut Vec<u8>, account: &Account) {
     put_text(out, &account.user);
     put_text(out, account.host.text());
     let flag = |on, bit| if on { bit } else { 0 };
-    out.push(flag(account.require_tls, REQUIRE_TLS) | flag(account.locked, LOCKED));
+    let limited = account.max_sessions > 0;
+    out.push(
+        flag(account.require_tls, REQUIRE_TLS)
+            | flag(account.locked, LOCKED)
+            | flag(limited, LIMITED),
+    );
+    if limited {
+        out.extend_from_slice(&account.max_sessions.to_le_bytes());
+    }
     out.push(match account.plugin {
         Plugin::Sha2 => 0,
         Plugin::Native => 1,
@@ -180,9 +189,10 @@ impl Reader<'_> {
             return Err(self.flaw("no user"));
         }
         let flags = self.u8()?;
-        if flags & !(REQUIRE_TLS | LOCKED) != 0 {
+        if flags & !(REQUIRE_TLS | LOCKED | LIMITED) != 0 {
             return Err(self.flaw("unknown flags"));
         }
+        let max_sessions = self.limit(flags & LIMITED != 0)?;
         let plugin = match self.u8()? {
             0 => Plugin::Sha2,
             1 => Plugin::Native,
@@ -191,7 +201,27 @@ impl Reader<'_> {
         let credential = self.credential(plugin)?;
         let grants = self.grants()?;
         let (require_tls, locked) = (flags & REQUIRE_TLS != 0, flags & LOCKED != 0);
-        Ok(Account { id, user, host, plugin, credential, require_tls, locked, grants })
+        Ok(Account {
+            id,
+            user,
+            host,
+            plugin,
+            credential,
+            require_tls,
+            locked,
+            max_sessions,
+            grants,
+        })
+    }
+
+    fn limit(&mut self, is_there: bool) -> Result<u32, Flaw> {
+        if !is_there {
+            return Ok(0);
+        }
+        match u32::from_le_bytes(self.bytes()?) {
+            0 => Err(self.flaw("a limit of nothing")),
+            limit => Ok(limit),
+        }
     }
 
     fn credential(&mut self, plugin: Plugin) -> Result<Credential, Flaw> {
@@ -285,6 +315,20 @@ mod tests {
         let kept = std::fs::read(fixture_path()).unwrap();
         assert_eq!(Book::decode(&kept).unwrap(), fixture());
         assert_eq!(bytes, kept);
+    }
+
+    /// Promise: limits are kept, and an account without one has the bytes that it had before there were
+    /// any.
+    #[test]
+    fn limits_are_kept() {
+        let mut book = fixture();
+        let before = book.encode().unwrap();
+        book.change(0).max_sessions = 7;
+        let bytes = book.encode().unwrap();
+        assert_eq!(bytes.len(), before.len() + 4);
+        assert_eq!(Book::decode(&bytes).unwrap(), book);
+        book.change(0).max_sessions = 0;
+        assert_eq!(book.encode().unwrap(), before);
     }
 
     /// Promise (S21): a flipped bit or a cut is noticed; with a sum that is right again, any bytes

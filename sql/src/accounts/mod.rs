@@ -32,6 +32,7 @@ mod password;
 mod privilege;
 mod reads;
 mod required;
+mod seats;
 pub(crate) mod show;
 
 use std::net::IpAddr;
@@ -50,6 +51,7 @@ pub(crate) use grants::{INFORMATION_SCHEMA, is_information_schema};
 use password::{Credential, Remembered};
 pub(crate) use privilege::Privileges;
 pub(crate) use required::{Requirement, required};
+pub(crate) use seats::{Seat, Seats};
 
 use crate::error::{Code, SqlError};
 use crate::expression::Warning;

@@ -50,12 +50,15 @@ pub(crate) fn create_user(access: &Access, user: &User) -> Result<Lines, SqlErro
         .meant(user)
         .ok_or_else(|| operation_failed("SHOW CREATE USER", &quoted(&name_of(access, user))))?;
     let hash = account.credential.text().map(|text| format!(" AS '{text}'"));
+    let limit = (account.max_sessions > 0)
+        .then(|| format!(" WITH MAX_USER_CONNECTIONS {}", account.max_sessions));
     let line = format!(
-        "CREATE USER {} IDENTIFIED WITH '{}'{} REQUIRE {} ACCOUNT {}",
+        "CREATE USER {} IDENTIFIED WITH '{}'{} REQUIRE {}{} ACCOUNT {}",
         whom(account),
         account.plugin.name(),
         hash.unwrap_or_default(),
         if account.require_tls { "SSL" } else { "NONE" },
+        limit.unwrap_or_default(),
         if account.locked { "LOCK" } else { "UNLOCK" },
     );
     Ok((format!("CREATE USER for {}", account.name()), vec![line]))

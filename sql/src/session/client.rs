@@ -9,7 +9,7 @@ use super::service::Node;
 use super::state::State;
 use super::transaction::{Open, Wait};
 use super::waiting::Waiter;
-use crate::accounts::{Access, AccountChange, Requirement, is_information_schema, required};
+use crate::accounts::{Access, AccountChange, Requirement, Seat, is_information_schema, required};
 use crate::error::{Code, SqlError};
 use crate::execute;
 use crate::protocol::column::{Column, Columns};
@@ -34,6 +34,8 @@ pub struct Client {
     pub(crate) savepoints: Vec<(String, super::transaction::Mark)>,
     /// System variables were set that the connection has to heed.
     times_changed: bool,
+    /// Its place among the sessions of its account.
+    _seat: Seat,
 }
 
 /// A statement that was prepared. Its plan is kept as long as the table is the same.
@@ -47,15 +49,23 @@ pub struct Prepared {
 }
 
 impl Client {
-    pub(crate) fn new(node: Arc<Node>, opening: Opening, access: Access) -> Self {
+    pub(crate) fn new(node: Arc<Node>, opening: Opening, access: Access, seat: Seat) -> Self {
         let user = format!("{}@{}", opening.login.user, opening.peer.ip().to_canonical());
         let names = (user, access.name().to_owned());
         let (number, database) = (opening.number.into(), opening.login.database.clone());
         let state = State::new(names, number, database, &node.globals);
         let open = Open::new(opening.number, Arc::clone(&node.waits));
         let savepoints = Vec::new();
-        let mut client =
-            Self { node, opening, access, state, open, savepoints, times_changed: false };
+        let mut client = Self {
+            node,
+            opening,
+            access,
+            state,
+            open,
+            savepoints,
+            times_changed: false,
+            _seat: seat,
+        };
         client.begin_variables();
         client
     }

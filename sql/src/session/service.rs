@@ -11,7 +11,7 @@ use super::sequences::Sequences;
 use super::transaction::{Coordinator, recover};
 use super::waiting::Waits;
 use crate::accounts::{
-    Access, AccountOptions, Accounts, AccountsError, Requirement, is_information_schema,
+    Access, AccountOptions, Accounts, AccountsError, Requirement, Seats, is_information_schema,
 };
 use crate::error::SqlError;
 use crate::execute;
@@ -33,6 +33,7 @@ pub(crate) struct Node {
     /// Who runs what is not done here.
     pub(crate) queries: Option<Arc<dyn Queries>>,
     pub(crate) globals: Arc<Globals>,
+    seats: Arc<Seats>,
     /// One change of databases and tables at a time.
     pub(crate) definitions: tokio::sync::Mutex<()>,
 }
@@ -68,6 +69,7 @@ impl SingleNode {
             waits: Arc::default(),
             queries: None,
             globals,
+            seats: Arc::default(),
             definitions: tokio::sync::Mutex::default(),
         };
         Ok(Self { node: Arc::new(node) })
@@ -152,13 +154,16 @@ impl Service for SingleNode {
     async fn open(&self, opening: Opening) -> Result<Client, SqlError> {
         let address = opening.peer.ip().to_canonical().to_string();
         let accounts = &self.node.accounts;
-        let access = Access::new(accounts, opening.account, &opening.login.user, &address)?;
+        let user = &opening.login.user;
+        let access = Access::new(accounts, opening.account, user, &address)?;
+        let each = self.node.globals.sessions_of_each();
+        let seat = self.node.seats.take((access.id(), user), access.max_sessions(), each)?;
         if let Some(name) = &opening.login.database {
             access.check(&[Requirement::Enter(Some(name.clone()))], None)?;
             if !is_information_schema(name) {
                 self.node.engine.database(name).map_err(|_| execute::unknown_database(name))?;
             }
         }
-        Ok(Client::new(Arc::clone(&self.node), opening, access))
+        Ok(Client::new(Arc::clone(&self.node), opening, access, seat))
     }
 }

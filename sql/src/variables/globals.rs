@@ -99,6 +99,12 @@ impl Globals {
         Ok(clamped)
     }
 
+    /// Most sessions of an account without a limit of its own; 0 if there is none.
+    pub(crate) fn sessions_of_each(&self) -> u32 {
+        let most = whole(&self.read(), "max_user_connections").unwrap_or(0);
+        u32::try_from(most).unwrap_or(u32::MAX)
+    }
+
     /// How many clients may come, and how large their packets may be.
     pub(crate) fn limits(&self) -> Limits {
         let set = self.read();

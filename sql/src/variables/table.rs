@@ -100,6 +100,16 @@ pub(crate) const VARIABLES: &[Variable] = &[
         (Holds, "most sessions at once (1040); one more is kept for an administrator"),
     ),
     variable(
+        "max_user_connections",
+        Global,
+        Number(0, 100_000),
+        number(0),
+        (
+            Holds,
+            "most sessions at once of each account that has no limit of its own (1203); 0: no limit",
+        ),
+    ),
+    variable(
         "maximum_memory",
         Global,
         Number(8 << 20, 1 << 60),
