@@ -13,6 +13,7 @@
 //!
 //! [`LockTable`] is plain rules without threads or clocks; [`RowLocks`] adds the waiting.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
@@ -20,7 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use xxhash_rust::xxh3::Xxh3DefaultBuilder;
+use foldhash::fast::FixedState;
 
 /// Number of a transaction, unique in one run of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,9 +50,9 @@ struct Row {
 /// The rules. See the module.
 #[derive(Debug, Default)]
 pub struct LockTable {
-    rows: HashMap<RowKey, Row, Xxh3DefaultBuilder>,
-    owned: HashMap<TxnId, Vec<RowKey>, Xxh3DefaultBuilder>,
-    waiting: HashMap<TxnId, RowKey, Xxh3DefaultBuilder>,
+    rows: HashMap<RowKey, Row, FixedState>,
+    owned: HashMap<TxnId, Vec<RowKey>, FixedState>,
+    waiting: HashMap<TxnId, RowKey, FixedState>,
 }
 
 impl LockTable {
@@ -61,15 +62,18 @@ impl LockTable {
     /// If `txn` already waits: a transaction does one thing at a time.
     pub fn acquire(&mut self, txn: TxnId, key: &RowKey) -> Acquired {
         assert!(!self.waiting.contains_key(&txn), "{txn:?} asks while it waits");
-        let Some(row) = self.rows.get(key) else {
-            self.rows.insert(Arc::clone(key), Row { owner: txn, queue: VecDeque::new() });
-            self.owned.entry(txn).or_default().push(Arc::clone(key));
-            return Acquired::Granted;
+        let owner = match self.rows.entry(Arc::clone(key)) {
+            Entry::Occupied(row) => row.get().owner,
+            Entry::Vacant(free) => {
+                free.insert(Row { owner: txn, queue: VecDeque::new() });
+                self.owned.entry(txn).or_default().push(Arc::clone(key));
+                return Acquired::Granted;
+            }
         };
-        if row.owner == txn {
+        if owner == txn {
             return Acquired::Granted;
         }
-        if self.would_close_ring(txn, row.owner) {
+        if self.would_close_ring(txn, owner) {
             return Acquired::Deadlock;
         }
         if let Some(row) = self.rows.get_mut(key) {
@@ -102,17 +106,13 @@ impl LockTable {
         self.stop_waiting(txn);
         let mut granted = Vec::new();
         for key in self.owned.remove(&txn).unwrap_or_default() {
-            let next = self.rows.get_mut(&key).and_then(|row| {
-                assert_eq!(row.owner, txn, "a released row belongs to somebody else");
-                row.queue.pop_front()
-            });
-            let Some(next) = next else {
-                self.rows.remove(&key);
+            let Entry::Occupied(mut row) = self.rows.entry(Arc::clone(&key)) else { continue };
+            assert_eq!(row.get().owner, txn, "a released row belongs to somebody else");
+            let Some(next) = row.get_mut().queue.pop_front() else {
+                row.remove();
                 continue;
             };
-            if let Some(row) = self.rows.get_mut(&key) {
-                row.owner = next;
-            }
+            row.get_mut().owner = next;
             self.waiting.remove(&next);
             self.owned.entry(next).or_default().push(key);
             granted.push(next);
@@ -203,7 +203,7 @@ struct Shared {
     table: LockTable,
     /// Transactions with smaller numbers are over.
     first_live: Option<TxnId>,
-    places: HashMap<TxnId, (Arc<Place>, Duration), Xxh3DefaultBuilder>,
+    places: HashMap<TxnId, (Arc<Place>, Duration), FixedState>,
 }
 
 /// The row locks of one partition.
