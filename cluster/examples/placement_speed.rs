@@ -1,0 +1,84 @@
+//! How long a placement takes, and whether it is proven to be the least.
+
+#![expect(clippy::print_stdout, reason = "it is there to print")]
+
+use std::time::Instant;
+
+use resprout_cluster::placement::{Home, Request, check, initial, target};
+use resprout_cluster::{
+    Address, Copy, Database, Group, Instance, Leaf, LeafId, Mode, Ordinal, Partition, Standing,
+};
+
+fn leaves(each: u64) -> Vec<Leaf> {
+    let leaf = |id: u64| {
+        let group = if id <= each { Group::One } else { Group::Two };
+        let pair = Some(LeafId(if id <= each { id + each } else { id - each }));
+        let address = Address { host: format!("leaf-{id}"), port: 3306 };
+        Leaf { id: LeafId(id), address, group, pair, standing: Standing::Online }
+    };
+    (1..=2 * each).map(leaf).collect()
+}
+
+fn database(homes: impl Iterator<Item = Home>) -> Database {
+    let partitions = homes.zip(0..).map(|(home, n)| {
+        let copy = |i| Copy { instance: Instance(i), offline: false };
+        let copies = home.leaves().zip(1..).map(|(leaf, i)| (leaf, copy(i))).collect();
+        Partition { ordinal: Ordinal(n), master: Some(home.master), copies, bytes: 1 << 30 }
+    });
+    Database { name: "test".to_owned(), partitions: partitions.collect() }
+}
+
+fn case(name: &str, leaves: &[Leaf], database: &Database, mode: Mode) -> Database {
+    let request = Request { leaves, database, mode, full: None, force: false };
+    let begin = Instant::now();
+    let placement = target(&request).expect("placeable");
+    let took = begin.elapsed();
+    let wrong = check(leaves, mode, &placement.homes);
+    println!(
+        "{name:25} {} {took:>10.1?} {} | {} {wrong:?}",
+        if placement.cost == placement.bound { "   " } else { "GAP" },
+        placement.cost,
+        placement.bound
+    );
+    let homes = placement.homes.iter().zip(&database.partitions).filter_map(|(home, _)| *home);
+    let next = self::database(homes);
+    let request = Request { database: &next, ..request };
+    let again = target(&request).expect("placeable");
+    assert_eq!(again.cost.copies + again.cost.promotions, 0);
+    next
+}
+
+fn main() {
+    for (each, partitions) in [(32, 1024), (16, 1000), (8, 100), (32, 777), (31, 1024), (5, 64)] {
+        println!("-- {each} + {each} leaves, {partitions} partitions");
+        let mut all = leaves(each);
+        let first = |mode| initial(&all, mode, partitions).expect("placeable").partitions;
+        let homes = |mode| database(first(mode).into_iter().map(|new| new.home));
+        let (paired, balanced) = (homes(Mode::Paired), homes(Mode::LoadBalanced));
+        let switched = case("paired to load-balanced", &all, &paired, Mode::LoadBalanced);
+        case("back to paired", &all, &switched, Mode::Paired);
+        case("load-balanced to paired", &all, &balanced, Mode::Paired);
+        case("to redundancy 1", &all, &paired, Mode::Single);
+        case("nothing to do", &all, &balanced, Mode::LoadBalanced);
+        all[1].standing = Standing::Leaving;
+        let fewer = case("one leaf leaves", &all, &balanced, Mode::LoadBalanced);
+        case("one leaf leaves, paired", &all, &paired, Mode::Paired);
+        all[each as usize + 1].standing = Standing::Leaving;
+        let fewest = case("another leaves", &all, &fewer, Mode::LoadBalanced);
+        let both = case("two leave", &all, &balanced, Mode::LoadBalanced);
+        all[1].standing = Standing::Online;
+        all[each as usize + 1].standing = Standing::Online;
+        case("two come", &all, &fewest, Mode::LoadBalanced);
+        case("two come", &all, &both, Mode::LoadBalanced);
+        let mut lost = balanced.clone();
+        for partition in &mut lost.partitions {
+            if partition.master == Some(LeafId(3)) {
+                partition.master = partition.copies.keys().copied().find(|leaf| leaf.0 != 3);
+            }
+            partition.copies.remove(&LeafId(3));
+        }
+        case("one came back empty", &all, &lost, Mode::LoadBalanced);
+        all[2].standing = Standing::Away;
+        case("one is away", &all, &lost, Mode::LoadBalanced);
+    }
+}

@@ -1,0 +1,49 @@
+//! What is where: the copies of a database's partitions, as the metadata have them now.
+
+use std::collections::BTreeMap;
+
+use crate::{Instance, LeafId, Ordinal};
+
+/// One copy. The master is a copy too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copy {
+    /// Which copy.
+    pub instance: Instance,
+    /// Recorded as unusable: its leaf was lost. Neither a source nor kept by a placement.
+    pub offline: bool,
+}
+
+/// The copies of one partition; never two on one leaf.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number in the database.
+    pub ordinal: Ordinal,
+    /// Which leaf has the master; nobody while the partition is offline.
+    pub master: Option<LeafId>,
+    /// By leaf.
+    pub copies: BTreeMap<LeafId, Copy>,
+    /// What one copy takes, memory and disk alike.
+    pub bytes: u64,
+}
+
+impl Partition {
+    /// The leaves with a copy that can be used.
+    pub fn usable(&self) -> impl Iterator<Item = LeafId> + '_ {
+        self.copies.iter().filter(|(_, copy)| !copy.offline).map(|(leaf, _)| *leaf)
+    }
+
+    /// Whether that leaf has a copy that can be used.
+    #[must_use]
+    pub fn is_usable_on(&self, leaf: LeafId) -> bool {
+        self.copies.get(&leaf).is_some_and(|copy| !copy.offline)
+    }
+}
+
+/// A database: its partitions by ordinal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Database {
+    /// Its name; case matters.
+    pub name: String,
+    /// In the order of their ordinals.
+    pub partitions: Vec<Partition>,
+}

@@ -1,0 +1,18 @@
+//! The control plane of Resprout: where copies belong.
+//!
+//! Everything here is a function of what it is given: no I/O, no clock, no random source.
+//!
+//! - [`placement`]: where the copies of a database belong, with the fewest copies and promotions.
+//!
+//! `docs/protocols/placement.md` has the rules, where each is held, and how it is proven.
+#![forbid(unsafe_code)]
+
+pub use copies::{Copy, Database, Partition};
+pub use id::{Address, Instance, LeafId, Ordinal};
+pub use leaf::{Group, Leaf, Mode, Standing};
+
+mod copies;
+mod flow;
+mod id;
+mod leaf;
+pub mod placement;
