@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use resprout_cluster::placement::{Home, Request, check, initial, target};
 use resprout_cluster::{
-    Address, Copy, Database, Group, Instance, Leaf, LeafId, Mode, Ordinal, Partition, Standing,
+    Address, Copy, Database, Following, Group, Instance, Leaf, LeafId, Mode, Ordinal, Partition,
+    Standing,
 };
 
 fn leaves(each: u64) -> Vec<Leaf> {
@@ -21,11 +22,11 @@ fn leaves(each: u64) -> Vec<Leaf> {
 
 fn database(homes: impl Iterator<Item = Home>) -> Database {
     let partitions = homes.zip(0..).map(|(home, n)| {
-        let copy = |i| Copy { instance: Instance(i), offline: false };
+        let copy = |i| Copy { instance: Instance(i), following: Following::Sync, offline: false };
         let copies = home.leaves().zip(1..).map(|(leaf, i)| (leaf, copy(i))).collect();
         Partition { ordinal: Ordinal(n), master: Some(home.master), copies, bytes: 1 << 30 }
     });
-    Database { name: "test".to_owned(), partitions: partitions.collect() }
+    Database { name: "test".to_owned(), sync: true, partitions: partitions.collect() }
 }
 
 fn case(name: &str, leaves: &[Leaf], database: &Database, mode: Mode) -> Database {

@@ -4,11 +4,25 @@ use std::collections::BTreeMap;
 
 use crate::{Instance, LeafId, Ordinal};
 
+/// How a replica follows its master, as the record has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Following {
+    /// Not waited for: newly copied, or left behind.
+    #[default]
+    Async,
+    /// Waited for, but not published: it may miss what was acknowledged before.
+    Ready,
+    /// Waited for: it has every acknowledged write.
+    Sync,
+}
+
 /// One copy. The master is a copy too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Copy {
     /// Which copy.
     pub instance: Instance,
+    /// How it follows; of no meaning for the master.
+    pub following: Following,
     /// Recorded as unusable: its leaf was lost. Neither a source nor kept by a placement.
     pub offline: bool,
 }
@@ -44,6 +58,24 @@ impl Partition {
 pub struct Database {
     /// Its name; case matters.
     pub name: String,
+    /// Commits wait for replicas; then only those that were waited for are promoted when a leaf is lost.
+    pub sync: bool,
     /// In the order of their ordinals.
     pub partitions: Vec<Partition>,
+}
+
+impl Database {
+    /// The partition of a number.
+    #[must_use]
+    pub fn partition(&self, ordinal: Ordinal) -> Option<&Partition> {
+        let at = self.partitions.binary_search_by_key(&ordinal, |partition| partition.ordinal);
+        at.ok().map(|at| &self.partitions[at])
+    }
+
+    /// Whether a copy may become master without asking its old master: it follows at least as closely as
+    /// the database is made for.
+    #[must_use]
+    pub fn is_promotable(&self, copy: &Copy) -> bool {
+        !copy.offline && (!self.sync || copy.following == Following::Sync)
+    }
 }

@@ -3,11 +3,12 @@
 //! Everything here is a function of what it is given: no I/O, no clock, no random source.
 //!
 //! - [`placement`]: where the copies of a database belong, with the fewest copies and promotions.
+//! - [`plan`]: the steps from what is to what shall be, what they take, and the questions around them.
 //!
 //! `docs/protocols/placement.md` has the rules, where each is held, and how it is proven.
 #![forbid(unsafe_code)]
 
-pub use copies::{Copy, Database, Partition};
+pub use copies::{Copy, Database, Following, Partition};
 pub use id::{Address, Instance, LeafId, Ordinal};
 pub use leaf::{Group, Leaf, Mode, Standing};
 
@@ -16,3 +17,4 @@ mod flow;
 mod id;
 mod leaf;
 pub mod placement;
+pub mod plan;

@@ -91,7 +91,7 @@ fn spread(leaves: &[Leaf], homes: &Homes, count: u32) -> Result<Vec<Home>, Unpla
         let copies = [(leaf, Copy::default())].into();
         Partition { ordinal: Ordinal(n), master: Some(leaf), copies, bytes: 0 }
     });
-    let database = Database { name: String::new(), partitions: partitions.collect() };
+    let database = Database { partitions: partitions.collect(), ..Database::default() };
     let mode = Mode::LoadBalanced;
     let request = Request { leaves, database: &database, mode, full: None, force: false };
     let placement = super::target(&request)?;

@@ -21,7 +21,7 @@ pub(crate) fn project(limits: &Limits, homes: &Homes, wanted: &[u32]) -> Option<
         Some((copies, share)) => {
             let sides = Sides { limits, homes, wanted };
             let shares = sides.shares(copies, share);
-            sides.split(&shares)
+            sides.split(&shares)?
         }
     };
     limits.are_met(homes, &counts).then_some(counts)
@@ -119,7 +119,7 @@ impl Sides<'_> {
     }
 
     /// Which part of the shares the leaf of group one is master of; the rest is the other's.
-    fn split(&self, shares: &[u32]) -> Vec<u32> {
+    fn split(&self, shares: &[u32]) -> Option<Vec<u32>> {
         let pairs = self.pairs();
         let mut copies = vec![0; self.homes.sites.len()];
         for ((one, two, ..), share) in pairs.iter().zip(shares) {
@@ -150,8 +150,9 @@ impl Sides<'_> {
         let mut counts = vec![0; self.homes.list.len()];
         for (((_, _, there, back), arc), share) in pairs.iter().zip(&arcs).zip(shares) {
             counts[*there] = arc.carried(&network);
-            counts[*back] = share - counts[*there];
+            // Where the search has narrowed a range to nothing, no part fits.
+            counts[*back] = share.checked_sub(counts[*there])?;
         }
-        counts
+        Some(counts)
     }
 }

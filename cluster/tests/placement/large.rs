@@ -7,17 +7,23 @@ use crate::world::{Rng, database, leaves};
 
 fn placed(leaves: &[Leaf], database: &Database, mode: Mode) -> Placement {
     let request = Request { leaves, database, mode, full: None, force: false };
-    let placement = target(&request).unwrap();
+    let placement = target(&request).expect("leaves enough");
     assert_eq!(check(leaves, mode, &placement.homes), []);
     placement
 }
 
 fn moved(placement: &Placement) -> Database {
-    database(placement.homes.iter().map(|home| home.unwrap()))
+    database(placement.homes.iter().map(|home| home.expect("placed")))
 }
 
 fn created(leaves: &[Leaf], mode: Mode, partitions: u32) -> Database {
-    database(initial(leaves, mode, partitions).unwrap().partitions.iter().map(|new| new.home))
+    database(
+        initial(leaves, mode, partitions)
+            .expect("leaves enough")
+            .partitions
+            .iter()
+            .map(|new| new.home),
+    )
 }
 
 /// Copies that nobody can avoid: what leaves have too little, and what partitions have too few. Counted here
@@ -65,7 +71,7 @@ fn large_clusters_copy_as_little_as_can_be() {
     let back = placed(&all, &moved(&fewer), Mode::LoadBalanced);
     assert_eq!(back.cost.copies, least_copies(&all, &moved(&fewer)));
     // One leaf is lost, another takes its place: the same.
-    let mut lost = balanced.clone();
+    let mut lost = balanced;
     for partition in &mut lost.partitions {
         partition.copies.remove(&LeafId(40));
         if partition.master == Some(LeafId(40)) {

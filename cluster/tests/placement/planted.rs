@@ -6,7 +6,7 @@ use resprout_cluster::{Leaf, LeafId, Mode, Ordinal, Standing};
 use crate::world::leaves;
 
 fn good(leaves: &[Leaf], mode: Mode, partitions: u32) -> Vec<Option<Home>> {
-    let first = initial(leaves, mode, partitions).unwrap();
+    let first = initial(leaves, mode, partitions).expect("leaves enough");
     let homes: Vec<Option<Home>> = first.partitions.iter().map(|new| Some(new.home)).collect();
     assert_eq!(check(leaves, mode, &homes), []);
     homes

@@ -12,19 +12,19 @@ use crate::world::{Rng, any_database, database, leaf, leaves, partition};
 
 fn placed(leaves: &[Leaf], database: &Database, mode: Mode) -> Placement {
     let request = Request { leaves, database, mode, full: None, force: false };
-    let placement = target(&request).unwrap();
+    let placement = target(&request).expect("leaves enough");
     assert_eq!(check(leaves, mode, &placement.homes), []);
     placement
 }
 
 fn created(leaves: &[Leaf], mode: Mode, partitions: u32) -> Database {
-    let first = initial(leaves, mode, partitions).unwrap();
+    let first = initial(leaves, mode, partitions).expect("leaves enough");
     database(first.partitions.iter().map(|new| new.home))
 }
 
 fn moved(database: &Database, placement: &Placement) -> Database {
     let homes = database.partitions.iter().zip(&placement.homes);
-    self::database(homes.map(|(_, home)| home.unwrap()))
+    self::database(homes.map(|(_, home)| home.expect("placed")))
 }
 
 /// Masters by leaf.
@@ -157,9 +157,8 @@ fn w13_grow_and_shrink() {
 #[test]
 fn w15_without_its_partner_a_leaf_is_emptied() {
     let mut all = leaves(2, 2);
-    let database = created(&all, Mode::Paired, 8);
+    let mut lost = created(&all, Mode::Paired, 8);
     all[3].standing = Standing::Away;
-    let mut lost = database.clone();
     for partition in &mut lost.partitions {
         if let Some(copy) = partition.copies.get_mut(&LeafId(4)) {
             copy.offline = true;

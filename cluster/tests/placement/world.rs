@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use resprout_cluster::placement::Home;
 use resprout_cluster::{
-    Address, Copy, Database, Group, Instance, Leaf, LeafId, Mode, Ordinal, Partition, Standing,
+    Address, Copy, Database, Following, Group, Instance, Leaf, LeafId, Mode, Ordinal, Partition,
+    Standing,
 };
 
 /// A generator that is the same everywhere (SplitMix64).
@@ -47,7 +48,7 @@ pub(crate) fn leaves(one: usize, two: usize) -> Vec<Leaf> {
 pub(crate) fn partition(ordinal: u32, on: &[LeafId]) -> Partition {
     let copies = on.iter().enumerate().map(|(n, leaf)| {
         let instance = Instance(u64::from(ordinal) * 8 + 1 + n as u64);
-        (*leaf, Copy { instance, offline: false })
+        (*leaf, Copy { instance, following: Following::Sync, offline: false })
     });
     let copies: BTreeMap<LeafId, Copy> = copies.collect();
     Partition { ordinal: Ordinal(ordinal), master: on.first().copied(), copies, bytes: 1 << 20 }
@@ -57,7 +58,7 @@ pub(crate) fn partition(ordinal: u32, on: &[LeafId]) -> Partition {
 pub(crate) fn database(homes: impl IntoIterator<Item = Home>) -> Database {
     let homes = homes.into_iter().map(|home| home.leaves().collect::<Vec<LeafId>>());
     let partitions = (0..).zip(homes).map(|(n, on)| partition(n, &on)).collect();
-    Database { name: "test".to_owned(), partitions }
+    Database { name: "test".to_owned(), sync: true, partitions }
 }
 
 /// Some leaves are away, some are to be emptied.
@@ -78,7 +79,8 @@ pub(crate) fn any_database(rng: &mut Rng, leaves: &[Leaf], partitions: u32) -> D
         for _ in 0..1 + rng.below(2) + rng.below(2) * rng.below(2) {
             let leaf = &leaves[rng.below(leaves.len())];
             let crowded = on.iter().any(|other: &LeafId| {
-                let other = leaves.iter().find(|leaf| leaf.id == *other).unwrap();
+                let other =
+                    leaves.iter().find(|leaf| leaf.id == *other).expect("a leaf of the cluster");
                 other.id == leaf.id || other.group == leaf.group && !rng.chance(4)
             });
             if !crowded {
@@ -87,7 +89,11 @@ pub(crate) fn any_database(rng: &mut Rng, leaves: &[Leaf], partitions: u32) -> D
         }
         let mut partition = partition(ordinal, &on);
         for (leaf, copy) in &mut partition.copies {
-            let standing = leaves.iter().find(|other| other.id == *leaf).unwrap().standing;
+            let standing = leaves
+                .iter()
+                .find(|other| other.id == *leaf)
+                .expect("a leaf of the cluster")
+                .standing;
             copy.offline = standing == Standing::Away;
         }
         let served = |leaf: &LeafId| partition.copies.get(leaf).is_some_and(|copy| !copy.offline);
@@ -98,7 +104,7 @@ pub(crate) fn any_database(rng: &mut Rng, leaves: &[Leaf], partitions: u32) -> D
         }
         partition
     });
-    Database { name: "test".to_owned(), partitions: partitions.collect() }
+    Database { name: "test".to_owned(), sync: true, partitions: partitions.collect() }
 }
 
 pub(crate) const MODES: [Mode; 3] = [Mode::Single, Mode::Paired, Mode::LoadBalanced];
