@@ -24,9 +24,15 @@ fn database(homes: impl Iterator<Item = Home>) -> Database {
     let partitions = homes.zip(0..).map(|(home, n)| {
         let copy = |i| Copy { instance: Instance(i), following: Following::Sync, offline: false };
         let copies = home.leaves().zip(1..).map(|(leaf, i)| (leaf, copy(i))).collect();
-        Partition { ordinal: Ordinal(n), master: Some(home.master), copies, bytes: 1 << 30 }
+        let (ordinal, master) = (Ordinal(n), Some(home.master));
+        Partition { ordinal, master, copies, bytes: 1 << 30, ..Partition::default() }
     });
-    Database { name: "test".to_owned(), sync: true, partitions: partitions.collect() }
+    Database {
+        name: "test".to_owned(),
+        sync: true,
+        partitions: partitions.collect(),
+        ..Database::default()
+    }
 }
 
 fn case(name: &str, leaves: &[Leaf], database: &Database, mode: Mode) -> Database {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Instance, LeafId, Ordinal};
+use crate::{Instance, LeafId, Ordinal, Term};
 
 /// How a replica follows its master, as the record has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +34,8 @@ pub struct Partition {
     pub ordinal: Ordinal,
     /// Which leaf has the master; nobody while the partition is offline.
     pub master: Option<LeafId>,
+    /// Of which mastership.
+    pub term: Term,
     /// By leaf.
     pub copies: BTreeMap<LeafId, Copy>,
     /// What one copy takes, memory and disk alike.
@@ -62,6 +64,10 @@ pub struct Database {
     pub sync: bool,
     /// In the order of their ordinals.
     pub partitions: Vec<Partition>,
+    /// The number of the next copy.
+    pub next_instance: Instance,
+    /// The next mastership.
+    pub next_term: Term,
 }
 
 impl Database {
@@ -70,6 +76,21 @@ impl Database {
     pub fn partition(&self, ordinal: Ordinal) -> Option<&Partition> {
         let at = self.partitions.binary_search_by_key(&ordinal, |partition| partition.ordinal);
         at.ok().map(|at| &self.partitions[at])
+    }
+
+    /// The same, to change it.
+    pub(crate) fn partition_mut(&mut self, ordinal: Ordinal) -> Option<&mut Partition> {
+        let at = self.partitions.binary_search_by_key(&ordinal, |partition| partition.ordinal);
+        at.ok().map(|at| &mut self.partitions[at])
+    }
+
+    /// Copies of a partition that count: its master, and those that could be promoted.
+    #[must_use]
+    pub fn full_copies(&self, partition: &Partition) -> usize {
+        let counts = |(leaf, copy): &(&LeafId, &Copy)| {
+            !copy.offline && (partition.master == Some(**leaf) || self.is_promotable(copy))
+        };
+        partition.copies.iter().filter(counts).count()
     }
 
     /// Whether a copy may become master without asking its old master: it follows at least as closely as

@@ -32,6 +32,10 @@ impl fmt::Display for Instance {
     }
 }
 
+/// Number of one mastership of one partition, counted per database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Term(pub u64);
+
 /// Where a leaf listens, as it was given to ADD LEAF.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {

@@ -2,7 +2,7 @@
 
 use super::homes::Homes;
 use super::{Home, Request, Unplaceable};
-use crate::{Copy, Database, Group, Instance, Leaf, Mode, Ordinal, Partition};
+use crate::{Copy, Database, Group, Instance, Leaf, Mode, Ordinal, Partition, Term};
 
 /// A copy of a new partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct NewPartition {
     pub replica: Option<Instance>,
     /// The term of the first mastership: counted from 2. The next one takes the next number of the
     /// database.
-    pub term: u64,
+    pub term: Term,
 }
 
 /// All partitions of a new database.
@@ -26,9 +26,9 @@ pub struct First {
     /// By ordinal.
     pub partitions: Vec<NewPartition>,
     /// The number of the next copy.
-    pub next_instance: u64,
+    pub next_instance: Instance,
     /// The next term.
-    pub next_term: u64,
+    pub next_term: Term,
 }
 
 /// Places `count` new partitions.
@@ -63,13 +63,13 @@ pub fn initial(leaves: &[Leaf], mode: Mode, count: u32) -> Result<First, Unplace
     let replica = |n: u32| (mode.copies() == 2).then(|| number(count + n));
     let partitions = (0..count).map(|n| {
         let home = home(n as usize);
-        let (master, term) = (number(n), 2 + u64::from(n));
+        let (master, term) = (number(n), Term(2 + u64::from(n)));
         NewPartition { ordinal: Ordinal(n), home, master, replica: replica(n), term }
     });
     Ok(First {
         partitions: partitions.collect(),
-        next_instance: 1 + u64::from(count) * mode.copies() as u64,
-        next_term: 2 + u64::from(count),
+        next_instance: Instance(1 + u64::from(count) * mode.copies() as u64),
+        next_term: Term(2 + u64::from(count)),
     })
 }
 
@@ -89,7 +89,7 @@ fn spread(leaves: &[Leaf], homes: &Homes, count: u32) -> Result<Vec<Home>, Unpla
     let partitions = (0..count).map(|n| {
         let leaf = homes.sites[n as usize % homes.sites.len()].leaf;
         let copies = [(leaf, Copy::default())].into();
-        Partition { ordinal: Ordinal(n), master: Some(leaf), copies, bytes: 0 }
+        Partition { ordinal: Ordinal(n), master: Some(leaf), copies, ..Partition::default() }
     });
     let database = Database { partitions: partitions.collect(), ..Database::default() };
     let mode = Mode::LoadBalanced;

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use crate::placement::Placement;
-use crate::{Database, Leaf, LeafId, Ordinal, Partition, Standing};
+use crate::{Database, Instance, Leaf, LeafId, Ordinal, Partition, Standing};
 
 pub use action::{Action, Phase};
 pub use estimate::{Averages, Live};
@@ -47,6 +47,22 @@ pub struct Step {
     pub action: Action,
     /// What it ships: 0 unless it is a copy.
     pub bytes: u64,
+    /// The copy that it drops or attaches: never a later one in the same place (O08).
+    pub instance: Option<Instance>,
+}
+
+impl Step {
+    pub(crate) fn new(partition: &Partition, phase: Phase, target: LeafId, action: Action) -> Self {
+        let dropped = match action {
+            Action::Drop => Some(target),
+            Action::PromoteWithDrop => partition.master,
+            _ => None,
+        };
+        let dropped = dropped.and_then(|leaf| partition.copies.get(&leaf));
+        let instance = dropped.map(|copy| copy.instance);
+        let bytes = if action.is_copy() { partition.bytes } else { 0 };
+        Self { phase, ordinal: partition.ordinal, target, action, bytes, instance }
+    }
 }
 
 /// The steps for one database.
@@ -56,6 +72,8 @@ pub struct Plan {
     pub database: String,
     /// By phase, then ordinal, then where the leaf listens.
     pub steps: Vec<Step>,
+    /// Copies that a drop leaves at least: the redundancy level, but for leaves that are taken out of pairs.
+    pub least_copies: usize,
     /// Bytes that each leaf has on top of what it has now, at the worst moment. Leaves that never have more
     /// are not listed.
     pub peaks: BTreeMap<LeafId, u64>,
@@ -63,7 +81,12 @@ pub struct Plan {
 
 impl Plan {
     /// A plan of these steps, in their order.
-    pub(crate) fn new(leaves: &[Leaf], database: &Database, mut steps: Vec<Step>) -> Self {
+    pub(crate) fn new(
+        leaves: &[Leaf],
+        database: &Database,
+        mut steps: Vec<Step>,
+        least_copies: usize,
+    ) -> Self {
         let places: BTreeMap<LeafId, &Leaf> = leaves.iter().map(|leaf| (leaf.id, leaf)).collect();
         let place = |leaf: LeafId| places.get(&leaf).map(|leaf| (&leaf.address, leaf.id));
         steps.sort_by(|one, other| {
@@ -71,7 +94,7 @@ impl Plan {
             key(one).cmp(&key(other)).then_with(|| place(one.target).cmp(&place(other.target)))
         });
         let peaks = peaks(database, &steps);
-        Self { database: database.name.clone(), steps, peaks }
+        Self { database: database.name.clone(), steps, least_copies, peaks }
     }
 
     /// Bytes that it ships in all.
@@ -101,6 +124,8 @@ impl Plan {
 /// superfluous then.
 #[must_use]
 pub fn plan(leaves: &[Leaf], database: &Database, placement: &Placement) -> Plan {
+    let homes = placement.homes.iter().flatten();
+    let least_copies = homes.map(|home| home.leaves().count()).max().unwrap_or(0);
     let placed = database.partitions.iter().zip(&placement.homes);
     let is_present = |leaf: LeafId| {
         leaves.iter().any(|other| other.id == leaf && other.standing != Standing::Away)
@@ -110,18 +135,12 @@ pub fn plan(leaves: &[Leaf], database: &Database, placement: &Placement) -> Plan
         home.map_or_else(Vec::new, |home| partition_steps(partition, home.master, &wanted))
     });
     let steps = steps.filter(|step| step.action != Action::Drop || is_present(step.target));
-    Plan::new(leaves, database, steps.collect())
+    Plan::new(leaves, database, steps.collect(), least_copies)
 }
 
 /// The steps of one partition: copies to where there are none, a promotion, drops of what is left over.
 fn partition_steps(partition: &Partition, master: LeafId, wanted: &[LeafId]) -> Vec<Step> {
-    let step = |phase, target, action: Action| Step {
-        phase,
-        ordinal: partition.ordinal,
-        target,
-        action,
-        bytes: if action.is_copy() { partition.bytes } else { 0 },
-    };
+    let step = |phase, target, action: Action| Step::new(partition, phase, target, action);
     let mut steps = Vec::new();
     let Some(before) = partition.master else {
         steps.push(step(Phase::Attach, master, Action::Create));

@@ -141,7 +141,7 @@ fn taken_over(
     let mut last = Vec::new();
     for partition in &database.partitions {
         let mut step = |phase, target, action| {
-            steps.push(Step { phase, ordinal: partition.ordinal, target, action, bytes: 0 });
+            steps.push(Step::new(partition, phase, target, action));
         };
         let leaving: Vec<LeafId> = partition.usable().filter(|leaf| going.contains(leaf)).collect();
         let Some(heir) = partition.usable().find(stays) else {
@@ -165,7 +165,8 @@ fn taken_over(
         }
     }
     if last.is_empty() {
-        Ok(Plan::new(leaves, database, steps))
+        // The partner goes on alone: that is what was asked for.
+        Ok(Plan::new(leaves, database, steps, 1))
     } else {
         Err(RemovalError::LastCopy(last))
     }

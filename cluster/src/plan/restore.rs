@@ -27,16 +27,12 @@ pub fn restore(leaves: &[Leaf], database: &Database, mode: Mode) -> Result<Plan,
     }
     let takers = takers(leaves, database, mode, &by_master)?;
     let steps = by_master.values().zip(takers).flat_map(|(partitions, takers)| {
-        partitions.iter().zip(takers).map(|(partition, target)| Step {
-            phase: Phase::Redundancy,
-            ordinal: partition.ordinal,
-            target,
-            action: Action::CopyForce,
-            bytes: partition.bytes,
+        partitions.iter().zip(takers).map(|(partition, target)| {
+            Step::new(partition, Phase::Redundancy, target, Action::CopyForce)
         })
     });
     let steps: Vec<Step> = steps.collect();
-    Ok(Plan::new(leaves, database, steps))
+    Ok(Plan::new(leaves, database, steps, mode.copies()))
 }
 
 fn find(leaves: &[Leaf], id: LeafId) -> Option<&Leaf> {

@@ -90,7 +90,7 @@ fn new_databases_are_balanced() {
                 assert_eq!(check(&leaves, mode, &homes), [], "{one}+{two} {partitions} {mode:?}");
                 for (n, new) in (0..).zip(&first.partitions) {
                     assert_eq!(new.master.0, n + 1);
-                    assert_eq!(new.term, n + 2);
+                    assert_eq!(new.term.0, n + 2);
                     let replica = new.replica.map(|replica| replica.0);
                     let expected = (mode != Mode::Single).then(|| u64::from(partitions) + n + 1);
                     assert_eq!(replica, expected);
@@ -102,8 +102,8 @@ fn new_databases_are_balanced() {
                     }
                 }
                 let copies = u64::from(partitions) * mode.copies() as u64;
-                assert_eq!(first.next_instance, 1 + copies);
-                assert_eq!(first.next_term, 2 + u64::from(partitions));
+                assert_eq!(first.next_instance.0, 1 + copies);
+                assert_eq!(first.next_term.0, 2 + u64::from(partitions));
             }
         }
     }
@@ -125,7 +125,7 @@ fn w01_w03_known_first_placements() {
         .collect();
     assert_eq!(of_8, [(3, true), (7, false), (11, true), (15, false)]);
     let third = first.partitions[3];
-    assert_eq!((third.term, third.master.0, third.replica.map(|i| i.0)), (5, 4, Some(20)));
+    assert_eq!((third.term.0, third.master.0, third.replica.map(|i| i.0)), (5, 4, Some(20)));
 }
 
 /// Promise (W13): growing and shrinking keeps everything even; adding a leaf alone moves nothing.

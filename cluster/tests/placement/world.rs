@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use resprout_cluster::placement::Home;
 use resprout_cluster::{
     Address, Copy, Database, Following, Group, Instance, Leaf, LeafId, Mode, Ordinal, Partition,
-    Standing,
+    Standing, Term,
 };
 
 /// A generator that is the same everywhere (SplitMix64).
@@ -51,14 +51,22 @@ pub(crate) fn partition(ordinal: u32, on: &[LeafId]) -> Partition {
         (*leaf, Copy { instance, following: Following::Sync, offline: false })
     });
     let copies: BTreeMap<LeafId, Copy> = copies.collect();
-    Partition { ordinal: Ordinal(ordinal), master: on.first().copied(), copies, bytes: 1 << 20 }
+    let master = on.first().copied();
+    let term = Term(2 + u64::from(ordinal));
+    Partition { ordinal: Ordinal(ordinal), master, term, copies, bytes: 1 << 20 }
 }
 
 /// A database that lies as its homes say.
 pub(crate) fn database(homes: impl IntoIterator<Item = Home>) -> Database {
     let homes = homes.into_iter().map(|home| home.leaves().collect::<Vec<LeafId>>());
     let partitions = (0..).zip(homes).map(|(n, on)| partition(n, &on)).collect();
-    Database { name: "test".to_owned(), sync: true, partitions }
+    named(partitions)
+}
+
+/// The database of the tests: `test`, synchronous.
+pub(crate) fn named(partitions: Vec<Partition>) -> Database {
+    let (next_instance, next_term) = (Instance(10_000), Term(10_000));
+    Database { name: "test".to_owned(), sync: true, partitions, next_instance, next_term }
 }
 
 /// Some leaves are away, some are to be emptied.
@@ -104,7 +112,7 @@ pub(crate) fn any_database(rng: &mut Rng, leaves: &[Leaf], partitions: u32) -> D
         }
         partition
     });
-    Database { name: "test".to_owned(), sync: true, partitions: partitions.collect() }
+    named(partitions.collect())
 }
 
 pub(crate) const MODES: [Mode; 3] = [Mode::Single, Mode::Paired, Mode::LoadBalanced];

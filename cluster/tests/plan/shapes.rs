@@ -7,7 +7,7 @@ use resprout_cluster::plan::{
 };
 use resprout_cluster::{Address, Database, Leaf, LeafId, Mode, Ordinal, Partition};
 
-use crate::world::{database, leaves};
+use crate::world::{database, leaves, named};
 
 /// Four leaves on one host, ports from 10001, groups by turns.
 fn known() -> (Vec<Leaf>, Database, Placement) {
@@ -157,7 +157,7 @@ fn w06_growing_by_a_pair() {
 fn made_anew() {
     let all = leaves(1, 1);
     let lost = Partition { ordinal: Ordinal(0), ..Partition::default() };
-    let database = Database { name: "test".to_owned(), sync: true, partitions: vec![lost] };
+    let database = named(vec![lost]);
     let request =
         Request { leaves: &all, database: &database, mode: Mode::Paired, full: None, force: true };
     let placement = target(&request).unwrap();
