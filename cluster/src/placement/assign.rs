@@ -126,36 +126,32 @@ pub(crate) fn assign(
     Some(Assigned { cost: total(candidates, homes, &homes_taken), homes: homes_taken })
 }
 
-/// Only the roles are open: each candidate stays where `at` has it, this way or the other way round.
-pub(crate) fn turn(
+/// The same, but each candidate has only some homes to choose from.
+pub(crate) fn assign_among(
     candidates: &[Candidate],
     homes: &Homes,
-    (bins, at): (&[Bin], &[usize]),
+    (bins, choices): (&[Bin], &[Vec<usize>]),
     weights: &Weights,
 ) -> Option<Assigned> {
     let mut network = Network::default();
     let (source, sink) = (network.node(), network.node());
     let nodes = network.nodes(bins.len());
     let filled = add_bins(&mut network, (bins, &nodes), weights, sink);
-    let ways: Vec<[(Arc, usize); 2]> = candidates
-        .iter()
-        .zip(at)
-        .map(|(candidate, home)| {
-            let node = network.node();
-            network.arc(source, node, 1, 0);
-            let (master, replica) = homes.list[*home];
-            let back = homes.find(replica.expect("redundancy 2"), Some(master));
-            [*home, back.expect("both ways")].map(|home| {
-                let price = weights.price(cost_in(candidate, homes, home));
-                (network.arc(node, nodes[home], 1, price), home)
-            })
-        })
-        .collect();
+    let mut leaving: Vec<Vec<(Arc, usize)>> = Vec::with_capacity(candidates.len());
+    for (candidate, choices) in candidates.iter().zip(choices) {
+        let node = network.node();
+        network.arc(source, node, 1, 0);
+        let arcs = choices.iter().map(|home| {
+            let price = weights.price(cost_in(candidate, homes, *home));
+            (network.arc(node, nodes[*home], 1, price), *home)
+        });
+        leaving.push(arcs.collect());
+    }
     let all = u32::try_from(candidates.len()).expect("partitions are counted in 32 bits");
     let (sent, _) = network.solve(source, sink, Amount::Units(all));
     let met = filled.iter().all(|(arc, least)| network.carried(*arc) == *least);
-    let taken = ways.iter().filter_map(|ways| {
-        ways.iter().find(|(arc, _)| network.carried(*arc) > 0).map(|(_, home)| *home)
+    let taken = leaving.iter().filter_map(|arcs| {
+        arcs.iter().find(|(arc, _)| network.carried(*arc) > 0).map(|(_, home)| *home)
     });
     let taken: Vec<usize> = taken.collect();
     (sent == all && met).then(|| Assigned { cost: total(candidates, homes, &taken), homes: taken })

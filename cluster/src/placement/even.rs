@@ -22,6 +22,16 @@ impl Range {
         Self { least: self.least / among, most: self.most.div_ceil(among) }
     }
 
+    /// What is in both; nothing, if they do not meet.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { least: self.least.max(other.least), most: self.most.min(other.most) }
+    }
+
+    /// What is left for the rest of a sum.
+    pub(crate) fn without(self, part: u32) -> Self {
+        Self { least: self.least.saturating_sub(part), most: self.most.saturating_sub(part) }
+    }
+
     pub(crate) fn has(self, count: u32) -> bool {
         (self.least..=self.most).contains(&count)
     }

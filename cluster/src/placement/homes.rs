@@ -17,6 +17,10 @@ pub(crate) struct Site {
 pub(crate) struct Homes {
     pub(crate) sites: Vec<Site>,
     pub(crate) list: Vec<(usize, Option<usize>)>,
+    /// Homes by the site of their master.
+    pub(crate) by_master: Vec<Vec<usize>>,
+    /// Homes by the site of their replica.
+    pub(crate) by_replica: Vec<Vec<usize>>,
     index: BTreeMap<(usize, Option<usize>), usize>,
     numbers: BTreeMap<LeafId, usize>,
 }
@@ -44,8 +48,16 @@ impl Homes {
         let list: Vec<(usize, Option<usize>)> = (0..sites.len())
             .flat_map(|master| homes_of(master).into_iter().map(move |replica| (master, replica)))
             .collect();
+        let mut by_master = vec![Vec::new(); sites.len()];
+        let mut by_replica = vec![Vec::new(); sites.len()];
+        for (number, (master, replica)) in list.iter().enumerate() {
+            by_master[*master].push(number);
+            if let Some(replica) = replica {
+                by_replica[*replica].push(number);
+            }
+        }
         let index = list.iter().enumerate().map(|(number, home)| (*home, number)).collect();
-        Self { sites, list, index, numbers }
+        Self { sites, list, by_master, by_replica, index, numbers }
     }
 
     pub(crate) fn site(&self, leaf: LeafId) -> Option<usize> {

@@ -32,6 +32,7 @@ mod homes;
 mod initial;
 mod join;
 mod project;
+mod reopen;
 mod spread;
 mod target;
 

@@ -15,18 +15,19 @@
 //!
 //! Parts of the table nest, and [`assign`] answers each of them exactly: the *relaxed* answers, which bound the
 //! cost. A relaxed answer is moved to the nearest numbers that meet all of the table ([`project`]), partitions
-//! are assigned to these numbers, again exactly, and roles are exchanged where that saves promotions.
+//! are assigned to these numbers, again exactly, and parts of the answer are opened again ([`reopen`]).
 //! If that costs as little as the bound, it is proven to be the least. Else a sum is out of its range in the
 //! relaxed answer: the search branches on a home in that sum (branch and bound), as long as its effort lasts.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::assign::{Assigned, Bin, assign, turn};
+use super::assign::{Assigned, Bin, assign, assign_among};
 use super::cost::{Cost, Weights};
-use super::even::{Elsewhere, Range, count, rest_too, shares};
+use super::even::{Elsewhere, Range, count, shares};
 use super::homes::{Candidate, Homes};
 use super::project::project;
+use super::reopen::{Open, reopen};
 use crate::Group;
 use crate::flow::{Amount, Arc, Network};
 
@@ -50,8 +51,8 @@ pub(crate) struct Limits {
 /// How many partitions each home has, and the sums of the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Sums {
-    masters: Vec<u32>,
-    replicas: Vec<u32>,
+    pub(crate) masters: Vec<u32>,
+    pub(crate) replicas: Vec<u32>,
 }
 
 /// Homes whose sum is out of range.
@@ -158,24 +159,6 @@ impl Limits {
         inner.chain(pairs).chain(rows.iter().map(|_| bin(None, copies))).collect()
     }
 
-    /// Bins for the roles alone, while it stays which leaves have which partitions.
-    fn roles(&self, homes: &Homes, counts: &[u32]) -> Vec<Bin> {
-        let sums = Sums::new(homes, counts);
-        let behind = homes.list.len();
-        let inner = homes.list.iter().enumerate().map(|(number, (master, replica))| {
-            let back = homes.find(replica.expect("redundancy 2"), Some(*master));
-            let back = back.expect("both ways");
-            let share = counts[number] + counts[back];
-            let range = rest_too(self.homes[number], self.homes[back], share);
-            bin(Some(behind + master), range)
-        });
-        let outer = (0..homes.sites.len()).map(|site| {
-            let copies = sums.masters[site] + sums.replicas[site];
-            bin(None, rest_too(self.masters[site], self.replicas[site], copies))
-        });
-        inner.chain(outer).collect()
-    }
-
     /// How many copies a site has in all.
     fn copies(&self, site: usize) -> Range {
         let (masters, replicas) = (self.masters[site], self.replicas[site]);
@@ -255,9 +238,7 @@ pub(crate) fn search(
     for limits in all {
         search.look_at(limits);
     }
-    let size = homes.list.len() + candidates.len();
-    let steps = EFFORT / (size * size);
-    for _ in 0..steps {
+    for _ in 0..steps(homes, candidates) {
         let Some(((bound, ..), branch)) = search.open.pop_first() else { break };
         if search.best.as_ref().is_some_and(|best| bound >= best.cost) {
             search.open.clear();
@@ -270,6 +251,12 @@ pub(crate) fn search(
     let open = search.open.first_key_value().map(|((bound, ..), _)| *bound);
     let best = search.best?;
     Some(Found { bound: open.map_or(best.cost, |bound| bound.min(best.cost)), best })
+}
+
+/// Steps beyond the first look.
+fn steps(homes: &Homes, candidates: &[Candidate]) -> usize {
+    let size = homes.list.len() + candidates.len();
+    EFFORT / (size * size)
 }
 
 /// Limits whose relaxed answer is not within them.
@@ -299,15 +286,17 @@ impl Search<'_> {
                 return;
             }
             let counts = self.counts(&assigned);
+            let is_enough = self.is_large() && self.is_near(bound);
             let Some(excess) = limits.excess(self.homes, &counts) else {
                 // The least of more than these limits, and within them.
                 self.offer(assigned);
                 return;
             };
-            if let Some(near) = project(limits, self.homes, &counts)
+            if !is_enough
+                && let Some(near) = project(limits, self.homes, &counts)
                 && let Some(found) = self.assign_exactly(&near)
             {
-                self.improve(limits, found);
+                self.improve(limits, found, bound);
             }
             first = first.or(Some((counts, excess)));
         }
@@ -316,6 +305,18 @@ impl Search<'_> {
             let branch = Branch { limits: limits.clone(), counts, excess };
             self.open.insert((bound, Reverse(self.seen)), branch);
         }
+    }
+
+    /// Whether the copies are proven to be the least and the promotions nearly so.
+    fn is_near(&self, bound: Cost) -> bool {
+        let few = bound.promotions + bound.promotions / 8 + 4;
+        let best = self.best.as_ref().map(|best| best.cost);
+        best.is_some_and(|best| best.copies <= bound.copies && best.promotions <= few)
+    }
+
+    /// Whether steps take so long that none is taken.
+    fn is_large(&self) -> bool {
+        steps(self.homes, self.candidates) == 0
     }
 
     /// Answers to parts of the table, the one that costs most first; and what all of it costs at least.
@@ -347,26 +348,26 @@ impl Search<'_> {
         assign(self.candidates, self.homes, &bins, self.weights)
     }
 
-    /// By turns the best roles where partitions are, and the best partitions for these numbers: each
-    /// costs no more than what was before.
-    fn improve(&mut self, limits: &Limits, found: Assigned) {
-        let mut before = found.cost;
-        let mut best = self.turned(limits, found);
-        while best.cost < before {
-            before = best.cost;
-            let Some(next) = self.assign_exactly(&self.counts(&best)) else { break };
-            best = self.turned(limits, next);
+    /// Opens one part of the answer after the other and takes the best there, as long as that costs less.
+    fn improve(&mut self, limits: &Limits, found: Assigned, bound: Cost) {
+        let mut best = found;
+        let mut in_vain = 0;
+        for open in Open::ALL.into_iter().cycle() {
+            if in_vain == Open::ALL.len() || best.cost <= bound {
+                break;
+            }
+            in_vain += 1;
+            let counts = self.counts(&best);
+            let parts = (open, counts.as_slice(), best.homes.as_slice());
+            let reopened = reopen(self.candidates, self.homes, limits, parts);
+            let parts = (reopened.bins.as_slice(), reopened.choices.as_slice());
+            let next = assign_among(self.candidates, self.homes, parts, self.weights);
+            let next = next.filter(|next| next.cost < best.cost);
+            if let Some(next) = next.and_then(|next| self.assign_exactly(&self.counts(&next))) {
+                (best, in_vain) = (next, 0);
+            }
         }
         self.offer(best);
-    }
-
-    /// The same leaves for each partition, with the roles that need the fewest promotions.
-    fn turned(&self, limits: &Limits, assigned: Assigned) -> Assigned {
-        let counts = self.counts(&assigned);
-        let bins = limits.roles(self.homes, &counts);
-        turn(self.candidates, self.homes, (&bins, &assigned.homes), self.weights)
-            .filter(|turned| turned.cost < assigned.cost)
-            .unwrap_or(assigned)
     }
 
     fn offer(&mut self, assigned: Assigned) {
