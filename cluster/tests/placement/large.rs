@@ -112,7 +112,7 @@ fn database_of(placement: &Placement) -> Database {
 }
 
 /// Promise: load-balanced placements of any size are at rest once reached, and how far their copies are above the
-/// proven bound is bounded: at most 4 in 100 or 3 (nearly always nothing).
+/// proven bound is bounded; nine in ten and more are proven to be the least.
 #[test]
 fn load_balanced_is_near_the_bound_and_at_rest() {
     let mut rng = Rng(23);
@@ -141,5 +141,5 @@ fn load_balanced_is_near_the_bound_and_at_rest() {
             all_plans += 1;
         }
     }
-    assert!(10 * proven >= 6 * all_plans, "{proven} of {all_plans}");
+    assert!(10 * proven >= 9 * all_plans, "{proven} of {all_plans}");
 }
