@@ -9,7 +9,7 @@ use super::cost::Weights;
 use super::even::{Elsewhere, count, nested};
 use super::homes::{Candidate, Homes, candidates};
 use super::spread::{Limits, search};
-use super::{Cost, Placement};
+use super::{Cost, Placement, check};
 use crate::{Database, Group, Leaf, LeafId, Mode};
 
 /// What a leaf has of all other databases: `REBALANCE … FULL` goes by it.
@@ -80,6 +80,7 @@ pub fn target(request: &Request<'_>) -> Result<Placement, Unplaceable> {
         placement.homes[candidate.partition] = Some(homes.home(*home));
     }
     (placement.cost, placement.bound) = (assigned.cost, bound);
+    debug_assert_eq!(check(request.leaves, request.mode, &placement.homes), []);
     Ok(placement)
 }
 

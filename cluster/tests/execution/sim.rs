@@ -1,6 +1,6 @@
 //! A cluster that carries a plan out: leaves with files, a record, replication, and faults.
 //!
-//! May happen: a leaf goes away and comes back with its files; copying, locking and removing fail; changes are
+//! May happen: a leaf goes away and comes back with its files, or is to be emptied (REMOVE LEAF); copying, locking and removing fail; changes are
 //! committed late; the master aggregator changes, and what was proposed is committed or not; the plan is
 //! cancelled. May not: a committed change is lost; a copy that was sync loses what it has.
 
@@ -275,16 +275,23 @@ impl Sim {
         }
     }
 
-    /// A leaf goes away, or one that is away comes back.
+    /// A leaf goes away or is to be emptied, or is as before again.
     fn turn_a_leaf(&mut self) {
         let at = self.rng.below(self.leaves.len());
         let leaf = self.leaves[at].id;
-        if self.leaves[at].standing == Standing::Away {
-            self.leaves[at].standing = Standing::Online;
-            self.come_back(leaf);
-        } else {
-            self.leaves[at].standing = Standing::Away;
-            self.fail_over(leaf);
+        match self.leaves[at].standing {
+            Standing::Away => {
+                self.leaves[at].standing = Standing::Online;
+                self.come_back(leaf);
+            }
+            Standing::Leaving => self.leaves[at].standing = Standing::Online,
+            Standing::Online if self.rng.chance(4) => {
+                self.leaves[at].standing = Standing::Leaving;
+            }
+            Standing::Online => {
+                self.leaves[at].standing = Standing::Away;
+                self.fail_over(leaf);
+            }
         }
     }
 
@@ -341,8 +348,8 @@ impl Sim {
         self.faults = Faults::default();
         self.free.clear();
         for at in 0..self.leaves.len() {
-            if self.leaves[at].standing == Standing::Away {
-                self.leaves[at].standing = Standing::Online;
+            let before = std::mem::take(&mut self.leaves[at].standing);
+            if before == Standing::Away {
                 self.come_back(self.leaves[at].id);
             }
         }
