@@ -1,0 +1,102 @@
+//! What is where: the copies of a database's partitions, as the metadata have them now.
+
+use std::collections::BTreeMap;
+
+use crate::{Instance, LeafId, Ordinal, Term};
+
+/// How a replica follows its master, as the record has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Following {
+    /// Not waited for: newly copied, or left behind.
+    #[default]
+    Async,
+    /// Waited for, but not published: it may miss what was acknowledged before.
+    Ready,
+    /// Waited for: it has every acknowledged write.
+    Sync,
+}
+
+/// One copy. The master is a copy too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copy {
+    /// Which copy.
+    pub instance: Instance,
+    /// How it follows; of no meaning for the master.
+    pub following: Following,
+    /// Recorded as unusable: its leaf was lost. Neither a source nor kept by a placement.
+    pub offline: bool,
+}
+
+/// The copies of one partition; never two on one leaf.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number in the database.
+    pub ordinal: Ordinal,
+    /// Which leaf has the master; nobody while the partition is offline.
+    pub master: Option<LeafId>,
+    /// Of which mastership.
+    pub term: Term,
+    /// By leaf.
+    pub copies: BTreeMap<LeafId, Copy>,
+    /// What one copy takes, memory and disk alike.
+    pub bytes: u64,
+}
+
+impl Partition {
+    /// The leaves with a copy that can be used.
+    pub fn usable(&self) -> impl Iterator<Item = LeafId> + '_ {
+        self.copies.iter().filter(|(_, copy)| !copy.offline).map(|(leaf, _)| *leaf)
+    }
+
+    /// Whether that leaf has a copy that can be used.
+    #[must_use]
+    pub fn is_usable_on(&self, leaf: LeafId) -> bool {
+        self.copies.get(&leaf).is_some_and(|copy| !copy.offline)
+    }
+}
+
+/// A database: its partitions by ordinal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Database {
+    /// Its name; case matters.
+    pub name: String,
+    /// Commits wait for replicas; then only those that were waited for are promoted when a leaf is lost.
+    pub sync: bool,
+    /// In the order of their ordinals.
+    pub partitions: Vec<Partition>,
+    /// The number of the next copy.
+    pub next_instance: Instance,
+    /// The next mastership.
+    pub next_term: Term,
+}
+
+impl Database {
+    /// The partition of a number.
+    #[must_use]
+    pub fn partition(&self, ordinal: Ordinal) -> Option<&Partition> {
+        let at = self.partitions.binary_search_by_key(&ordinal, |partition| partition.ordinal);
+        at.ok().map(|at| &self.partitions[at])
+    }
+
+    /// The same, to change it.
+    pub(crate) fn partition_mut(&mut self, ordinal: Ordinal) -> Option<&mut Partition> {
+        let at = self.partitions.binary_search_by_key(&ordinal, |partition| partition.ordinal);
+        at.ok().map(|at| &mut self.partitions[at])
+    }
+
+    /// Copies of a partition that count: its master, and those that could be promoted.
+    #[must_use]
+    pub fn full_copies(&self, partition: &Partition) -> usize {
+        let counts = |(leaf, copy): &(&LeafId, &Copy)| {
+            !copy.offline && (partition.master == Some(**leaf) || self.is_promotable(copy))
+        };
+        partition.copies.iter().filter(counts).count()
+    }
+
+    /// Whether a copy may become master without asking its old master: it follows at least as closely as
+    /// the database is made for.
+    #[must_use]
+    pub fn is_promotable(&self, copy: &Copy) -> bool {
+        !copy.offline && (!self.sync || copy.following == Following::Sync)
+    }
+}

@@ -1,0 +1,227 @@
+//! The changes of the record that a plan is made of: each one transaction of the metadata.
+//!
+//! [`apply`] is what every replica of the metadata does with a committed change. It refuses whatever the record does
+//! not allow at that moment, so nothing depends on the executor being up to date, or being the only one: a
+//! change that comes late, twice or from an earlier master aggregator does no harm.
+
+use thiserror::Error;
+
+use crate::{Copy, Database, Following, Instance, LeafId, Ordinal, Term};
+
+/// A change of one partition's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Another copy, asynchronous and empty: its number is the database's next.
+    AddCopy {
+        /// Of which partition.
+        ordinal: Ordinal,
+        /// Where.
+        leaf: LeafId,
+    },
+    /// A copy that a leaf has, and the record does not, is taken into it: as master if there is none, in a
+    /// new term, else as replica that has to catch up.
+    Attach {
+        /// Of which partition.
+        ordinal: Ordinal,
+        /// Where.
+        leaf: LeafId,
+        /// Which copy.
+        instance: Instance,
+    },
+    /// A partition without copies begins anew, empty, in a new term.
+    Create {
+        /// Which partition.
+        ordinal: Ordinal,
+        /// Where.
+        leaf: LeafId,
+    },
+    /// Roles are exchanged and a new term begins: the point of no return of a promotion.
+    Promote {
+        /// Of which partition.
+        ordinal: Ordinal,
+        /// The mastership that ends; it must be the record's.
+        term: Term,
+        /// The leaf whose copy becomes master.
+        to: LeafId,
+        /// The old master's copy leaves the record, if this many full copies are left then.
+        drop_leaving: Option<usize>,
+    },
+    /// A copy leaves the record. Its files are removed afterwards: until then they are an orphan.
+    Remove {
+        /// Of which partition.
+        ordinal: Ordinal,
+        /// Where.
+        leaf: LeafId,
+        /// Which copy: a later one in the same place stays.
+        instance: Instance,
+        /// Full copies that must be left.
+        leaving: usize,
+    },
+}
+
+impl Change {
+    /// Which partition.
+    #[must_use]
+    pub fn ordinal(&self) -> Ordinal {
+        match self {
+            Self::AddCopy { ordinal, .. }
+            | Self::Attach { ordinal, .. }
+            | Self::Create { ordinal, .. }
+            | Self::Promote { ordinal, .. }
+            | Self::Remove { ordinal, .. } => *ordinal,
+        }
+    }
+}
+
+/// Why the record does not take a change. Nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// There is no such partition.
+    #[error("there is no such partition")]
+    NoPartition,
+    /// The partition has no master that could be copied from.
+    #[error("the partition has no master")]
+    NoMaster,
+    /// The leaf has a copy already.
+    #[error("the leaf has a copy already")]
+    HasCopy,
+    /// The leaf has no such copy.
+    #[error("the leaf has no such copy")]
+    NoCopy,
+    /// Another mastership has begun.
+    #[error("another mastership has begun")]
+    OtherTerm,
+    /// The copy may miss acknowledged writes.
+    #[error("the copy may miss acknowledged writes")]
+    Behind,
+    /// A master is not dropped.
+    #[error("the copy is the master")]
+    IsMaster,
+    /// Too few full copies would be left.
+    #[error("fewer than {0} copies would be left")]
+    TooFewCopies(usize),
+}
+
+/// Changes the record, or refuses and leaves it as it is.
+///
+/// # Errors
+/// [`Refused`] if the record does not allow it now.
+pub fn apply(database: &mut Database, change: &Change) -> Result<(), Refused> {
+    match *change {
+        Change::AddCopy { ordinal, leaf } => add(database, ordinal, leaf),
+        Change::Attach { ordinal, leaf, instance } => attach(database, ordinal, leaf, instance),
+        Change::Create { ordinal, leaf } => create(database, ordinal, leaf),
+        Change::Promote { ordinal, term, to, drop_leaving } => {
+            promote(database, (ordinal, term), to, drop_leaving)
+        }
+        Change::Remove { ordinal, leaf, instance, leaving } => {
+            remove(database, (ordinal, leaf), instance, leaving)
+        }
+    }
+}
+
+fn add(database: &mut Database, ordinal: Ordinal, leaf: LeafId) -> Result<(), Refused> {
+    let instance = database.next_instance;
+    let partition = database.partition_mut(ordinal).ok_or(Refused::NoPartition)?;
+    if partition.master.is_none() {
+        return Err(Refused::NoMaster);
+    }
+    // An offline copy gives way: what its leaf has of it is an orphan from now on.
+    if partition.is_usable_on(leaf) {
+        return Err(Refused::HasCopy);
+    }
+    let copy = Copy { instance, following: Following::Async, offline: false };
+    partition.copies.insert(leaf, copy);
+    database.next_instance = Instance(instance.0 + 1);
+    Ok(())
+}
+
+fn attach(
+    database: &mut Database,
+    ordinal: Ordinal,
+    leaf: LeafId,
+    instance: Instance,
+) -> Result<(), Refused> {
+    let term = database.next_term;
+    let partition = database.partition_mut(ordinal).ok_or(Refused::NoPartition)?;
+    if partition.is_usable_on(leaf) {
+        return Err(Refused::HasCopy);
+    }
+    let copy = Copy { instance, following: Following::Async, offline: false };
+    partition.copies.insert(leaf, copy);
+    if partition.master.is_none() {
+        (partition.master, partition.term) = (Some(leaf), term);
+        database.next_term = Term(term.0 + 1);
+    }
+    Ok(())
+}
+
+fn create(database: &mut Database, ordinal: Ordinal, leaf: LeafId) -> Result<(), Refused> {
+    let (instance, term) = (database.next_instance, database.next_term);
+    let partition = database.partition_mut(ordinal).ok_or(Refused::NoPartition)?;
+    if partition.master.is_some() || partition.usable().next().is_some() {
+        return Err(Refused::HasCopy);
+    }
+    let copy = Copy { instance, following: Following::Async, offline: false };
+    partition.copies = [(leaf, copy)].into();
+    (partition.master, partition.term) = (Some(leaf), term);
+    database.next_instance = Instance(instance.0 + 1);
+    database.next_term = Term(term.0 + 1);
+    Ok(())
+}
+
+fn promote(
+    database: &mut Database,
+    (ordinal, term): (Ordinal, Term),
+    to: LeafId,
+    drop_leaving: Option<usize>,
+) -> Result<(), Refused> {
+    let partition = database.partition(ordinal).ok_or(Refused::NoPartition)?;
+    let before = partition.master.ok_or(Refused::NoMaster)?;
+    if partition.term != term || before == to {
+        return Err(Refused::OtherTerm);
+    }
+    let copy = partition.copies.get(&to).ok_or(Refused::NoCopy)?;
+    if !database.is_promotable(copy) {
+        return Err(Refused::Behind);
+    }
+    if let Some(leaving) = drop_leaving
+        && database.full_copies(partition) < leaving + 1
+    {
+        return Err(Refused::TooFewCopies(leaving));
+    }
+    let next = database.next_term;
+    // Nobody wrote between the lock and this, so the old master has everything: it goes on in step.
+    let following = if database.sync { Following::Sync } else { Following::Async };
+    let partition = database.partition_mut(ordinal).expect("it was found");
+    (partition.master, partition.term) = (Some(to), next);
+    if drop_leaving.is_some() {
+        partition.copies.remove(&before);
+    } else if let Some(old) = partition.copies.get_mut(&before) {
+        old.following = following;
+    }
+    database.next_term = Term(next.0 + 1);
+    Ok(())
+}
+
+fn remove(
+    database: &mut Database,
+    (ordinal, leaf): (Ordinal, LeafId),
+    instance: Instance,
+    leaving: usize,
+) -> Result<(), Refused> {
+    let partition = database.partition(ordinal).ok_or(Refused::NoPartition)?;
+    let copy = partition.copies.get(&leaf).filter(|copy| copy.instance == instance);
+    let copy = copy.ok_or(Refused::NoCopy)?;
+    if partition.master == Some(leaf) {
+        return Err(Refused::IsMaster);
+    }
+    // A copy that does not count is not missed.
+    let counts = database.is_promotable(copy);
+    if counts && database.full_copies(partition) < leaving + 1 {
+        return Err(Refused::TooFewCopies(leaving));
+    }
+    let partition = database.partition_mut(ordinal).expect("it was found");
+    partition.copies.remove(&leaf);
+    Ok(())
+}

@@ -1,0 +1,437 @@
+//! Load-balanced placement: bounds that do not nest, and the search for the least cost within them.
+//!
+//! With `N` partitions on `L` leaves, `a` and `b` of them in the groups:
+//!
+//! | of | how many | why |
+//! |---|---|---|
+//! | masters of a leaf | `N / L` | load |
+//! | replicas of a leaf | the same; in groups of different size even within the group | memory, disk |
+//! | partitions of a home (x, y) | `masters of x / leaves of the other group` | x is lost: y gains no more |
+//! | copies of a leaf, both roles | `N / a`, `N / b` | memory, disk |
+//! | partitions that two leaves share | `N / (a · b)` | both are lost: no more is offline |
+//!
+//! each rounded down or up. The last two hold for groups of the same size only: otherwise they contradict
+//! the first two.
+//!
+//! Parts of the table nest, and [`assign`] answers each of them exactly: the *relaxed* answers, which bound the
+//! cost. A relaxed answer is moved to the nearest numbers that meet all of the table ([`project`]), partitions
+//! are assigned to these numbers, again exactly, and parts of the answer are opened again ([`reopen`]).
+//! If that costs as little as the bound, it is proven to be the least. Else a sum is out of its range in the
+//! relaxed answer: the search branches on a home in that sum (branch and bound), as long as its effort lasts.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::assign::{Assigned, Bin, assign, assign_among};
+use super::cost::{Cost, Weights};
+use super::even::{Elsewhere, Range, count, shares};
+use super::homes::{Candidate, Homes};
+use super::project::project;
+use super::reopen::{Open, reopen};
+use crate::Group;
+use crate::flow::{Amount, Arc, Network};
+
+/// Steps of the search: this by the square of homes and candidates. Some thousand in small clusters, where the
+/// search always ends; none for 64 leaves and 1,024 partitions, where a step takes 20 ms and seldom helps.
+const EFFORT: usize = 1 << 22;
+
+/// The table above.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// By home.
+    pub(crate) homes: Vec<Range>,
+    /// By site.
+    pub(crate) masters: Vec<Range>,
+    /// By site.
+    pub(crate) replicas: Vec<Range>,
+    /// For groups of the same size: copies of a site, partitions that two share.
+    pub(crate) together: Option<(Range, Range)>,
+}
+
+/// How many partitions each home has, and the sums of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Sums {
+    pub(crate) masters: Vec<u32>,
+    pub(crate) replicas: Vec<u32>,
+}
+
+/// Homes whose sum is out of range.
+struct Excess {
+    homes: Vec<usize>,
+    is_too_much: bool,
+}
+
+impl Sums {
+    pub(crate) fn new(homes: &Homes, counts: &[u32]) -> Self {
+        let mut sums =
+            Self { masters: vec![0; homes.sites.len()], replicas: vec![0; homes.sites.len()] };
+        for ((master, replica), count) in homes.list.iter().zip(counts) {
+            sums.masters[*master] += count;
+            sums.replicas[replica.expect("redundancy 2")] += count;
+        }
+        sums
+    }
+}
+
+impl Limits {
+    /// All that are possible: one, or for groups of different size one for each way to share the masters
+    /// between the groups that makes other numbers of replicas.
+    pub(crate) fn all(homes: &Homes, of: u32, elsewhere: Elsewhere<'_>) -> Vec<Self> {
+        let sites = homes.sites.len();
+        let there: Option<Vec<u64>> =
+            elsewhere.map(|count| homes.sites.iter().map(|site| count(site.leaf)).collect());
+        let masters = shares(of, there.as_deref(), sites);
+        let group = |site: usize| homes.sites[site].group;
+        let sizes = [Group::One, Group::Two].map(|group| count(homes.group(group).len()));
+        let other_size = |site: usize| match group(site) {
+            Group::One => sizes[1],
+            Group::Two => sizes[0],
+        };
+        let share = Range::share(of, count(sites));
+        let shared = homes.list.iter().map(|(master, _)| share.shared(other_size(*master)));
+        let homes_ranges: Vec<Range> = shared.collect();
+        let limits = |replicas, together| Self {
+            homes: homes_ranges.clone(),
+            masters: masters.clone(),
+            replicas,
+            together,
+        };
+        if sizes[0] == sizes[1] {
+            let together = (Range::share(of, sizes[0]), Range::share(of, sizes[0] * sizes[1]));
+            return vec![limits(vec![share; sites], Some(together))];
+        }
+        let sum = |wanted, pick: fn(&Range) -> u32| -> u32 {
+            let of_group = (0..sites).filter(|site| group(*site) == wanted);
+            of_group.map(|site| pick(&masters[site])).sum()
+        };
+        let least = sum(Group::One, |r| r.least).max(of - of.min(sum(Group::Two, |r| r.most)));
+        let most = sum(Group::One, |r| r.most).min(of - of.min(sum(Group::Two, |r| r.least)));
+        let mut splits: Vec<(Range, Range)> = (least..=most)
+            .map(|first| (Range::share(of - first, sizes[0]), Range::share(first, sizes[1])))
+            .collect();
+        splits.dedup();
+        let replicas = splits.into_iter().map(|(one, two)| {
+            (0..sites).map(|site| if group(site) == Group::One { one } else { two }).collect()
+        });
+        replicas.map(|replicas| limits(replicas, None)).collect()
+    }
+
+    /// Relaxations: bins that nest, each for a part of the table.
+    fn relaxed(&self, homes: &Homes) -> Vec<Vec<Bin>> {
+        let mut all = vec![self.by_site(homes, &self.masters, |home| home.0)];
+        if let Some((copies, share)) = self.together {
+            for group in [Group::One, Group::Two] {
+                all.push(self.by_share(homes, copies, share, group));
+            }
+        } else {
+            all.push(self.by_site(homes, &self.replicas, |home| home.1.expect("redundancy 2")));
+        }
+        all
+    }
+
+    fn by_site(
+        &self,
+        homes: &Homes,
+        sites: &[Range],
+        site: fn(&(usize, Option<usize>)) -> usize,
+    ) -> Vec<Bin> {
+        let behind = homes.list.len();
+        let inner = self.homes.iter().zip(&homes.list);
+        let inner = inner.map(|(range, home)| bin(Some(behind + site(home)), *range));
+        inner.chain(sites.iter().map(|range| bin(None, *range))).collect()
+    }
+
+    fn by_share(&self, homes: &Homes, copies: Range, share: Range, group: Group) -> Vec<Bin> {
+        let (rows, columns) = (homes.group(group), homes.group(group.other()));
+        let place = |all: &[usize], site| all.iter().position(|other| *other == site);
+        let shares = homes.list.len();
+        let share_of = |(master, replica): &(usize, Option<usize>)| {
+            let replica = replica.expect("redundancy 2");
+            let row = place(&rows, *master).or(place(&rows, replica)).expect("one of both");
+            let column = place(&columns, replica).or(place(&columns, *master)).expect("the other");
+            shares + row * columns.len() + column
+        };
+        let inner = self.homes.iter().zip(&homes.list);
+        let inner = inner.map(|(range, home)| bin(Some(share_of(home)), *range));
+        let outer = shares + rows.len() * columns.len();
+        let pairs = (0..rows.len()).flat_map(|row| columns.iter().map(move |_| row));
+        let pairs = pairs.map(|row| bin(Some(outer + row), share));
+        inner.chain(pairs).chain(rows.iter().map(|_| bin(None, copies))).collect()
+    }
+
+    /// How many copies a site has in all.
+    fn copies(&self, site: usize) -> Range {
+        let (masters, replicas) = (self.masters[site], self.replicas[site]);
+        let sum =
+            Range { least: masters.least + replicas.least, most: masters.most + replicas.most };
+        let Some((copies, _)) = self.together else { return sum };
+        Range { least: sum.least.max(copies.least), most: sum.most.min(copies.most) }
+    }
+
+    /// The first sum that is out of its range; none if all of the table is met.
+    fn excess(&self, homes: &Homes, counts: &[u32]) -> Option<Excess> {
+        let sums = Sums::new(homes, counts);
+        let all = || homes.list.iter().enumerate();
+        let select = |wanted: &dyn Fn(usize, usize) -> bool| -> Vec<usize> {
+            let chosen = all().filter(|(_, home)| wanted(home.0, home.1.expect("redundancy 2")));
+            chosen.map(|(number, _)| number).collect()
+        };
+        let check = |range: &Range, sum: u32, homes: &dyn Fn() -> Vec<usize>| {
+            let is_too_much = sum > range.most;
+            (!range.has(sum)).then(|| Excess { homes: homes(), is_too_much })
+        };
+        for site in 0..homes.sites.len() {
+            let (masters, replicas) = (sums.masters[site], sums.replicas[site]);
+            let found = check(&self.masters[site], masters, &|| select(&|m, _| m == site))
+                .or_else(|| check(&self.replicas[site], replicas, &|| select(&|_, r| r == site)))
+                .or_else(|| {
+                    let (copies, _) = self.together?;
+                    check(&copies, masters + replicas, &|| select(&|m, r| m == site || r == site))
+                });
+            if found.is_some() {
+                return found;
+            }
+        }
+        for (number, (master, replica)) in all() {
+            let replica = replica.expect("redundancy 2");
+            if let Some((_, share)) = self.together
+                && *master < replica
+            {
+                let back = homes.find(replica, Some(*master)).expect("both ways");
+                let sum = counts[number] + counts[back];
+                if let Some(found) = check(&share, sum, &|| vec![number, back]) {
+                    return Some(found);
+                }
+            }
+            if let Some(found) = check(&self.homes[number], counts[number], &|| vec![number]) {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// Whether all of the table is met.
+    pub(crate) fn are_met(&self, homes: &Homes, counts: &[u32]) -> bool {
+        self.excess(homes, counts).is_none()
+    }
+}
+
+fn bin(parent: Option<usize>, range: Range) -> Bin {
+    Bin { parent, least: range.least, most: range.most, is_dear: false }
+}
+
+/// The least costly placement that was found, and a cost below which there is none.
+pub(crate) struct Found {
+    pub(crate) best: Assigned,
+    pub(crate) bound: Cost,
+}
+
+/// Searches within all limits that are possible.
+pub(crate) fn search(
+    candidates: &[Candidate],
+    homes: &Homes,
+    all: &[Limits],
+    weights: &Weights,
+) -> Option<Found> {
+    let mut search =
+        Search { candidates, homes, weights, best: None, open: BTreeMap::new(), seen: 0 };
+    for limits in all {
+        search.look_at(limits);
+    }
+    for _ in 0..steps(homes, candidates) {
+        let Some(((bound, ..), branch)) = search.open.pop_first() else { break };
+        if search.best.as_ref().is_some_and(|best| bound >= best.cost) {
+            search.open.clear();
+            break;
+        }
+        for limits in branches(&branch) {
+            search.look_at(&limits);
+        }
+    }
+    let open = search.open.first_key_value().map(|((bound, ..), _)| *bound);
+    let best = search.best?;
+    Some(Found { bound: open.map_or(best.cost, |bound| bound.min(best.cost)), best })
+}
+
+/// Steps beyond the first look.
+fn steps(homes: &Homes, candidates: &[Candidate]) -> usize {
+    let size = homes.list.len() + candidates.len();
+    EFFORT / (size * size)
+}
+
+/// Limits whose relaxed answer is not within them.
+struct Branch {
+    limits: Limits,
+    counts: Vec<u32>,
+    excess: Excess,
+}
+
+struct Search<'a> {
+    candidates: &'a [Candidate],
+    homes: &'a Homes,
+    weights: &'a Weights,
+    best: Option<Assigned>,
+    /// The lowest bound first, of equal ones the latest: it is nearest to an end.
+    open: BTreeMap<(Cost, Reverse<u64>), Branch>,
+    seen: u64,
+}
+
+impl Search<'_> {
+    /// Bounds what is within these limits, offers what it finds there, and keeps what is left to look at.
+    fn look_at(&mut self, limits: &Limits) {
+        let Some((relaxed, bound)) = self.relax(limits) else { return };
+        let mut first = None;
+        for assigned in relaxed {
+            if self.best.as_ref().is_some_and(|best| bound >= best.cost) {
+                return;
+            }
+            let counts = self.counts(&assigned);
+            let is_enough = self.is_large() && self.is_near(bound);
+            let Some(excess) = limits.excess(self.homes, &counts) else {
+                // The least of more than these limits, and within them.
+                self.offer(assigned);
+                return;
+            };
+            if !is_enough
+                && let Some(near) = project(limits, self.homes, &counts)
+                && let Some(found) = self.assign_exactly(&near)
+            {
+                self.improve(limits, found, bound);
+            }
+            first = first.or(Some((counts, excess)));
+        }
+        if let Some((counts, excess)) = first {
+            self.seen += 1;
+            let branch = Branch { limits: limits.clone(), counts, excess };
+            self.open.insert((bound, Reverse(self.seen)), branch);
+        }
+    }
+
+    /// Whether the copies are proven to be the least and the promotions nearly so.
+    fn is_near(&self, bound: Cost) -> bool {
+        let few = bound.promotions + bound.promotions / 8 + 4;
+        let best = self.best.as_ref().map(|best| best.cost);
+        best.is_some_and(|best| best.copies <= bound.copies && best.promotions <= few)
+    }
+
+    /// Whether steps take so long that none is taken.
+    fn is_large(&self) -> bool {
+        steps(self.homes, self.candidates) == 0
+    }
+
+    /// Answers to parts of the table, the one that costs most first; and what all of it costs at least.
+    fn relax(&self, limits: &Limits) -> Option<(Vec<Assigned>, Cost)> {
+        let bins = limits.relaxed(self.homes);
+        let assign =
+            |bins: &[Bin], weights: &Weights| assign(self.candidates, self.homes, bins, weights);
+        let fewest = assign(&bins[0], &self.weights.promotions_only())?.cost.promotions;
+        let relaxed = bins.iter().map(|bins| assign(bins, self.weights));
+        let mut relaxed: Vec<Assigned> = relaxed.collect::<Option<_>>()?;
+        relaxed.sort_by_key(|assigned| Reverse(assigned.cost));
+        let most = relaxed[0].cost;
+        let sides = sides(self.candidates, self.homes, limits);
+        let promotions = if sides > most.copies { fewest } else { fewest.max(most.promotions) };
+        Some((relaxed, Cost::new(most.copies.max(sides), promotions)))
+    }
+
+    fn counts(&self, assigned: &Assigned) -> Vec<u32> {
+        let mut counts = vec![0; self.homes.list.len()];
+        for home in &assigned.homes {
+            counts[*home] += 1;
+        }
+        counts
+    }
+
+    fn assign_exactly(&self, counts: &[u32]) -> Option<Assigned> {
+        let exact = counts.iter().map(|count| bin(None, Range { least: *count, most: *count }));
+        let bins: Vec<Bin> = exact.collect();
+        assign(self.candidates, self.homes, &bins, self.weights)
+    }
+
+    /// Opens one part of the answer after the other and takes the best there, as long as that costs less.
+    fn improve(&mut self, limits: &Limits, found: Assigned, bound: Cost) {
+        let mut best = found;
+        let mut in_vain = 0;
+        for open in Open::ALL.into_iter().cycle() {
+            if in_vain == Open::ALL.len() || best.cost <= bound {
+                break;
+            }
+            in_vain += 1;
+            let counts = self.counts(&best);
+            let parts = (open, counts.as_slice(), best.homes.as_slice());
+            let reopened = reopen(self.candidates, self.homes, limits, parts);
+            let parts = (reopened.bins.as_slice(), reopened.choices.as_slice());
+            let next = assign_among(self.candidates, self.homes, parts, self.weights);
+            let next = next.filter(|next| next.cost < best.cost);
+            if let Some(next) = next.and_then(|next| self.assign_exactly(&self.counts(&next))) {
+                (best, in_vain) = (next, 0);
+            }
+        }
+        self.offer(best);
+    }
+
+    fn offer(&mut self, assigned: Assigned) {
+        if self.best.as_ref().is_none_or(|best| assigned.cost < best.cost) {
+            self.best = Some(assigned);
+        }
+    }
+}
+
+/// The fewest copies that even out the copies of leaves, whoever shares what with whom: each partition has
+/// one copy in each group, so the groups are two questions.
+fn sides(candidates: &[Candidate], homes: &Homes, limits: &Limits) -> u32 {
+    let side = |group| {
+        let sites = homes.group(group);
+        let mut network = Network::default();
+        let (source, sink, anew) = (network.node(), network.node(), network.node());
+        let nodes = network.nodes(sites.len());
+        let all = count(candidates.len());
+        for (site, node) in sites.iter().zip(&nodes) {
+            let range = limits.copies(*site);
+            network.arc(*node, sink, range.least, -i64::from(all) - 1);
+            network.arc(*node, sink, range.most - range.least, 0);
+            network.arc(anew, *node, all, 0);
+        }
+        let arcs: Vec<Arc> = candidates
+            .iter()
+            .map(|candidate| {
+                let from = network.node();
+                network.arc(source, from, 1, 0);
+                for site in &candidate.kept {
+                    if let Some(place) = sites.iter().position(|other| other == site) {
+                        network.arc(from, nodes[place], 1, 0);
+                    }
+                }
+                // What is made anew takes one copy, wherever its master is.
+                network.arc(from, anew, 1, i64::from(!candidate.is_lost))
+            })
+            .collect();
+        network.solve(source, sink, Amount::Units(all));
+        let copied = candidates.iter().zip(&arcs).filter(|(candidate, _)| !candidate.is_lost);
+        copied.map(|(_, arc)| network.carried(*arc)).sum::<u32>()
+    };
+    let lost = count(candidates.iter().filter(|candidate| candidate.is_lost).count());
+    side(Group::One) + side(Group::Two) + lost
+}
+
+/// Two narrower limits that together leave nothing out but the relaxed answer; the likelier one last.
+fn branches(branch: &Branch) -> Vec<Limits> {
+    let Branch { limits, counts, excess } = branch;
+    let with = |home: usize, range: Range| {
+        let mut limits = limits.clone();
+        limits.homes[home] = range;
+        limits
+    };
+    let movable = excess.homes.iter().copied().find(|home| {
+        let range = limits.homes[*home];
+        let far = if excess.is_too_much { range.least } else { range.most };
+        counts[*home] != far
+    });
+    // Every home is where it can go no further: these limits cannot be met.
+    let Some(home) = movable else { return Vec::new() };
+    let (range, here) = (limits.homes[home], counts[home]);
+    let (low, high) = if excess.is_too_much { (here - 1, here) } else { (here, here + 1) };
+    let fewer = with(home, Range { least: range.least, most: low });
+    let more = with(home, Range { least: high, most: range.most });
+    if excess.is_too_much { vec![more, fewer] } else { vec![fewer, more] }
+}
