@@ -46,7 +46,7 @@ pub struct Config {
     pub lock_limit_ms: u64,
     /// How long a step waits for a partition that has no master, in milliseconds.
     pub master_limit_ms: u64,
-    /// KILL: transactions that hold up a promotion are ended instead of waited for.
+    /// KILL: transactions that hold up a promotion for that long are ended, and waited for once more.
     pub kill: bool,
 }
 
@@ -207,6 +207,10 @@ struct Run {
     caught_up: bool,
     /// The mastership that a promotion locked, until it is unlocked.
     locked: Option<Term>,
+    /// Since when it waits for the lock.
+    locking_ms: u64,
+    /// Running transactions are being ended.
+    kills: bool,
     /// Nothing is running in the locked partition, and the copy has everything.
     drained: bool,
     /// The leaf whose mastership it ends.
@@ -240,6 +244,8 @@ impl Execution {
             bereft_ms: None,
             caught_up: false,
             locked: None,
+            locking_ms: 0,
+            kills: false,
             drained: false,
             old_master: None,
             discards: None,
@@ -293,9 +299,10 @@ impl Execution {
                 self.discard_for(step, failure);
             }
             Event::CopyFailed(..) => {}
-            Event::LockFailed(step, failure) => {
-                self.fail_in(step, &[Stage::Locking], failure, now_ms);
+            Event::LockFailed(step, failure) if self.runs[step].stage == Stage::Locking => {
+                self.kill_or_fail(step, failure, now_ms, out);
             }
+            Event::LockFailed(..) => {}
             Event::Drained(step) if self.runs[step].stage == Stage::Locking => {
                 self.runs[step].drained = true;
             }

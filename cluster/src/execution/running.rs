@@ -156,7 +156,7 @@ impl Execution {
     ) {
         let run = &self.runs[at];
         let locked = run.locked.expect("a partition that is being locked");
-        let waited = now_ms - run.began_ms.expect("it has begun");
+        let waited = now_ms - run.locking_ms;
         let partition = world.partition(step);
         let Some(partition) = partition.filter(|partition| partition.term == locked) else {
             return self.fail(at, Failure::Changed(Refused::OtherTerm), now_ms);
@@ -176,8 +176,26 @@ impl Execution {
             };
             out.push(Output::Commit(at, change));
         } else if waited >= self.config.lock_limit_ms {
-            self.fail(at, Failure::Timeout, now_ms);
+            self.kill_or_fail(at, Failure::Timeout, now_ms, out);
         }
+    }
+
+    /// A lock that is not had is asked for once more with KILL, if that is wanted.
+    pub(super) fn kill_or_fail(
+        &mut self,
+        at: usize,
+        failure: Failure,
+        now_ms: u64,
+        out: &mut Vec<Output>,
+    ) {
+        let step = self.plan.steps[at];
+        let run = &mut self.runs[at];
+        if run.kills || !self.config.kill {
+            return self.fail(at, failure, now_ms);
+        }
+        (run.kills, run.locking_ms) = (true, now_ms);
+        let (ordinal, to) = (step.ordinal, step.target);
+        out.push(Output::Lock { step: at, ordinal, to, kill: true });
     }
 
     fn unlock(&mut self, at: usize, step: &Step, out: &mut Vec<Output>) {

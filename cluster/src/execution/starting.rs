@@ -154,8 +154,9 @@ impl Execution {
         }
         self.runs[at].locked = Some(partition.term);
         self.runs[at].old_master = partition.master;
-        let (ordinal, to, kill) = (step.ordinal, step.target, self.config.kill);
-        out.push(Output::Lock { step: at, ordinal, to, kill });
+        self.runs[at].locking_ms = now_ms;
+        let (ordinal, to) = (step.ordinal, step.target);
+        out.push(Output::Lock { step: at, ordinal, to, kill: false });
     }
 
     /// When it ends, what has not begun never will; when all has ended, it is over.

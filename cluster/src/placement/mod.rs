@@ -13,7 +13,7 @@
 //! ```
 //!
 //! With redundancy 1 and in pairs the bounds nest, and one flow is the exact answer. Load-balanced bounds do not
-//! nest (masters by leaf, replicas by leaf, what two leaves share): see [`spread`](self) in `spread.rs`.
+//! nest (masters by leaf, replicas by leaf, what two leaves share): `limits.rs` has them, `search.rs` what is done.
 
 use crate::LeafId;
 
@@ -31,9 +31,10 @@ mod even;
 mod homes;
 mod initial;
 mod join;
+mod limits;
 mod project;
 mod reopen;
-mod spread;
+mod search;
 mod target;
 
 pub use target::{Load, Request, Unplaceable, target};

@@ -7,7 +7,7 @@
 
 use super::even::{Range, rest_too};
 use super::homes::Homes;
-use super::spread::Limits;
+use super::limits::Limits;
 use crate::Group;
 use crate::flow::{Amount, Arc, Network, Node};
 

@@ -6,7 +6,7 @@
 use super::assign::Bin;
 use super::even::{Range, rest_too};
 use super::homes::{Candidate, Homes};
-use super::spread::{Limits, Sums};
+use super::limits::{Limits, Sums, bin};
 use crate::Group;
 
 /// What is chosen anew.
@@ -131,8 +131,4 @@ impl Answer<'_> {
             None => own,
         }
     }
-}
-
-fn bin(parent: Option<usize>, range: Range) -> Bin {
-    Bin { parent, least: range.least, most: range.most, is_dear: false }
 }

@@ -8,7 +8,8 @@ use super::assign::{Assigned, assign};
 use super::cost::Weights;
 use super::even::{Elsewhere, count, nested};
 use super::homes::{Candidate, Homes, candidates};
-use super::spread::{Limits, search};
+use super::limits::Limits;
+use super::search::search;
 use super::{Cost, Placement, check};
 use crate::{Database, Group, Leaf, LeafId, Mode};
 

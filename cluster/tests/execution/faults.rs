@@ -53,7 +53,7 @@ fn one_seed(seed: u64, told: &mut Told) {
         steps_per_leaf: 1 + rng.below(3) as u32,
         lock_limit_ms: 3000,
         master_limit_ms: 3000,
-        kill: false,
+        kill: rng.chance(2),
     };
     sim.faults = Faults {
         leaf: [0, 30, 100][rng.below(3)],

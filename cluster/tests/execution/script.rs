@@ -209,6 +209,27 @@ fn w10_o02_the_promotion_fails() {
     }
 }
 
+/// Promise: with KILL, transactions that hold up a promotion are waited for as long as without, then ended, and
+/// then it fails too.
+#[test]
+fn kill_ends_what_holds_up() {
+    let (mut script, _) = Script::copied();
+    let config = Config { kill: true, ..Config::default() };
+    script.execution = Execution::new(script.plan.clone(), config);
+    assert_eq!(script.send(Event::Look), [LOCK]);
+    let with_kill = Output::Lock { step: 2, ordinal: Ordinal(0), to: LeafId(2), kill: true };
+    script.now_ms += 59_980;
+    assert_eq!(script.send(Event::Look), []);
+    assert_eq!(script.send(Event::Look), [with_kill]);
+    script.now_ms += 59_980;
+    assert_eq!(script.send(Event::Look), []);
+    let outcome = Outcome::Failed(2, Failure::Timeout);
+    assert_eq!(
+        script.send(Event::LockFailed(2, Failure::Timeout)),
+        [UNLOCK, Output::Done(outcome)]
+    );
+}
+
 /// Promise: a promotion whose change is under way is not cancelled any more; its answer is waited for.
 #[test]
 fn no_return_once_the_change_is_proposed() {

@@ -143,8 +143,9 @@ impl Sim {
                 Output::Unlock(ordinal) => {
                     assert!(self.locks.remove(&ordinal), "unlocked twice: {ordinal}");
                 }
-                Output::Lock { step, ordinal, to, .. } => {
-                    assert!(self.locks.insert(ordinal), "locked twice: {ordinal}");
+                Output::Lock { step, ordinal, to, kill } => {
+                    let is_new = self.locks.insert(ordinal);
+                    assert!(is_new != kill, "locked twice, or killed before: {ordinal}");
                     let partition = self.partition(ordinal);
                     let copy = partition.copies.get(&to);
                     let is_full = copy.is_some_and(|copy| self.database.is_promotable(copy));

@@ -252,6 +252,23 @@ fn force_makes_anew_what_is_lost() {
     assert_eq!(forced.homes[5], None, "it has copies, and somebody may know better");
 }
 
+/// Promise: a copy on a leaf that is away counts for nothing, whatever the record says of it yet.
+#[test]
+fn who_is_away_has_nothing() {
+    let mut all = leaves(2, 2);
+    let database = created(&all, Mode::LoadBalanced, 4);
+    all[0].standing = Standing::Away;
+    let placement = placed(&all, &database, Mode::LoadBalanced);
+    for (partition, home) in database.partitions.iter().zip(&placement.homes) {
+        assert_eq!(home.is_some(), partition.master != Some(LeafId(1)), "{partition:?}");
+    }
+    let request =
+        Request { leaves: &all, database: &database, mode: Mode::Single, full: None, force: true };
+    let single = created(&leaves(2, 2), Mode::Single, 4);
+    let forced = target(&Request { database: &single, ..request }).unwrap();
+    assert!(forced.homes.iter().all(Option::is_some), "its only copy is given up");
+}
+
 /// Promise: a new leaf goes to the smaller group and to the first leaf without a partner; never twice.
 #[test]
 fn joining() {
