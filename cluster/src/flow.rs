@@ -33,12 +33,18 @@ pub(crate) enum Amount {
     Profitable,
 }
 
+/// One direction of an arc.
+#[derive(Clone, Copy, Debug)]
+struct Half {
+    cost: i64,
+    head: u32,
+    free: u32,
+}
+
 /// Arcs lie in pairs: `2k` as it was added, `2k + 1` what can be taken back.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
-    heads: Vec<usize>,
-    free: Vec<u32>,
-    cost: Vec<i64>,
+    halves: Vec<Half>,
     leaving: Vec<Vec<usize>>,
     potential: Vec<i64>,
 }
@@ -57,18 +63,21 @@ impl Network {
 
     /// An arc for so many units, each at that cost.
     pub(crate) fn arc(&mut self, from: Node, to: Node, capacity: u32, cost: i64) -> Arc {
-        let arc = self.heads.len();
+        let arc = self.halves.len();
         self.leaving[from.0].push(arc);
         self.leaving[to.0].push(arc + 1);
-        self.heads.extend([to.0, from.0]);
-        self.free.extend([capacity, 0]);
-        self.cost.extend([cost, -cost]);
+        let half = |cost, head: Node, free| Half {
+            cost,
+            head: u32::try_from(head.0).expect("nodes are counted in 32 bits"),
+            free,
+        };
+        self.halves.extend([half(cost, to, capacity), half(-cost, from, 0)]);
         Arc(arc)
     }
 
     /// Units that an arc carries.
     pub(crate) fn carried(&self, arc: Arc) -> u32 {
-        self.free[arc.0 + 1]
+        self.halves[arc.0 + 1].free
     }
 
     /// Sends from source to sink; the units sent and their cost. No cycle may have a negative cost.
@@ -99,8 +108,9 @@ impl Network {
         while let Some(node) = queue.pop_front() {
             waiting[node] = false;
             for &arc in &self.leaving[node] {
-                let (head, next) = (self.heads[arc], distance[node] + self.cost[arc]);
-                if self.free[arc] > 0 && next < distance[head] {
+                let Half { cost, free, .. } = self.halves[arc];
+                let (head, next) = (self.head(arc), distance[node] + cost);
+                if free > 0 && next < distance[head] {
                     distance[head] = next;
                     if !waiting[head] {
                         waiting[head] = true;
@@ -128,8 +138,8 @@ impl Network {
                 break;
             }
             for &arc in &self.leaving[node] {
-                let head = self.heads[arc];
-                if self.free[arc] > 0 {
+                let head = self.head(arc);
+                if self.halves[arc].free > 0 {
                     let next = near + self.reduced(node, arc);
                     if next < distance[head] {
                         distance[head] = next;
@@ -147,14 +157,18 @@ impl Network {
     }
 
     fn reduced(&self, tail: usize, arc: usize) -> i64 {
-        self.cost[arc] + self.potential[tail] - self.potential[self.heads[arc]]
+        self.halves[arc].cost + self.potential[tail] - self.potential[self.head(arc)]
+    }
+
+    fn head(&self, arc: usize) -> usize {
+        self.halves[arc].head as usize
     }
 
     /// Sends along arcs of reduced cost zero until no path is left, shortest paths (in arcs) first.
     fn send_shortest(&mut self, source: Node, sink: Node, limit: u32) -> u32 {
         let mut sent = 0;
         while sent < limit {
-            let level = self.levels(source);
+            let level = self.levels(source, sink);
             if level[sink.0] == usize::MAX {
                 break;
             }
@@ -170,17 +184,20 @@ impl Network {
         sent
     }
 
-    /// Arcs from the source to each node along arcs of reduced cost zero.
-    fn levels(&self, source: Node) -> Vec<usize> {
+    /// Arcs from the source to each node along arcs of reduced cost zero; nodes behind the sink are of no use.
+    fn levels(&self, source: Node, sink: Node) -> Vec<usize> {
         let mut level = vec![usize::MAX; self.leaving.len()];
         let mut queue = VecDeque::from([source.0]);
         level[source.0] = 0;
         while let Some(node) = queue.pop_front() {
             for &arc in &self.leaving[node] {
-                let head = self.heads[arc];
-                let open = self.free[arc] > 0 && level[head] == usize::MAX;
+                let head = self.head(arc);
+                let open = self.halves[arc].free > 0 && level[head] == usize::MAX;
                 if open && self.reduced(node, arc) == 0 {
                     level[head] = level[node] + 1;
+                    if head == sink.0 {
+                        return level;
+                    }
                     queue.push_back(head);
                 }
             }
@@ -201,12 +218,13 @@ impl Network {
         while node != sink {
             let Some(&arc) = self.leaving[node].get(tried[node]) else {
                 let Some(back) = path.pop() else { return 0 };
-                node = self.heads[back ^ 1];
+                node = self.head(back ^ 1);
                 tried[node] += 1;
                 continue;
             };
-            let head = self.heads[arc];
-            let leads_on = self.free[arc] > 0 && level[head] == level[node].saturating_add(1);
+            let head = self.head(arc);
+            let leads_on =
+                self.halves[arc].free > 0 && level[head] == level[node].saturating_add(1);
             if leads_on && self.reduced(node, arc) == 0 {
                 path.push(arc);
                 node = head;
@@ -214,10 +232,10 @@ impl Network {
                 tried[node] += 1;
             }
         }
-        let units = path.iter().fold(limit, |least, arc| least.min(self.free[*arc]));
+        let units = path.iter().fold(limit, |least, arc| least.min(self.halves[*arc].free));
         for arc in path {
-            self.free[arc] -= units;
-            self.free[arc ^ 1] += units;
+            self.halves[arc].free -= units;
+            self.halves[arc ^ 1].free += units;
         }
         units
     }
