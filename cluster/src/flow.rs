@@ -80,8 +80,9 @@ impl Network {
         self.halves[arc.0 + 1].free
     }
 
-    /// Sends from source to sink; the units sent and their cost. No cycle may have a negative cost.
-    pub(crate) fn solve(&mut self, source: Node, sink: Node, amount: Amount) -> (u32, i64) {
+    /// Sends from source to sink; the units sent and their cost. No cycle may have a negative cost, and no path one
+    /// beyond 2^60.
+    pub(crate) fn solve(&mut self, source: Node, sink: Node, amount: Amount) -> (u32, i128) {
         let mut left = if let Amount::Units(units) = amount { units } else { u32::MAX };
         let (mut sent, mut total) = (0, 0);
         self.first_potentials(source);
@@ -94,7 +95,7 @@ impl Network {
             debug_assert!(units > 0, "a path was found");
             left -= units;
             sent += units;
-            total += i64::from(units) * distance;
+            total += i128::from(units) * i128::from(distance);
         }
         (sent, total)
     }
@@ -292,9 +293,10 @@ mod tests {
             }
             let (sent, cost) = network.solve(source, sink, Amount::Units(100));
             assert_eq!(sent as usize, size);
-            assert_eq!(cost, obvious(&costs, &mut Vec::new()));
+            assert_eq!(cost, obvious(&costs, &mut Vec::new()).into());
             let used: Vec<_> = arcs.iter().filter(|(arc, ..)| network.carried(*arc) == 1).collect();
-            assert_eq!(used.iter().map(|(_, _, cost)| cost).sum::<i64>(), cost);
+            let together: i64 = used.iter().map(|(_, _, cost)| cost).sum();
+            assert_eq!(cost, together.into());
             assert!((0..size).all(|row| used.iter().filter(|(_, of, _)| *of == row).count() == 1));
         }
     }
