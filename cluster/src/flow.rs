@@ -33,12 +33,18 @@ pub(crate) enum Amount {
     Profitable,
 }
 
+/// One direction of an arc.
+#[derive(Clone, Copy, Debug)]
+struct Half {
+    cost: i64,
+    head: u32,
+    free: u32,
+}
+
 /// Arcs lie in pairs: `2k` as it was added, `2k + 1` what can be taken back.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
-    heads: Vec<usize>,
-    free: Vec<u32>,
-    cost: Vec<i64>,
+    halves: Vec<Half>,
     leaving: Vec<Vec<usize>>,
     potential: Vec<i64>,
 }
@@ -57,22 +63,26 @@ impl Network {
 
     /// An arc for so many units, each at that cost.
     pub(crate) fn arc(&mut self, from: Node, to: Node, capacity: u32, cost: i64) -> Arc {
-        let arc = self.heads.len();
+        let arc = self.halves.len();
         self.leaving[from.0].push(arc);
         self.leaving[to.0].push(arc + 1);
-        self.heads.extend([to.0, from.0]);
-        self.free.extend([capacity, 0]);
-        self.cost.extend([cost, -cost]);
+        let half = |cost, head: Node, free| Half {
+            cost,
+            head: u32::try_from(head.0).expect("nodes are counted in 32 bits"),
+            free,
+        };
+        self.halves.extend([half(cost, to, capacity), half(-cost, from, 0)]);
         Arc(arc)
     }
 
     /// Units that an arc carries.
     pub(crate) fn carried(&self, arc: Arc) -> u32 {
-        self.free[arc.0 + 1]
+        self.halves[arc.0 + 1].free
     }
 
-    /// Sends from source to sink; the units sent and their cost. No cycle may have a negative cost.
-    pub(crate) fn solve(&mut self, source: Node, sink: Node, amount: Amount) -> (u32, i64) {
+    /// Sends from source to sink; the units sent and their cost. No cycle may have a negative cost, and no path one
+    /// beyond 2^60.
+    pub(crate) fn solve(&mut self, source: Node, sink: Node, amount: Amount) -> (u32, i128) {
         let mut left = if let Amount::Units(units) = amount { units } else { u32::MAX };
         let (mut sent, mut total) = (0, 0);
         self.first_potentials(source);
@@ -85,7 +95,7 @@ impl Network {
             debug_assert!(units > 0, "a path was found");
             left -= units;
             sent += units;
-            total += i64::from(units) * distance;
+            total += i128::from(units) * i128::from(distance);
         }
         (sent, total)
     }
@@ -99,8 +109,9 @@ impl Network {
         while let Some(node) = queue.pop_front() {
             waiting[node] = false;
             for &arc in &self.leaving[node] {
-                let (head, next) = (self.heads[arc], distance[node] + self.cost[arc]);
-                if self.free[arc] > 0 && next < distance[head] {
+                let Half { cost, free, .. } = self.halves[arc];
+                let (head, next) = (self.head(arc), distance[node] + cost);
+                if free > 0 && next < distance[head] {
                     distance[head] = next;
                     if !waiting[head] {
                         waiting[head] = true;
@@ -128,8 +139,8 @@ impl Network {
                 break;
             }
             for &arc in &self.leaving[node] {
-                let head = self.heads[arc];
-                if self.free[arc] > 0 {
+                let head = self.head(arc);
+                if self.halves[arc].free > 0 {
                     let next = near + self.reduced(node, arc);
                     if next < distance[head] {
                         distance[head] = next;
@@ -147,14 +158,18 @@ impl Network {
     }
 
     fn reduced(&self, tail: usize, arc: usize) -> i64 {
-        self.cost[arc] + self.potential[tail] - self.potential[self.heads[arc]]
+        self.halves[arc].cost + self.potential[tail] - self.potential[self.head(arc)]
+    }
+
+    fn head(&self, arc: usize) -> usize {
+        self.halves[arc].head as usize
     }
 
     /// Sends along arcs of reduced cost zero until no path is left, shortest paths (in arcs) first.
     fn send_shortest(&mut self, source: Node, sink: Node, limit: u32) -> u32 {
         let mut sent = 0;
         while sent < limit {
-            let level = self.levels(source);
+            let level = self.levels(source, sink);
             if level[sink.0] == usize::MAX {
                 break;
             }
@@ -170,17 +185,20 @@ impl Network {
         sent
     }
 
-    /// Arcs from the source to each node along arcs of reduced cost zero.
-    fn levels(&self, source: Node) -> Vec<usize> {
+    /// Arcs from the source to each node along arcs of reduced cost zero; nodes behind the sink are of no use.
+    fn levels(&self, source: Node, sink: Node) -> Vec<usize> {
         let mut level = vec![usize::MAX; self.leaving.len()];
         let mut queue = VecDeque::from([source.0]);
         level[source.0] = 0;
         while let Some(node) = queue.pop_front() {
             for &arc in &self.leaving[node] {
-                let head = self.heads[arc];
-                let open = self.free[arc] > 0 && level[head] == usize::MAX;
+                let head = self.head(arc);
+                let open = self.halves[arc].free > 0 && level[head] == usize::MAX;
                 if open && self.reduced(node, arc) == 0 {
                     level[head] = level[node] + 1;
+                    if head == sink.0 {
+                        return level;
+                    }
                     queue.push_back(head);
                 }
             }
@@ -201,12 +219,13 @@ impl Network {
         while node != sink {
             let Some(&arc) = self.leaving[node].get(tried[node]) else {
                 let Some(back) = path.pop() else { return 0 };
-                node = self.heads[back ^ 1];
+                node = self.head(back ^ 1);
                 tried[node] += 1;
                 continue;
             };
-            let head = self.heads[arc];
-            let leads_on = self.free[arc] > 0 && level[head] == level[node].saturating_add(1);
+            let head = self.head(arc);
+            let leads_on =
+                self.halves[arc].free > 0 && level[head] == level[node].saturating_add(1);
             if leads_on && self.reduced(node, arc) == 0 {
                 path.push(arc);
                 node = head;
@@ -214,10 +233,10 @@ impl Network {
                 tried[node] += 1;
             }
         }
-        let units = path.iter().fold(limit, |least, arc| least.min(self.free[*arc]));
+        let units = path.iter().fold(limit, |least, arc| least.min(self.halves[*arc].free));
         for arc in path {
-            self.free[arc] -= units;
-            self.free[arc ^ 1] += units;
+            self.halves[arc].free -= units;
+            self.halves[arc ^ 1].free += units;
         }
         units
     }
@@ -274,9 +293,10 @@ mod tests {
             }
             let (sent, cost) = network.solve(source, sink, Amount::Units(100));
             assert_eq!(sent as usize, size);
-            assert_eq!(cost, obvious(&costs, &mut Vec::new()));
+            assert_eq!(cost, obvious(&costs, &mut Vec::new()).into());
             let used: Vec<_> = arcs.iter().filter(|(arc, ..)| network.carried(*arc) == 1).collect();
-            assert_eq!(used.iter().map(|(_, _, cost)| cost).sum::<i64>(), cost);
+            let together: i64 = used.iter().map(|(_, _, cost)| cost).sum();
+            assert_eq!(cost, together.into());
             assert!((0..size).all(|row| used.iter().filter(|(_, of, _)| *of == row).count() == 1));
         }
     }

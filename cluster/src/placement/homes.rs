@@ -21,7 +21,8 @@ pub(crate) struct Homes {
     pub(crate) by_master: Vec<Vec<usize>>,
     /// Homes by the site of their replica.
     pub(crate) by_replica: Vec<Vec<usize>>,
-    index: BTreeMap<(usize, Option<usize>), usize>,
+    /// Number of a home by the sites of master and replica; without replica in the last column.
+    index: Vec<Option<usize>>,
     numbers: BTreeMap<LeafId, usize>,
 }
 
@@ -56,7 +57,10 @@ impl Homes {
                 by_replica[*replica].push(number);
             }
         }
-        let index = list.iter().enumerate().map(|(number, home)| (*home, number)).collect();
+        let mut index = vec![None; sites.len() * (sites.len() + 1)];
+        for (number, (master, replica)) in list.iter().enumerate() {
+            index[master * (sites.len() + 1) + replica.unwrap_or(sites.len())] = Some(number);
+        }
         Self { sites, list, by_master, by_replica, index, numbers }
     }
 
@@ -65,7 +69,8 @@ impl Homes {
     }
 
     pub(crate) fn find(&self, master: usize, replica: Option<usize>) -> Option<usize> {
-        self.index.get(&(master, replica)).copied()
+        let sites = self.sites.len();
+        self.index[master * (sites + 1) + replica.unwrap_or(sites)]
     }
 
     pub(crate) fn home(&self, number: usize) -> Home {

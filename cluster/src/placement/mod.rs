@@ -62,6 +62,7 @@ pub struct Placement {
     pub homes: Vec<Option<Home>>,
     /// The work to get there.
     pub cost: Cost,
-    /// No balanced placement takes less. Equal to `cost` when it is proven to be the least.
+    /// No balanced placement takes less (with FULL: none whose remainder lies so). Equal to `cost` when that is
+    /// proven to be the least.
     pub bound: Cost,
 }

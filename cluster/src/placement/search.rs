@@ -23,6 +23,9 @@ use crate::flow::{Amount, Arc, Network};
 /// search always ends; none for 64 leaves and 1,024 partitions, where a step takes 20 ms and seldom helps.
 const EFFORT: usize = 1 << 22;
 
+/// Parts of answers that are opened again for promotions' sake where no steps are taken: about 3 ms each.
+const REOPENED_MOST: u32 = 20;
+
 /// The least costly placement that was found, and a cost below which there is none.
 pub(crate) struct Found {
     pub(crate) best: Assigned,
@@ -36,8 +39,15 @@ pub(crate) fn search(
     all: &[Limits],
     weights: &Weights,
 ) -> Option<Found> {
-    let mut search =
-        Search { candidates, homes, weights, best: None, open: BTreeMap::new(), seen: 0 };
+    let mut search = Search {
+        candidates,
+        homes,
+        weights,
+        best: None,
+        open: BTreeMap::new(),
+        seen: 0,
+        reopened: 0,
+    };
     for limits in all {
         search.look_at(limits);
     }
@@ -77,6 +87,8 @@ struct Search<'a> {
     /// The lowest bound first, of equal ones the latest: it is nearest to an end.
     open: BTreeMap<(Cost, Reverse<u64>), Branch>,
     seen: u64,
+    /// Parts that were opened again.
+    reopened: u32,
 }
 
 impl Search<'_> {
@@ -112,7 +124,7 @@ impl Search<'_> {
 
     /// Whether the copies are proven to be the least and the promotions nearly so.
     fn is_near(&self, bound: Cost) -> bool {
-        let few = bound.promotions + bound.promotions / 8 + 4;
+        let few = bound.promotions + bound.promotions / 16 + 1;
         let best = self.best.as_ref().map(|best| best.cost);
         best.is_some_and(|best| best.copies <= bound.copies && best.promotions <= few)
     }
@@ -159,14 +171,21 @@ impl Search<'_> {
             if in_vain == Open::ALL.len() || best.cost <= bound {
                 break;
             }
+            let is_known = best.cost.copies <= bound.copies;
+            if is_known && self.is_large() && self.reopened >= REOPENED_MOST {
+                break;
+            }
+            self.reopened += 1;
             in_vain += 1;
             let counts = self.counts(&best);
             let parts = (open, counts.as_slice(), best.homes.as_slice());
             let reopened = reopen(self.candidates, self.homes, limits, parts);
             let parts = (reopened.bins.as_slice(), reopened.choices.as_slice());
             let next = assign_among(self.candidates, self.homes, parts, self.weights);
-            let next = next.filter(|next| next.cost < best.cost);
-            if let Some(next) = next.and_then(|next| self.assign_exactly(&self.counts(&next))) {
+            // Other numbers at the same cost may be a step to a lower one.
+            let next = next.map(|next| self.counts(&next)).filter(|next| *next != counts);
+            let next = next.and_then(|next| self.assign_exactly(&next));
+            if let Some(next) = next.filter(|next| next.cost < best.cost) {
                 (best, in_vain) = (next, 0);
             }
         }

@@ -93,7 +93,7 @@ impl Plan {
             let key = |step: &Step| (step.phase, step.ordinal);
             key(one).cmp(&key(other)).then_with(|| place(one.target).cmp(&place(other.target)))
         });
-        let peaks = peaks(database, &steps);
+        let peaks = peaks(&steps);
         Self { database: database.name.clone(), steps, least_copies, peaks }
     }
 
@@ -167,31 +167,12 @@ fn partition_steps(partition: &Partition, master: LeafId, wanted: &[LeafId]) -> 
     steps
 }
 
-/// What each leaf has more than now, at the worst moment: copies of a phase come before anything of it goes.
-fn peaks(database: &Database, steps: &[Step]) -> BTreeMap<LeafId, u64> {
-    let mut now: BTreeMap<LeafId, i128> = BTreeMap::new();
+/// What each leaf has more than now, at the worst moment: that is before anything goes, since everything is
+/// copied first.
+fn peaks(steps: &[Step]) -> BTreeMap<LeafId, u64> {
     let mut peaks: BTreeMap<LeafId, u64> = BTreeMap::new();
-    for phase in steps.chunk_by(|one, other| one.phase == other.phase) {
-        for step in phase.iter().filter(|step| step.action.is_copy()) {
-            let more = now.entry(step.target).or_default();
-            *more += i128::from(step.bytes);
-            let peak = u64::try_from(*more).unwrap_or(0);
-            if peak > 0 {
-                let highest = peaks.entry(step.target).or_default();
-                *highest = peak.max(*highest);
-            }
-        }
-        for step in phase {
-            let Some(partition) = database.partition(step.ordinal) else { continue };
-            let gone = match step.action {
-                Action::Drop => Some(step.target),
-                Action::PromoteWithDrop => partition.master,
-                _ => None,
-            };
-            if let Some(leaf) = gone {
-                *now.entry(leaf).or_default() -= i128::from(partition.bytes);
-            }
-        }
+    for step in steps.iter().filter(|step| step.action.is_copy()) {
+        *peaks.entry(step.target).or_default() += step.bytes;
     }
     peaks
 }

@@ -39,6 +39,7 @@ fn o02_a_promotion_is_one_change() {
     assert_eq!((partition.master, partition.term), (Some(LeafId(3)), Term(10_000)));
     assert_eq!(partition.copies[&LeafId(1)].following, Following::Sync);
     assert_eq!(refused(&database, promote(2, 3, None)), Refused::OtherTerm);
+    assert_eq!(refused(&database, promote(2, 1, None)), Refused::OtherTerm, "of a past term");
     assert_eq!(refused(&database, promote(10_000, 3, None)), Refused::OtherTerm, "it is master");
     assert_eq!(refused(&database, promote(10_000, 4, None)), Refused::NoCopy);
     assert_eq!(refused(&record(), promote(2, 3, Some(2))), Refused::TooFewCopies(2));

@@ -285,6 +285,29 @@ fn another_leader_goes_on() {
     assert_eq!(script.send(Event::Look), [Output::Done(Outcome::Success)]);
 }
 
+/// Promise: late and doubled news of a step that is elsewhere by now change nothing.
+#[test]
+fn late_news_change_nothing() {
+    let (mut script, _) = Script::copied();
+    let before = script.statuses();
+    for event in [
+        Event::Committed(0),
+        Event::Refused(0, Refused::Behind),
+        Event::CopyFailed(0, Failure::Broken),
+        Event::LockFailed(0, Failure::Timeout),
+        Event::Drained(0),
+        Event::FilesGone(0),
+        Event::FilesStay(0),
+        Event::FilesStay(3),
+        Event::CopyFailed(3, Failure::Broken),
+        Event::CaughtUp(0),
+    ] {
+        assert_eq!(script.send(event), [], "{event:?}");
+        assert_eq!(script.statuses(), before, "{event:?}");
+    }
+    assert_eq!(script.send(Event::Drained(2)), [PROMOTE]);
+}
+
 /// Promise: in a database with asynchronous replication a copy is complete when its master says so.
 #[test]
 fn asynchronous_copies_are_told() {

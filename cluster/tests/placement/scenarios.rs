@@ -249,6 +249,11 @@ fn force_makes_anew_what_is_lost() {
     assert_eq!((left.homes[3], left.homes[5]), (None, None));
     let forced = target(&request(true)).unwrap();
     assert!(forced.homes[3].is_some());
+    assert_eq!(
+        (forced.cost.copies, forced.cost.promotions),
+        (1, 0),
+        "a replica of what is made anew"
+    );
     assert_eq!(forced.homes[5], None, "it has copies, and somebody may know better");
 }
 

@@ -12,7 +12,7 @@ use resprout_cluster::{
     Database, Following, Group, Instance, Leaf, LeafId, Mode, Ordinal, Standing,
 };
 
-use crate::world::{database, leaves, partition};
+use crate::world::{database, leaves, named, partition};
 
 fn created(leaves: &[Leaf], mode: Mode, partitions: u32) -> Database {
     let first = initial(leaves, mode, partitions).expect("leaves enough");
@@ -56,6 +56,24 @@ fn who_may_not_take_over() {
     let mut away = all;
     away[2].standing = Standing::Away;
     assert!(failover(&away, &database, LeafId(1)).takeovers.contains(&offline));
+}
+
+/// Promise: of several copies the one that follows most closely takes over, and of equal ones that on the leaf
+/// with the fewest gains.
+#[test]
+fn who_takes_over_among_several() {
+    let all = leaves(1, 2);
+    let three = [LeafId(1), LeafId(2), LeafId(3)];
+    let mut database = named(vec![partition(0, &three), partition(1, &three)]);
+    let heirs = |database: &Database| -> Vec<Option<LeafId>> {
+        failover(&all, database, LeafId(1)).takeovers.iter().map(|one| one.heir).collect()
+    };
+    assert_eq!(heirs(&database), [Some(LeafId(2)), Some(LeafId(3))]);
+    database.sync = false;
+    for partition in &mut database.partitions {
+        partition.copies.get_mut(&LeafId(2)).expect("a copy").following = Following::Ready;
+    }
+    assert_eq!(heirs(&database), [Some(LeafId(3)); 2]);
 }
 
 /// Promise: ENSURE_PARTITION_SAFETY names every partition whose last copy that can serve would be gone.
@@ -170,6 +188,18 @@ fn w24_the_last_copy_stays() {
     assert_eq!(keeps(&all, &x_test)[0], Some(Keep::Away));
     all[0].standing = Standing::Away;
     assert_eq!(keeps(&all, &x_test)[0], Some(Keep::NoMaster), "its master is gone too");
+}
+
+/// Promise: second copies even out what leaves have, before they are spread by masters.
+#[test]
+fn second_copies_go_where_there_are_fewest() {
+    let all = leaves(1, 3);
+    let mut partitions: Vec<_> = (0..8).map(|n| partition(n, &[LeafId(1)])).collect();
+    partitions.push(partition(8, &[LeafId(1), LeafId(2)]));
+    let database = named(partitions);
+    let plan = restore(&all, &database, Mode::LoadBalanced).expect("leaves enough");
+    let to = |leaf: u64| plan.steps.iter().filter(|step| step.target == LeafId(leaf)).count();
+    assert_eq!([to(2), to(3), to(4)], [2, 3, 3]);
 }
 
 /// Promise (W15): with a dead leaf, second copies come to the leaves of the other group that have least, and

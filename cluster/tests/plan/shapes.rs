@@ -111,6 +111,8 @@ fn the_known_plan_runs() {
     let silent = Progress { live: None, ..running };
     let rows = status(&leaves, &plan, &averages(), &[done(1), done(1), done(1), silent]);
     assert_eq!(rows[3].step.estimated_time_remaining_ms, None);
+    let begun = status(&leaves, &plan, &averages(), &[running, waits, waits, waits]);
+    assert_eq!(begun[3].step.action, "PROMOTE PARTITION WITH DROP", "not begun");
     let words = [Status::Failed, Status::Canceled].map(Status::text);
     assert_eq!(words, ["failed", "canceled"]);
 }
@@ -150,6 +152,16 @@ fn w06_growing_by_a_pair() {
         .collect();
     per_pair.sort_unstable();
     assert_eq!(per_pair, [3, 3, 3, 3, 4]);
+}
+
+/// Promise: who has one copy gets the second before anything else is copied.
+#[test]
+fn single_copies_come_first() {
+    let (leaves, mut database, mut placement) = known();
+    database.partitions[5].copies.remove(&LeafId(1));
+    placement.homes[5] = Some(Home { master: LeafId(2), replica: Some(LeafId(1)) });
+    let first = plan(&leaves, &database, &placement).steps[0];
+    assert_eq!((first.ordinal, first.target, first.phase.number()), (Ordinal(5), LeafId(1), 2));
 }
 
 /// Promise: a partition that is made anew gets its master first and its copy from there.
