@@ -6,7 +6,7 @@ use resprout_cluster::placement::{Request, target};
 use resprout_cluster::plan::{Action, Phase, Plan, plan, restore};
 use resprout_cluster::{Copy, Database, Following, Group, Instance, Leaf, LeafId, Mode, Standing};
 
-use crate::world::{MODES, Rng, any_database, leaves, lose_some};
+use crate::world::{MODES, Rng, any_database, leaves, lose_some, named, partition};
 
 /// Does what a step says; what a partition has, and what a leaf has, is looked at after each.
 fn carry_out(database: &mut Database, plan: &Plan, mut look: impl FnMut(&Database, Phase)) {
@@ -177,6 +177,8 @@ fn w15_restoring_copies_and_nothing_else() {
 /// Promise: redundancy 1 has nothing to restore.
 #[test]
 fn one_copy_is_enough_for_redundancy_one() {
-    let (leaves, database) = draw(&mut Rng(1));
-    assert_eq!(restore(&leaves, &database, Mode::Single).unwrap().steps, []);
+    let leaves = leaves(2, 2);
+    let single = named((0..4).map(|n| partition(n, &[LeafId(1)])).collect());
+    assert_eq!(restore(&leaves, &single, Mode::Single).unwrap().steps, []);
+    assert_eq!(restore(&leaves, &single, Mode::LoadBalanced).unwrap().steps.len(), 4);
 }
