@@ -31,9 +31,9 @@ pub(super) async fn run(
     peer.outbox.end(ConnectionError::Replaced);
     let _turn = peer.turn.lock().await;
     peer.outbox.connect(link.clone());
+    let place = Place { peer, link: &link };
     // A third one may have come meanwhile; it could not end this one before it was here.
     if !peer.is_newest(session.number) {
-        peer.outbox.disconnect(&link);
         return ConnectionError::Replaced;
     }
     peer.up(&session, remote);
@@ -41,9 +41,23 @@ pub(super) async fn run(
     tracing::info!(%node, run, version, ?remote, "connected");
     deliver.connected(node, run);
     let error = converse(reader, &link, peer, shared, deliver).await;
-    peer.outbox.disconnect(&link);
+    drop(place);
     deliver.disconnected(node, &error);
     error
+}
+
+/// The place of the connection that there is: also given up if its task is ended from outside.
+/// Else senders would hold the socket open.
+struct Place<'a> {
+    peer: &'a Peer,
+    link: &'a Arc<Link>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.peer.outbox.disconnect(self.link);
+        self.peer.ended();
+    }
 }
 
 async fn converse(

@@ -80,6 +80,7 @@ async fn greet(
     evicted: oneshot::Receiver<()>,
     shared: &Shared,
 ) -> Result<Session, ConnectionError> {
+    stream.set_nodelay(true)?;
     let bound = shared.options.handshake_timeout;
     tokio::select! {
         greeted = timeout(bound, handshake::answer(stream, &shared.local, shared)) => {

@@ -77,7 +77,8 @@ impl fmt::Display for NodeId {
 }
 
 /// Takes what comes in, in the task that reads it. What these do delays everything from that peer, so
-/// they must not wait for anything; they may send.
+/// they must not wait for anything; they may send. If one panics, the connection is lost, and not
+/// made again.
 ///
 /// For one peer the calls come one after the other: `connected`, messages, `disconnected`, and so on.
 /// When the transport is dropped, they end without a `disconnected`.

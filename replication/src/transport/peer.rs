@@ -50,6 +50,8 @@ struct State {
     connected: Option<(Instant, u64, Option<std::net::SocketAddr>)>,
     connections: u64,
     last_error: Option<String>,
+    /// The loss of the last connection, or that there is none yet.
+    is_told: bool,
 }
 
 impl Peer {
@@ -61,6 +63,7 @@ impl Peer {
             connected: None,
             connections: 0,
             last_error: None,
+            is_told: false,
         };
         Self {
             node,
@@ -98,14 +101,19 @@ impl Peer {
         let mut state = locked(&self.state);
         state.connected = Some((Instant::now(), session.other.run, remote));
         state.connections += 1;
+        state.is_told = false;
+    }
+
+    pub(super) fn ended(&self) {
+        locked(&self.state).connected = None;
     }
 
     /// Its address, if that is news: the same error again is no line in the log.
     pub(super) fn down(&self, error: &ConnectionError) -> Option<String> {
         let error = error.to_string();
         let mut state = locked(&self.state);
-        let was_up = state.connected.take().is_some();
-        let is_news = was_up || state.last_error.as_ref() != Some(&error);
+        let is_news = !state.is_told || state.last_error.as_ref() != Some(&error);
+        state.is_told = true;
         state.last_error = Some(error);
         is_news.then(|| state.address.clone())
     }

@@ -37,7 +37,7 @@ pub(super) async fn listen(address: &str) -> io::Result<TcpListener> {
 }
 
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
-    // Connections that are taken inherit what is set here.
+    // Connections that are taken inherit the size of the buffer.
     let socket = open(address)?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

@@ -126,3 +126,19 @@ async fn n15_a_flipped_bit_closes_the_connection() {
         assert!(last.is_none_or(|last| last < 19), "one of them was changed");
     }
 }
+
+/// Promise: a message of a partition of another cluster ends the connection and is not delivered
+/// (row I01).
+#[tokio::test]
+async fn i01_a_message_of_another_cluster_ends_the_connection() {
+    let (one, mut two) = crate::node::pair().await;
+    let mut foreign = ack(1, 1);
+    foreign.from.partition.cluster = 78;
+    one.transport.send(NodeId(2), &ack(1, 0));
+    one.transport.send(NodeId(2), &foreign);
+    assert_eq!(two.message().await, ack(1, 0));
+    let why = "a message of cluster 0000000000000000000000000000004e, here \
+               0000000000000000000000000000004d";
+    assert_eq!(two.disconnected().await, why);
+    assert_eq!(two.connected().await, (NodeId(1), 1));
+}

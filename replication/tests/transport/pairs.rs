@@ -113,15 +113,17 @@ async fn answers_may_be_sent_where_messages_are_taken() {
 }
 
 /// Promise: when a node is back in another run, it is found again; each side learns of the run and of
-/// the loss.
+/// the loss, although somebody still has the means to send.
 #[tokio::test]
 async fn a_restarted_node_is_found_again() {
     for restarted in [1, 2] {
         let (one, two) = pair().await;
         let (mut stays, goes) = if restarted == 2 { (one, two) } else { (two, one) };
         let (address, stayed) = (goes.address(), 3 - restarted);
+        let forgotten = goes.transport.sender();
         goes.transport.close().await;
         stays.disconnected().await;
+        forgotten.send(NodeId(stayed), &ack(1, 1));
         let mut again = options(secret());
         again.listen = address;
         let mut back = Node::with(again, local(restarted, 2)).await;
