@@ -60,4 +60,5 @@ mod replica;
 mod tail;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod transport;
 pub mod wire;
