@@ -311,10 +311,12 @@ impl Core {
         Ok(())
     }
 
-    /// Seals what is open, if the other copies have nothing of this log under way: else it gathers, and
-    /// goes when they have answered.
+    /// Seals what is open, unless the other copies have something of this log under way, or the disk is
+    /// far behind: then it gathers, and goes when they have answered.
     pub(crate) fn ship(&self) {
-        if self.publisher.under_way() < GROUPS_UNDER_WAY {
+        let at = self.log.positions();
+        let disk_keeps_up = at.end.since(at.durable) < UNWRITTEN_BYTES;
+        if disk_keeps_up && self.publisher.under_way() < GROUPS_UNDER_WAY {
             self.log.seal_shipped();
         }
     }
@@ -384,6 +386,8 @@ impl Core {
 
 /// Groups of one log that may be on their way to other copies before the next one gathers.
 const GROUPS_UNDER_WAY: u64 = 1;
+/// Log that the disk may lack before the next group gathers: some hundred groups of one commit.
+const UNWRITTEN_BYTES: u64 = 1 << 20;
 
 /// After the append only the log knows.
 fn unknown(error: LogError) -> Error {

@@ -300,7 +300,8 @@ impl Engine {
         for partition in database.partitions() {
             let dir = partition.dir();
             disk.create_dir(dir).map_err(at("create", dir))?;
-            recovery::start_empty(partition, Term(1))?;
+            // Copies begin alike, before anybody's term.
+            recovery::start_empty(partition, Term(u64::from(attach)))?;
         }
         let root = partition_dir(&context.dir, &manifest.name, 0);
         for folder in root.ancestors().skip(1).take_while(|path| path.starts_with(&context.dir)) {

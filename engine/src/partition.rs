@@ -170,6 +170,12 @@ impl Partition {
         &self.inner.name
     }
 
+    /// Whose log it has.
+    #[must_use]
+    pub fn log_identity(&self) -> LogIdentity {
+        self.inner.identity
+    }
+
     /// Its number in the database.
     #[must_use]
     pub fn ordinal(&self) -> u32 {

@@ -286,8 +286,9 @@ impl Publisher {
 impl Observer for Publisher {
     fn sealed(&self, generation: u64, end: Lsn, frames: &[Frame]) {
         let mut marks = self.marks();
-        assert!(end >= marks.end, "the log's end went back");
-        marks.end = end;
+        // A replica may have applied more than the log has told of.
+        assert!(end >= marks.end || marks.replicated.is_some(), "the log's end went back");
+        marks.end = marks.end.max(end);
         if let Some(pending) = marks.pending.iter_mut().find(|p| p.generation == generation) {
             pending.end = Some(end);
         }
@@ -310,6 +311,10 @@ impl Observer for Publisher {
         }
         self.advance(&mut marks);
         self.wake(marks);
+        self.tell_shipper(|shipper| shipper.durable(end));
+    }
+
+    fn flushed(&self, end: Lsn) {
         self.tell_shipper(|shipper| shipper.durable(end));
     }
 

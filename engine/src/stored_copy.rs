@@ -153,10 +153,14 @@ impl StoredCopy {
     /// [`Error::Stopped`] if the log has failed.
     pub fn chain_at(&self, lsn: Lsn) -> Result<Option<u64>, Error> {
         let core = self.core();
-        match core.log.flush().map(|_| core.log.lineage_at(lsn)) {
-            Ok(Ok(lineage)) => Ok(Some(lineage.chain)),
-            Ok(Err(CutError::Log(error))) | Err(error) => Err(core.stop(&error.to_string())),
-            Ok(Err(_)) => Ok(None),
+        let stopped = |error: LogError| core.stop(&error.to_string());
+        if lsn > core.log.positions().written {
+            core.log.flush().map_err(stopped)?;
+        }
+        match core.log.lineage_at(lsn) {
+            Ok(lineage) => Ok(Some(lineage.chain)),
+            Err(CutError::Log(error)) => Err(stopped(error)),
+            Err(_) => Ok(None),
         }
     }
 
@@ -217,6 +221,18 @@ impl StoredCopy {
         Ok(())
     }
 
+    /// Everything before is in what readers see.
+    #[must_use]
+    pub fn shown(&self) -> Lsn {
+        self.core().publisher.shown_now()
+    }
+
+    /// Waits until the shipper was told of everything that was handed to the log before. Not for the
+    /// shipper's own calls.
+    pub fn wait_told(&self) {
+        self.core().log.wait_told();
+    }
+
     /// Bytes of log that have come and are not applied.
     #[must_use]
     pub fn unapplied_bytes(&self) -> u64 {
@@ -253,6 +269,11 @@ impl StoredCopy {
             core.set_catalog(catalog);
         }
         core.ship();
+    }
+
+    /// The disk has gone on: what has gathered meanwhile may be due.
+    pub fn ship_due(&self) {
+        self.core().ship();
     }
 
     /// Hands what is open to the shipper. For who looks now and then: an entry that nobody waits for

@@ -48,6 +48,7 @@ pub use tail::{Tail, last_common};
 
 mod config;
 mod copy;
+pub mod driver;
 mod frame;
 mod id;
 mod master;

@@ -27,7 +27,7 @@ use crate::tree::Root;
 pub trait Shipper: Send + Sync + fmt::Debug {
     /// Frames that were made here.
     fn appended(&self, frames: &[Frame]);
-    /// The log is on the medium up to here.
+    /// The log is on the medium up to here, perhaps in the middle of a group.
     fn durable(&self, lsn: Lsn);
     /// The log has ended.
     fn failed(&self, error: &LogError);
@@ -209,6 +209,11 @@ impl Publisher {
         self.note_under_way(known);
         drop(marks);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Everything before is in the root that readers see.
+    pub(crate) fn shown_now(&self) -> Lsn {
+        self.marks().replicated.as_ref().map_or(Lsn::ZERO, Replicated::shown)
     }
 
     /// Whether readers may see what is published: nothing of it can vanish.

@@ -344,6 +344,7 @@ impl Lane {
             progress.positions.written = progress.positions.written.max(end);
             progress.positions.check();
         }
+        let mut inside = None;
         while let Some(item) = self.flight.front().copied().filter(|item| item.durable) {
             self.flight.pop_front();
             self.first = self.first.wrapping_add(1) & !MARK_BIT;
@@ -351,9 +352,14 @@ impl Lane {
             let Some(end) = item.end else { continue };
             assert!(end > self.durable, "durable positions grow");
             self.durable = end;
+            inside = Some(end);
             if let Some(generation) = item.ends {
                 tell(&self.log, Event::Durable { generation, end }, &mut self.news);
+                inside = None;
             }
+        }
+        if let Some(end) = inside {
+            tell(&self.log, Event::Flushed { end }, &mut self.news);
         }
         self.last_activity = core.world.clock.now();
         publish_in_flight(&self.log, self.flight.len());

@@ -117,6 +117,11 @@ impl Log {
         self.shared.core.signal.work(true);
     }
 
+    /// Waits until the observer was told of everything that happened before. Not for the observer.
+    pub fn wait_told(&self) {
+        self.shared.wait_told();
+    }
+
     /// Space for frames to follow; none yet.
     #[must_use]
     pub fn frame_space(&self) -> FrameSpace {

@@ -98,6 +98,7 @@ impl fmt::Debug for Log {
 pub(crate) enum Event {
     Sealed { generation: u64, end: Lsn, frames: Vec<Frame> },
     Durable { generation: u64, end: Lsn },
+    Flushed { end: Lsn },
     Failed(LogError),
 }
 
@@ -105,6 +106,9 @@ pub(crate) enum Event {
 struct Events {
     queue: VecDeque<Event>,
     delivering: bool,
+    /// How many were queued, and how many are told, since the log runs.
+    queued: u64,
+    told: u64,
 }
 
 /// With what a log begins to run.
@@ -226,7 +230,9 @@ impl Shared {
 
     /// Queues an event for [`Shared::deliver`].
     pub(crate) fn tell(&self, event: Event) {
-        lock(&self.events).queue.push_back(event);
+        let mut events = lock(&self.events);
+        events.queued += 1;
+        events.queue.push_back(event);
     }
 
     /// Tells observer and waiters what was queued, in order, without holding a lock meanwhile.
@@ -241,6 +247,7 @@ impl Shared {
             drop(events);
             self.deliver_one(event);
             events = lock(&self.events);
+            events.told += 1;
         }
         events.delivering = false;
     }
@@ -254,6 +261,10 @@ impl Shared {
             Event::Durable { generation, end } => {
                 self.observer.durable(generation, end);
                 self.note_durable(generation, end)
+            }
+            Event::Flushed { end } => {
+                self.observer.flushed(end);
+                return;
             }
             Event::Failed(error) => {
                 let wakers = self.note_failed(&error);
@@ -282,6 +293,18 @@ impl Shared {
         progress.failed.get_or_insert_with(|| error.clone());
         self.failed.store(true, Ordering::Release);
         progress.take_ready()
+    }
+
+    /// Waits until what is queued now is told.
+    pub(crate) fn wait_told(&self) {
+        let queued = lock(&self.events).queued;
+        loop {
+            self.deliver();
+            if lock(&self.events).told >= queued {
+                return;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Waits while another thread is telling what this one waits for.

@@ -10,6 +10,8 @@ pub trait Observer: Send + Sync {
     fn sealed(&self, generation: u64, end: Lsn, frames: &[Frame]);
     /// Group `generation` and all before it are on the medium.
     fn durable(&self, generation: u64, end: Lsn);
+    /// The medium has everything before `end`, which lies inside of a group.
+    fn flushed(&self, _end: Lsn) {}
     /// The log ended; nothing follows.
     fn failed(&self, error: &LogError);
 }
