@@ -364,7 +364,9 @@ mod tests {
         expected.iter().for_each(|(ordinal, bytes)| *left.entry(*ordinal).or_default() += bytes);
         let total: usize = left.values().sum();
         let mut arrived = vec![0; total];
-        far.read_exact(&mut arrived).await.unwrap();
+        let reading = far.read_exact(&mut arrived);
+        let all = tokio::time::timeout(std::time::Duration::from_secs(20), reading).await;
+        all.expect("all that was sent").unwrap();
         let mut rest = &arrived[..];
         while let Some(ordinal) = rest.first() {
             let bytes = if *ordinal == 9 { 100 } else { BYTES };
