@@ -50,7 +50,7 @@ impl Partition {
     /// [`Error::NotOnline`], [`Error::Snapshot`] if it could not be written (the older ones are
     /// untouched then), [`Error::Stopped`] if the log fails while it is shortened.
     pub fn snapshot(&self) -> Result<SnapshotReport, Error> {
-        let core = self.online()?;
+        let core = self.readable()?;
         let _alone = self.inner.exclusive.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_snapshot(core)
     }
@@ -137,7 +137,7 @@ impl Partition {
     /// Whether a snapshot is due, and why.
     pub(crate) fn snapshot_due(&self) -> Option<Trigger> {
         let tuning = self.inner.context.tuning();
-        let core = self.online().ok()?;
+        let core = self.readable().ok()?;
         let last = *self.inner.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let committed = core.publisher.boundary().lsn;
         let log = committed.since(last.lsn.unwrap_or(Lsn::ZERO));

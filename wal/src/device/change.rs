@@ -22,7 +22,7 @@ use crate::lock::lock;
 use crate::log::{Log, Observer, Shared, SlotRef, SlotTable, Start, worst_bytes};
 use crate::reader::boundary_before;
 use crate::recovery::{Chain, Ended, Found, Recovered, Tail, survey};
-use crate::{CutError, Damage, DurableMode, History, LogError, LogIdentity, Lsn, SECTOR, Term};
+use crate::{CutError, Damage, DurableMode, History, LogError, LogIdentity, Lsn, SECTOR};
 
 /// Bytes zeroed at once.
 const ZERO_WRITE_BYTES: u64 = 1 << 20;
@@ -164,6 +164,7 @@ impl Core {
             identity,
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             end: lane.lsn,
+            chain: lane.chain,
             term: lane.history.term(),
             slots,
             room: self.geometry.capacity() - used,
@@ -230,7 +231,7 @@ impl Core {
     }
 
     /// Takes back everything from `to` on. See [`Log::cut`].
-    pub(crate) fn cut(&self, log: &Shared, to: Lsn, term: Term) -> Result<(), CutError> {
+    pub(crate) fn cut(&self, log: &Arc<Shared>, to: Lsn) -> Result<(), CutError> {
         log.check_running()?;
         loop {
             self.turn_until_idle();
@@ -241,17 +242,14 @@ impl Core {
                 // Somebody appended, or a mark is on its way: once more around.
                 continue;
             }
-            if term <= open.term {
-                return Err(CutError::Term { term, last: open.term });
-            }
             let sum = boundary_before(log, to)?;
             let history = cut_before(lane.history(), to);
             let (mut cut, kept) = self.plan_cut(log, to)?;
             self.cut_on_disk(&mut cut).inspect_err(|error| lane.fail(error.clone()))?;
             let room = self.geometry.capacity() - to.since(cut.active.slot.base);
-            open.start = to;
-            open.room = room;
-            open.term = history.term();
+            (open.start, open.chain, open.room) = (to, sum, room);
+            (open.term, open.inside) = (history.term(), false);
+            log.cuts.fetch_add(1, Ordering::AcqRel);
             lock(&log.slots).slots.truncate(kept);
             lock(&log.space).room = room;
             lock(&log.progress).positions = crate::Positions { end: to, written: to, durable: to };
