@@ -29,7 +29,7 @@ pub(super) async fn run(
     let link = Link::new(writer);
     // What comes in on two connections must not be mixed: the older one ends first.
     peer.outbox.end(ConnectionError::Replaced);
-    let _turn = peer.turn.lock().await;
+    let _turn = peer.past.turn.lock().await;
     peer.outbox.connect(link.clone());
     let place = Place { peer, link: &link };
     // A third one may have come meanwhile; it could not end this one before it was here.

@@ -45,7 +45,7 @@ pub use secret::{SECRET_BYTES_MIN, Secret, SecretError};
 pub use status::{Connected, InboundStatus, PeerStatus};
 
 use local::Local;
-use peer::Peer;
+use peer::{Past, Peer};
 use shared::{Shared, locked};
 
 mod backoff;
@@ -115,6 +115,8 @@ struct Tasks {
     listener: Option<TcpListener>,
     /// From the start on.
     deliver: Option<Arc<dyn Deliver>>,
+    /// Of all nodes that were ever peers.
+    pasts: BTreeMap<NodeId, Arc<Past>>,
 }
 
 impl fmt::Debug for Tasks {
@@ -135,7 +137,8 @@ impl Transport {
         let address = listener.local_addr()?;
         let local = Local::new(local, options.secret.clone())?;
         let shared = Arc::new(Shared::new(options, local));
-        let tasks = Tasks { running: JoinSet::new(), listener: Some(listener), deliver: None };
+        let (running, pasts) = Default::default();
+        let tasks = Tasks { running, listener: Some(listener), deliver: None, pasts };
         let (sender, runtime) = (Sender { shared }, Handle::current());
         Ok(Self { sender, address, runtime, tasks: Mutex::new(tasks) })
     }
@@ -191,7 +194,8 @@ impl Transport {
                 continue;
             }
             let bytes_max = shared.options.queue_bytes_max;
-            let peer = Arc::new(Peer::new(*node, address.clone(), bytes_max));
+            let past = tasks.pasts.entry(*node).or_default().clone();
+            let peer = Arc::new(Peer::new(*node, address.clone(), bytes_max, past));
             let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
             peers.insert(*node, peer.clone());
             drop(peers);

@@ -312,3 +312,113 @@ impl State {
         self.role = Role::Idle;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::Partition;
+
+    /// Bytes of each message; enough of them are more than a socket takes.
+    const BYTES: usize = 50_000;
+
+    fn message(ordinal: u32, bytes: usize) -> Encoded {
+        let partition = Partition { ordinal, ..Partition::default() };
+        Encoded { partition, parts: vec![Bytes::from(vec![ordinal as u8; bytes])], bytes }
+    }
+
+    /// An outbox with a connection, and its other end.
+    async fn connected() -> (Arc<Outbox>, Arc<Link>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        let (_reader, writer) = near.into_split();
+        let (outbox, link) = (Arc::new(Outbox::new(64 << 20)), Link::new(writer));
+        outbox.connect(link.clone());
+        (outbox, link, far)
+    }
+
+    /// Promise: what is sent while the socket is full, and while the task waits for it, arrives whole
+    /// and in order.
+    #[tokio::test]
+    async fn a_full_socket_loses_and_mixes_nothing() {
+        let (outbox, link, mut far) = connected().await;
+        let (of_task, link_of_task) = (outbox.clone(), link.clone());
+        let task = tokio::spawn(async move { of_task.run(&link_of_task).await });
+        let mut expected = Vec::new();
+        for round in 0..400_u32 {
+            outbox.send([message(round % 3, BYTES)]);
+            expected.push((round % 3, BYTES));
+            if round % 40 == 0 {
+                // The task takes what is there, and finds the socket full.
+                tokio::task::yield_now().await;
+                outbox.send([message(9, 100)]);
+                expected.push((9, 100));
+            }
+        }
+        assert_eq!(outbox.counts().dropped, 0);
+        assert!(outbox.counts().queued > 100, "the socket has taken all of it");
+        let mut left: std::collections::BTreeMap<u32, usize> = Default::default();
+        expected.iter().for_each(|(ordinal, bytes)| *left.entry(*ordinal).or_default() += bytes);
+        let total: usize = left.values().sum();
+        let mut arrived = vec![0; total];
+        let reading = far.read_exact(&mut arrived);
+        let all = tokio::time::timeout(std::time::Duration::from_secs(20), reading).await;
+        all.expect("all that was sent").unwrap();
+        let mut rest = &arrived[..];
+        while let Some(ordinal) = rest.first() {
+            let bytes = if *ordinal == 9 { 100 } else { BYTES };
+            assert!(rest[..bytes].iter().all(|byte| byte == ordinal), "messages are mixed");
+            *left.get_mut(&u32::from(*ordinal)).unwrap() -= bytes;
+            rest = &rest[bytes..];
+        }
+        assert!(left.values().all(|bytes| *bytes == 0), "{left:?}");
+        // All is written; the task has yet to say so.
+        while outbox.counts().sent_bytes < total as u64 {
+            tokio::task::yield_now().await;
+        }
+        outbox.send([message(5, 10)]);
+        let mut last = [0; 10];
+        far.read_exact(&mut last).await.unwrap();
+        assert_eq!(last, [5; 10]);
+        task.abort();
+    }
+
+    /// Promise: of several messages that are sent together, a short one does not overtake a long one.
+    #[tokio::test]
+    async fn what_is_sent_together_keeps_its_order() {
+        let (outbox, link, mut far) = connected().await;
+        let messages = [(1, 10), (2, 2 * SENDER_BYTES_MAX), (2, 10), (2, 20)];
+        outbox.send(messages.map(|(ordinal, bytes)| message(ordinal, bytes)));
+        assert_eq!(outbox.counts().queued, 3, "left to the task");
+        let mut arrived = vec![0; 2 * SENDER_BYTES_MAX + 40];
+        tokio::select! {
+            ended = outbox.run(&link) => panic!("{ended}"),
+            read = far.read_exact(&mut arrived) => { read.unwrap(); }
+        }
+        assert_eq!(outbox.counts().sent, 4);
+        assert!(arrived[..10] == [1; 10] && arrived[10..].iter().all(|byte| *byte == 2));
+    }
+
+    /// Promise: a connection that was replaced or lost takes nothing with it into the next one, and
+    /// its end does not end the next one.
+    #[tokio::test]
+    async fn the_next_connection_begins_anew() {
+        let (outbox, old, _far) = connected().await;
+        for _ in 0..200 {
+            outbox.send([message(1, BYTES)]);
+        }
+        assert!(outbox.counts().queued > 0);
+        let (_other, link, mut far) = connected().await;
+        outbox.connect(link);
+        outbox.disconnect(&old);
+        assert_eq!(outbox.counts().queued_bytes, 0);
+        assert!(outbox.is_connected());
+        outbox.send([message(7, 10)]);
+        let mut arrived = [0; 10];
+        far.read_exact(&mut arrived).await.unwrap();
+        assert_eq!(arrived, [7; 10]);
+    }
+}

@@ -26,6 +26,14 @@ use super::{Deliver, NodeId};
 /// The number of a peer's connections when it is none any more: no connection has it.
 const RETIRED: u64 = u64::MAX;
 
+/// What is remembered of a node, also while it is no peer.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// Held by the connection that there is: what comes in on two of them is never mixed.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    seen: Mutex<Seen>,
+}
+
 /// One peer.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -34,8 +42,7 @@ pub(super) struct Peer {
     /// Messages and bytes.
     pub(super) received: AtomicU64,
     pub(super) received_bytes: AtomicU64,
-    /// Held by the connection that there is: what comes in on two of them is never mixed.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) past: Arc<Past>,
     state: Mutex<State>,
     /// Another address, or no peer any more.
     changed: Notify,
@@ -44,7 +51,6 @@ pub(super) struct Peer {
 #[derive(Debug)]
 struct State {
     address: String,
-    seen: Seen,
     /// The number of the newest connection that has proved itself.
     newest: u64,
     connected: Option<(Instant, u64, Option<std::net::SocketAddr>)>,
@@ -55,10 +61,14 @@ struct State {
 }
 
 impl Peer {
-    pub(super) fn new(node: NodeId, address: String, queue_bytes_max: usize) -> Self {
+    pub(super) fn new(
+        node: NodeId,
+        address: String,
+        queue_bytes_max: usize,
+        past: Arc<Past>,
+    ) -> Self {
         let state = State {
             address,
-            seen: Seen::default(),
             newest: 0,
             connected: None,
             connections: 0,
@@ -70,14 +80,14 @@ impl Peer {
             outbox: Outbox::new(queue_bytes_max),
             received: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
-            turn: tokio::sync::Mutex::default(),
+            past,
             state: Mutex::new(state),
             changed: Notify::new(),
         }
     }
 
     pub(super) fn judge(&self, other: &Greeting) -> Result<(), Refusal> {
-        locked(&self.state).seen.judge(other)
+        locked(&self.past.seen).judge(other)
     }
 
     /// Judges and notes in one step: of two runs that come together the older one never gets the
@@ -87,8 +97,9 @@ impl Peer {
         if state.newest == RETIRED {
             return Err(Refusal::Unknown { node: self.node });
         }
-        state.seen.judge(other)?;
-        state.seen.note(other);
+        let mut seen = locked(&self.past.seen);
+        seen.judge(other)?;
+        seen.note(other);
         state.newest += 1;
         Ok(state.newest)
     }

@@ -1,7 +1,6 @@
 //! What a transport costs beside bare sockets of the same runtime, in the same run:
 //! `cargo test --release -p resprout-replication --test transport bench -- --ignored --nocapture`.
 
-use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -10,10 +9,10 @@ use resprout_replication::transport::{Deliver, NodeId, Sender, Transport};
 use resprout_replication::{Envelope, Message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
-use crate::node::{ack, addresses, envelope, frames, local, number, options, secret};
+use crate::node::{ack, addresses, frames, local, number, options, secret};
 
 const ROUNDS: usize = 20_000;
 const PAYLOAD: usize = 4096;
@@ -77,8 +76,8 @@ async fn pair() -> Pair {
     two.start(Arc::new(replica));
     let (sender, mut done) = mpsc::unbounded_channel();
     let message = frames(1, 3, PAYLOAD);
-    let (times, done_sender) = (std::sync::Mutex::default(), sender);
-    let master = Master { sender: OnceLock::new(), message, times, done: done_sender };
+    let times = std::sync::Mutex::default();
+    let master = Master { sender: OnceLock::new(), message, times, done: sender };
     master.sender.set(one.sender()).unwrap();
     let master = Arc::new(master);
     one.start(master.clone());
@@ -109,8 +108,7 @@ async fn rounds_of_transport(name: &str) {
 /// session would.
 async fn rounds_of_thread(name: &str) {
     let mut pair = pair().await;
-    let (sender, message) = (pair.one.sender(), frames(1, u64::MAX, 0));
-    drop(message);
+    let sender = pair.one.sender();
     let asked = std::thread::spawn(move || {
         let message = last_round();
         let mut times = vec![Instant::now()];
@@ -164,7 +162,7 @@ async fn rounds_of_sockets(name: &str) {
     told(name, asking.await.unwrap());
 }
 
-/// Counts bytes, as pages of one image that nobody sums up.
+/// Counts bytes of payloads.
 struct Counter(mpsc::UnboundedSender<usize>);
 
 impl Deliver for Counter {
@@ -242,10 +240,6 @@ async fn bulk_of_sockets(name: &str, is_summed: bool) {
     rate_told(name, begun);
 }
 
-fn on(runtime: &Runtime, running: impl Future<Output = ()>) {
-    runtime.block_on(running);
-}
-
 /// Measures; promises nothing.
 #[test]
 #[ignore = "measures, beside bare sockets"]
@@ -254,14 +248,13 @@ fn bench_beside_bare_sockets() {
     let threads = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     println!("4 KiB there, an acknowledgement back, {ROUNDS} rounds; bulk in messages of 1 MiB");
     for _ in 0..2 {
-        on(&one_thread, rounds_of_sockets("one thread:  bare sockets"));
-        on(&one_thread, rounds_of_transport("one thread:  transport"));
-        on(&threads, rounds_of_sockets("two threads: bare sockets"));
-        on(&threads, rounds_of_transport("two threads: transport"));
-        on(&threads, rounds_of_thread("two threads: transport, from a thread outside"));
-        on(&threads, bulk_of_sockets("two threads: bulk, bare sockets", false));
-        on(&threads, bulk_of_sockets("two threads: bulk, bare sockets and sums", true));
-        on(&threads, bulk_of_transport("two threads: bulk, transport"));
+        one_thread.block_on(rounds_of_sockets("one thread:  bare sockets"));
+        one_thread.block_on(rounds_of_transport("one thread:  transport"));
+        threads.block_on(rounds_of_sockets("two threads: bare sockets"));
+        threads.block_on(rounds_of_transport("two threads: transport"));
+        threads.block_on(rounds_of_thread("two threads: transport, from a thread outside"));
+        threads.block_on(bulk_of_sockets("two threads: bulk, bare sockets", false));
+        threads.block_on(bulk_of_sockets("two threads: bulk, bare sockets and sums", true));
+        threads.block_on(bulk_of_transport("two threads: bulk, transport"));
     }
-    drop(envelope(1, Message::Refuse));
 }

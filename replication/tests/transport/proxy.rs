@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Pass,
-    /// Nothing is passed on, and nothing is closed.
+    /// Nothing is passed on, nor that a side has closed.
     Swallow,
     /// Connections end after so many bytes towards the one that listens.
     CutAfter(usize),
@@ -73,8 +73,13 @@ async fn pass(
             count = near.read(&mut there) => (true, count),
             count = far.read(&mut back) => (false, count),
         };
-        let Ok(count @ 1..) = count else { return };
         let mode = *mode.borrow();
+        let Ok(count @ 1..) = count else {
+            if mode == Mode::Swallow {
+                std::future::pending::<()>().await;
+            }
+            return;
+        };
         if mode == Mode::Swallow {
             continue;
         }
