@@ -204,7 +204,8 @@ impl StoredCopy {
         locked(&self.space).reserve(bytes)
     }
 
-    /// Appends frames of the master's log. Waits for nothing; [`StoredCopy::apply`] is due.
+    /// Appends frames of the master's log. Waits for nothing; [`StoredCopy::apply`] is due. For one
+    /// thread at a time: the log and what is applied have one order.
     ///
     /// # Errors
     /// [`Error::Stopped`] if they do not continue the log, or it has failed.
@@ -213,10 +214,10 @@ impl StoredCopy {
     /// If more is appended than was [reserved](StoredCopy::reserve).
     pub fn follow(&self, frames: Vec<Frame>) -> Result<(), Error> {
         let core = self.core();
-        // One after the other: the log and what is applied have one order.
-        let mut inflow = locked(&self.inflow);
         let appended = core.log.follow(frames.iter().cloned(), &mut locked(&self.space));
         appended.map_err(|error| core.stop(&error.to_string()))?;
+        core.log.deliver_sealed();
+        let mut inflow = locked(&self.inflow);
         frames.into_iter().for_each(|frame| inflow.push(frame));
         Ok(())
     }
@@ -256,6 +257,16 @@ impl StoredCopy {
             }
             let root = writer.tree.freeze();
             core.publisher.applied(batch.ops.end, root);
+            self.show_tables();
+        }
+    }
+
+    /// Readers know the tables of what they see. What is committed may be known before it is applied,
+    /// or after.
+    fn show_tables(&self) {
+        let core = self.core();
+        if let Some(catalog) = locked(&self.inflow).tables_at(core.publisher.shown_now()) {
+            core.set_catalog(catalog);
         }
     }
 
@@ -265,14 +276,14 @@ impl StoredCopy {
         let core = self.core();
         core.log.set_committed(lsn);
         core.publisher.replicated(lsn);
-        if let Some(catalog) = locked(&self.inflow).tables_at(lsn) {
-            core.set_catalog(catalog);
-        }
+        self.show_tables();
         core.ship();
     }
 
-    /// The disk has gone on: what has gathered meanwhile may be due.
-    pub fn ship_due(&self) {
+    /// To be called when the disk has gone on: readers may see more, and what has gathered meanwhile
+    /// may be due.
+    pub fn disk_went_on(&self) {
+        self.show_tables();
         self.core().ship();
     }
 

@@ -147,9 +147,15 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
 /// Lets everything that was shipped be followed and acknowledged.
 fn settle(master: &Node, replica: &Node) {
     replica.follow(master);
-    let end = replica.end();
-    master.copy.set_committed(end);
-    replica.copy.set_committed(end);
+    show(replica, replica.end());
+    show(master, replica.end());
+}
+
+/// Tells a copy what is acknowledged, and lets its disk go on until it shows that.
+fn show(node: &Node, end: Lsn) {
+    node.copy.set_committed(end);
+    until("it is shown", || node.partition().status().committed >= end);
+    node.copy.disk_went_on();
 }
 
 /// A master of term 2 with a table, and its replica.
@@ -186,10 +192,10 @@ fn a_commit_waits_for_the_other_copies() {
         assert_eq!((master.rows(), replica.rows()), (vec![], vec![]));
         let end = replica.end();
         assert_eq!(end, master.end());
-        replica.copy.set_committed(end);
-        master.copy.set_committed(end);
+        show(&replica, end);
+        show(&master, end);
         waiting.join().expect("no panic").expect("committed");
-        until("both are durable", || master.rows() == ["1=one"] && replica.rows() == master.rows());
+        assert_eq!((master.rows(), replica.rows()), (vec!["1=one".into()], vec!["1=one".into()]));
         let proof = |node: &Node| node.copy.end().expect("runs");
         assert_eq!(proof(&master), proof(&replica), "one history");
     }
@@ -250,9 +256,8 @@ fn a_fenced_master_says_that_it_does_not_know() {
     assert!(matches!(refused, Error::NotOnline { state: State::Transitioning, .. }), "{refused}");
 
     replica.lead(3);
-    let end = replica.end();
-    replica.copy.set_committed(end);
-    until("the tail is shown", || replica.rows() == ["1=x", "2=two"]);
+    show(&replica, replica.end());
+    assert_eq!(replica.rows(), ["1=x", "2=two"]);
     // The other way round, from where they part: nothing of the fenced master is missing.
     settle(&replica, &master);
     commit(&replica, &master, 3);
@@ -309,9 +314,9 @@ fn r21_changes_of_tables_arrive_in_order() {
     until("the change is shipped", || master.has_shipped() > 0);
     replica.follow(&master);
     assert_eq!(replica.partition().table("t").expect("there").schema().columns.len(), 2);
-    replica.copy.set_committed(replica.end());
+    show(&replica, replica.end());
     assert_eq!(replica.partition().table("t").expect("there").schema().columns.len(), 3);
-    master.copy.set_committed(replica.end());
+    show(&master, replica.end());
     changed.join().expect("no panic").expect("changed");
     assert_eq!(replica.rows(), master.rows());
 }
@@ -334,8 +339,7 @@ fn what_is_in_doubt_is_taken_over() {
     prepared.join().expect("no panic").expect("promised");
     master.copy.fence().expect("fenced");
     replica.lead(3);
-    let promised = replica.end();
-    replica.copy.set_committed(promised);
+    show(&replica, replica.end());
     let partition = replica.partition();
     assert_eq!(partition.in_doubt().expect("online").len(), 1);
     let table = partition.table("t").expect("there");

@@ -105,7 +105,8 @@ impl MemoryAuthority {
         self.decide(partition, |record| {
             let mut record = record.clone();
             let known = record.copies.get(&instance).copied().unwrap_or_default();
-            let state = if record.master == Some(instance) { known.state } else { CopyState::Async };
+            let state =
+                if record.master == Some(instance) { known.state } else { CopyState::Async };
             record.copies.insert(instance, CopyRecord { state, incarnation });
             record.cfg.0 += 1;
             Some(record)

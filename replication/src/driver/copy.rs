@@ -230,7 +230,9 @@ impl CopyDriver {
             rest = behind;
             match node.home(first.to) {
                 Some(home) => node.post.send(home, batch),
-                None => tracing::debug!(copy = ?self.identity, to = %first.to, "nobody knows where"),
+                None => {
+                    tracing::debug!(copy = ?self.identity, to = %first.to, "nobody knows where")
+                }
             }
         }
     }
@@ -447,7 +449,7 @@ impl Shipper for CopyDriver {
     fn durable(&self, lsn: Lsn) {
         self.tell_durable(lsn);
         if let Some(stored) = self.stored.get() {
-            stored.ship_due();
+            stored.disk_went_on();
         }
     }
 

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use resprout_engine::table::{TableSchema, Value, ValueRef};
 use resprout_engine::{CopyOptions, Durability, Engine, Error, Options};
 use resprout_replication::driver::{CopyDriver, MemoryAuthority, Node, Post, RecordListener};
-use resprout_replication::transport::{LocalNode, NodeId, Secret, Sender, Transport, TransportOptions};
-use resprout_replication::{
-    Config, CopyState, Envelope, Instance, Mode, Partition, State, Timing,
+use resprout_replication::transport::{
+    LocalNode, NodeId, Secret, Sender, Transport, TransportOptions,
 };
+use resprout_replication::{Config, CopyState, Envelope, Instance, Mode, Partition, State, Timing};
 use resprout_wal::world::SystemClock;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -92,8 +92,7 @@ pub(crate) fn schema() -> TableSchema {
 impl World {
     /// So many nodes, of which the first is master and the others are sync, with an empty table.
     pub(crate) fn new(nodes: u64, mode: Mode) -> Self {
-        let durability =
-            if mode == Mode::Durable { Durability::Sync } else { Durability::Async };
+        let durability = if mode == Mode::Durable { Durability::Sync } else { Durability::Async };
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let mut world = Self {
             authority: Arc::new(MemoryAuthority::default()),
@@ -131,20 +130,17 @@ impl World {
         let local = LocalNode { node: NodeId(number), cluster: 7, run: self.runs };
         let transport =
             self.runtime.block_on(Transport::bind(options, local)).expect("a free port");
-        let options = Options {
-            cluster: Some(7),
-            attach: false,
-            slot_bytes: 1 << 20,
-            ..Options::default()
-        };
-        let engine = Engine::open(self.dirs[&number].path(), options).expect("opens");
+        let options =
+            Options { cluster: Some(7), attach: false, slot_bytes: 1 << 20, ..Options::default() };
+        let engine = open(self.dirs[&number].path(), &options);
         let database = engine.database("d").unwrap_or_else(|_| {
             let durability = self.durability;
             let copies = CopyOptions { number: 3, instances: vec![number], durability };
             engine.create_copies("d", &copies).expect("made")
         });
         let line = Arc::new(Line { sender: transport.sender(), is_cut: false.into() });
-        let node = Node::start(line.clone(), self.authority.clone(), Arc::new(SystemClock::default()));
+        let node =
+            Node::start(line.clone(), self.authority.clone(), Arc::new(SystemClock::default()));
         let node = Arc::new(node.expect("a thread"));
         let homes = self.dirs.keys().map(|number| (Instance(*number), NodeId(*number)));
         node.set_homes(homes.collect());
@@ -208,14 +204,7 @@ impl World {
     }
 
     pub(crate) fn until_sync(&self, number: u64) {
-        let start = Instant::now();
         until(&format!("node {number} is sync"), || {
-            if start.elapsed() > Duration::from_secs(5) {
-                for (n, r) in &self.nodes { eprintln!("{n} {:#?}", r.as_ref().map(|r| r.copy.status())); }
-                eprintln!("{:#?}", self.authority.record(PARTITION));
-                for (n, r) in &self.nodes { eprintln!("{n} {:#?}", r.as_ref().map(|r| r.transport.status())); }
-                std::process::exit(3);
-            }
             self.state_in_record(number) == CopyState::Sync
         });
     }
@@ -243,6 +232,20 @@ impl World {
         until("one end", || end(master).0 == end(replica).0);
         assert_eq!(end(master), end(replica), "one history");
     }
+}
+
+/// Opens the engine. Who wrote to it before it was killed may hold it for a moment.
+fn open(dir: &std::path::Path, options: &Options) -> Engine {
+    let mut opened = None;
+    until("the directory is free", || match Engine::open(dir, options.clone()) {
+        Ok(engine) => {
+            opened = Some(engine);
+            true
+        }
+        Err(Error::InUse { .. } | Error::Log(resprout_wal::OpenError::InUse { .. })) => false,
+        Err(error) => panic!("{error}"),
+    });
+    opened.expect("it was opened")
 }
 
 fn listener(node: &Arc<Node>) -> Weak<dyn RecordListener> {

@@ -38,7 +38,9 @@ fn follow(log: &Log, frames: impl IntoIterator<Item = Frame>) -> Result<Lsn, Log
     let frames: Vec<Frame> = frames.into_iter().collect();
     let mut space = log.frame_space();
     space.reserve(frames.iter().map(Frame::padded_bytes).sum()).expect("space");
-    log.follow(frames, &mut space)
+    let end = log.follow(frames, &mut space);
+    log.deliver_sealed();
+    end
 }
 
 /// The frames of a running log, as they lie on the disk.
