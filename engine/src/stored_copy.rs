@@ -32,7 +32,12 @@ use crate::rewind;
 use crate::state::State;
 use inflow::Inflow;
 
+pub use image::{Image, OwnChunks};
+pub(crate) use switch::finish_install;
+
+mod image;
 mod inflow;
+mod switch;
 
 /// See the module.
 pub struct StoredCopy {

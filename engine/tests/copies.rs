@@ -387,3 +387,92 @@ fn readers_of_a_replica_wait_for_a_position() {
     let refused = txn.insert(&table, &[Value::Int(2), Value::Text("no".into())]).expect_err("only");
     assert!(matches!(refused, Error::NotOnline { state: State::Replicating, .. }), "{refused}");
 }
+
+/// Brings `to` to what `from` is by an image; how many pieces of how many had to come.
+fn provision(from: &Node, to: &Node) -> (usize, usize) {
+    let image = from.copy.image().expect("held");
+    let own = to.copy.own_chunks().expect("runs");
+    let missing: Vec<(u64, u64)> =
+        (0..).zip(image.digests().iter().copied()).filter(|(_, d)| !own.contains(*d)).collect();
+    let pieces: std::collections::BTreeMap<u64, bytes::Bytes> =
+        missing.iter().map(|(n, digest)| (*digest, image.piece(*n).expect("there"))).collect();
+    let at = (image.lsn(), image.lineage().clone());
+    let whole =
+        to.copy.install(at, image.digests(), &mut |digest| Ok(pieces.get(&digest).cloned()));
+    assert!(whole.expect("installed"));
+    (missing.len(), image.digests().len())
+}
+
+fn fill(node: &Node, ids: std::ops::Range<i64>, name: &str) {
+    let partition = node.partition().clone();
+    let name = name.to_owned();
+    let filled = std::thread::spawn(move || {
+        let table = partition.table("t")?;
+        let mut txn = partition.begin()?;
+        for id in ids {
+            txn.insert(&table, &[Value::Int(id), Value::Text(format!("{name} {id}"))])?;
+        }
+        txn.commit()
+    });
+    until("it is shipped", || node.has_shipped() > 0);
+    until("it is committed", || {
+        show(node, node.end());
+        filled.is_finished()
+    });
+    filled.join().expect("no panic").expect("committed");
+}
+
+/// Promise (R16, D32): an image brings only the pieces that differ, whatever the copies' pages look like;
+/// what it becomes is there after a crash, and the log goes on behind it.
+#[test]
+fn r16_an_image_brings_what_differs() {
+    let (master, replica) = pair(Durability::Sync);
+    fill(&master, 0..20_000, "row");
+    let first = provision(&master, &replica);
+    assert!(first.0 >= first.1 - 2 && first.1 > 100, "{first:?}: nothing was there");
+    replica.copy.enter(State::Replicating, "test");
+    assert_eq!(replica.rows(), master.rows());
+    assert_eq!(replica.copy.end().expect("runs"), master.copy.end().expect("runs"));
+
+    // Some rows in between, whatever had been shipped is lost.
+    master.take();
+    for id in [30_000, 40_000] {
+        fill(&master, id..id + 40, "more");
+    }
+    let second = provision(&master, &replica);
+    assert!(second.0 * 20 < second.1, "{second:?}: few pieces differ");
+    let replica = replica.crash();
+    assert_eq!(replica.copy.end().expect("runs"), master.copy.end().expect("runs"));
+    assert_eq!(replica.copy.acknowledged(), master.end());
+    master.take();
+    commit(&master, &replica, 50_000);
+    assert_eq!(replica.rows(), master.rows());
+    assert_eq!(replica.rows().len(), 20_081);
+}
+
+/// Promise (D32): a piece that is missing, or is not what it should be, leaves everything as it was.
+#[test]
+fn d32_an_image_that_is_not_whole_changes_nothing() {
+    let (master, replica) = pair(Durability::Sync);
+    fill(&master, 0..3000, "row");
+    let image = master.copy.image().expect("held");
+    let before = (replica.copy.end().expect("runs"), replica.rows());
+    let pieces = image.digests().len() as u64;
+    for spoils in [false, true] {
+        let at = (image.lsn(), image.lineage().clone());
+        let mut number = 0;
+        let mut fetched = |_digest| {
+            number += 1;
+            let piece = image.piece(number - 1).expect("there");
+            let last = number == pieces;
+            let other = bytes::Bytes::from(piece.iter().map(|byte| byte ^ 1).collect::<Vec<_>>());
+            Ok((!last || spoils).then(|| if last { other } else { piece }))
+        };
+        let whole = replica.copy.install(at, image.digests(), &mut fetched).expect("no fault");
+        assert!(!whole);
+        assert_eq!((replica.copy.end().expect("runs"), replica.rows()), before);
+    }
+    replica.follow(&master);
+    show(&replica, replica.end());
+    assert_eq!(replica.rows(), master.rows());
+}

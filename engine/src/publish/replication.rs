@@ -290,6 +290,24 @@ impl Publisher {
         newest.or(older)
     }
 
+    /// An image is in the place of what was: `root` is its state at `lsn`, all of it committed.
+    pub(crate) fn replace(&self, lsn: Lsn, root: Root) {
+        let mut marks = self.marks();
+        marks.pending.clear();
+        marks.kept.clear();
+        (marks.end, marks.durable, marks.undecided) = (lsn, lsn, 0);
+        let hold = Arc::new(self.versions.hold(&root));
+        self.versions.publish(root);
+        marks.seen = root.version;
+        marks.boundary = Boundary { lsn, hold, root };
+        if let Some(known) = &mut marks.replicated {
+            (known.position, known.floor, known.applied) = (lsn, lsn, lsn);
+        }
+        self.rewinds.fetch_add(1, Ordering::AcqRel);
+        self.committed.store(lsn.0, Ordering::Release);
+        self.wake(marks);
+    }
+
     /// Ends a cut: the tree was put back to `root`, the state at `to`.
     pub(crate) fn end_cut(&self, to: Lsn, root: Root) {
         let mut marks = self.marks();

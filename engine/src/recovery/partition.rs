@@ -57,6 +57,7 @@ pub(super) fn recover(partition: &Partition, begun: Duration) -> Result<Partitio
     let context = context_of(partition);
     let disk = context.world().disk.as_ref();
     let dir = &partition.inner.dir;
+    crate::stored_copy::finish_install(partition)?;
     resprout_snapshot::remove_leftovers(disk, dir)?;
     let found = resprout_snapshot::list(disk, dir)?;
     // A snapshot's position was durable when it was taken, whether or not it can be read.

@@ -16,7 +16,7 @@ use super::kept::Kept;
 use super::worker::{Job, Worker};
 use super::{Shared, StartError};
 use crate::{
-    Alarm, Config, Envelope, Event, Identity, Incarnation, Instance, MemberStatus, Message, Output,
+    Alarm, Config, Envelope, Event, Identity, Instance, MemberStatus, Message, Output,
     PartitionCopy, Role, Seed, State, Tail, Turn, Write,
 };
 
@@ -28,8 +28,6 @@ struct Core {
     /// Somebody is carrying out what is in the outbox.
     is_busy: bool,
     state: State,
-    /// Which run speaks for the copy.
-    incarnation: Incarnation,
     /// On a master: the log from here on is kept for others.
     hold: Option<Hold>,
     /// Where the log began when the core was told.
@@ -121,7 +119,6 @@ impl CopyDriver {
             outbox: VecDeque::new(),
             is_busy: false,
             state: State::Pending,
-            incarnation: identity.incarnation,
             hold: None,
             first,
             is_full: false,
@@ -178,11 +175,12 @@ impl CopyDriver {
         };
         let Some(core) = core.as_ref() else { return status };
         status.state = core.state;
-        status.identity.incarnation = core.incarnation;
+        status.identity.incarnation = self.identity.incarnation;
         status.alarms = core.alarms;
         match core.copy.role() {
             Role::Replica(replica) => {
                 (status.end, status.committed) = (replica.tail().whole(), replica.visible());
+                status.identity.incarnation = replica.incarnation();
             }
             Role::Master(master) => {
                 let known = master.status();

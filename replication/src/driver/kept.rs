@@ -48,6 +48,12 @@ impl Kept {
         Ok(kept)
     }
 
+    /// Another run begins: an image was installed.
+    pub(super) fn another_run(&mut self) -> Result<(), StartError> {
+        self.incarnation.0 += 1;
+        self.store()
+    }
+
     /// Stores a promise; what is older of it stays as it is.
     pub(super) fn promise(&mut self, promise: Promise) -> Result<(), StartError> {
         self.promise = self.promise.joined(promise);

@@ -58,7 +58,8 @@ impl Worker {
             }
             Job::Read(read) => self.read(read),
             Job::Pages(work) => {
-                for event in self.images.carry_out(self.copy.stored(), work)? {
+                let done = self.images.carry_out(self.copy.stored(), &mut self.kept, work)?;
+                if let Some(event) = done {
                     self.copy.step(event);
                 }
             }

@@ -123,3 +123,45 @@ fn p07_a_master_that_restarts_waits_to_be_named() {
     world.until_sync(2);
     world.until_equal(1, 2);
 }
+
+/// Promise (R16, R17, D32): a replica that is behind everything that its master keeps of the log gets the
+/// pieces that differ, and goes on from there; again after it was killed in between.
+#[test]
+fn r16_a_replica_behind_the_log_gets_an_image() {
+    for mode in [Mode::Received, Mode::Durable] {
+        let mut world = World::new(2, mode);
+        for id in 0..200 {
+            world.put(1, id, &"a".repeat(2500)).expect("committed");
+        }
+        world.until_equal(1, 2);
+        world.kill(2);
+        let end = world.running(1).copy.status().end;
+        let (mut id, mut first) = (1000, end);
+        while first <= end {
+            for _ in 0..400 {
+                id += 1;
+                world.put(1, id, &"b".repeat(2500)).expect("committed");
+            }
+            let copy = &world.running(1).copy;
+            copy.stored().partition().snapshot().expect("written");
+            first = copy.stored().first();
+        }
+        world.start(2);
+        world.until_sync(2);
+        world.until_equal(1, 2);
+        let run = world.running(2).copy.status().identity.incarnation;
+        assert!(run > world.running(2).copy.identity().incarnation, "an image is another run");
+        world.put(1, 999, "after").expect("committed");
+        world.until_equal(1, 2);
+        // What was installed is what a restart finds, and it can lead.
+        world.kill(2);
+        world.put(1, 998, "meanwhile").expect("committed");
+        world.start(2);
+        world.until_sync(2);
+        world.until_equal(1, 2);
+        world.promote(2);
+        world.until_online(2);
+        world.put(2, 997, "leads").expect("committed");
+        assert_eq!(world.rows(2).len() as i64, 200 + (id - 1000) + 3);
+    }
+}

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use super::group::worst_frame_bytes;
 use super::{Log, Position, Shared};
 use crate::lock::lock;
-use crate::{CutError, Frame, Full, LogError, Lsn};
+use crate::{CutError, Frame, Full, LogError, LogStart, Lsn};
 
 /// Space for frames that are to come, reserved before they are asked for: what was handed over is
 /// not refused (catalogue row D22).
@@ -126,6 +126,20 @@ impl Log {
     #[must_use]
     pub fn frame_space(&self) -> FrameSpace {
         FrameSpace { log: self.shared.clone(), bytes: 0 }
+    }
+
+    /// Gives up all of the log, and goes on behind an image of another copy: at `start`, with its chain
+    /// and history. All handles stay good.
+    ///
+    /// A crash in the middle leaves pieces of both: whoever calls this knows from elsewhere, durably,
+    /// that it was about to, and removes the log then and makes it anew.
+    ///
+    /// # Errors
+    /// If there is no slot for the new beginning; nothing was changed then. If the device refuses; the
+    /// log has ended then.
+    pub fn restart(&self, start: LogStart) -> Result<(), LogError> {
+        self.set_shipped(false);
+        self.shared.core.restart(&self.shared, start)
     }
 
     /// Appends frames of another copy's log as they are: positions, terms and chains. Returns where
