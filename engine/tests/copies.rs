@@ -11,7 +11,9 @@ use resprout_engine::{
     CopyOptions, Durability, Engine, Error, Options, Partition, Shipper, State, StoredCopy,
     Unknown, Vote,
 };
-use resprout_wal::{Frame, LogError, Lsn, Term};
+use resprout_wal::disk::sim::{Effect, Fault, SimDisk};
+use resprout_wal::world::{SimClock, SimEntropy};
+use resprout_wal::{Frame, LogError, Lsn, Term, World};
 
 /// Keeps what a log ships.
 #[derive(Debug, Default)]
@@ -475,4 +477,69 @@ fn d32_an_image_that_is_not_whole_changes_nothing() {
     replica.follow(&master);
     show(&replica, replica.end());
     assert_eq!(replica.rows(), master.rows());
+}
+
+/// A node on a simulated disk, which a test may stop anywhere.
+fn simulated(disk: &SimDisk, seed: u64) -> Result<Engine, Error> {
+    let world = World {
+        disk: Arc::new(disk.clone()),
+        clock: Arc::new(SimClock::default()),
+        entropy: Arc::new(SimEntropy::new(seed)),
+    };
+    let simulated = Options::simulated(world);
+    Engine::open("/data", Options { cluster: Some(7), attach: false, ..simulated })
+}
+
+/// Promise (D32, P03): a crash at any operation of a switch to an image leaves what was before, or the
+/// image; interrupted again while it is finished, too.
+#[test]
+fn d32_a_crash_inside_the_switch_to_an_image() {
+    let (master, other) = pair(Durability::Sync);
+    fill(&master, 0..300, "row");
+    let first = master.copy.image().expect("held");
+    master.take();
+    fill(&master, 300..400, "more");
+    let second = master.copy.image().expect("held");
+    drop(other);
+    let install = |copy: &StoredCopy, image: &resprout_engine::Image| {
+        let at = (image.lsn(), image.lineage().clone());
+        let numbers: std::collections::BTreeMap<u64, u64> =
+            image.digests().iter().copied().zip(0..).collect();
+        copy.install(at, image.digests(), &mut |digest| Ok(image.piece(numbers[&digest])))
+    };
+    let (mut before, mut after) = (0, 0);
+    for k in 0..90 {
+        let disk = SimDisk::new(k);
+        let engine = simulated(&disk, 1).expect("opens");
+        let options = CopyOptions { number: 3, instances: vec![5], durability: Durability::Sync };
+        let database = engine.create_copies("d", &options).expect("made");
+        let shipped: Arc<dyn Shipper> = Arc::new(Shipped::default());
+        let copy = database.partitions()[0].store_copy(Arc::downgrade(&shipped)).expect("pending");
+        assert!(install(&copy, &first).expect("installed"));
+        disk.fail(Fault::at(k, Effect::CrashDuring));
+        let done = install(&copy, &second);
+        drop((copy, database, engine));
+        let mut disk = disk.crash(k);
+        disk.heal();
+        for again in 0..3 {
+            disk.fail(Fault::at(again * 3, Effect::CrashDuring));
+            drop(simulated(&disk, 2 + again));
+            disk = disk.crash(again);
+            disk.heal();
+        }
+        let engine = simulated(&disk, 9).expect("opens");
+        let partition = engine.database("d").expect("there").partitions()[0].clone();
+        let status = partition.status();
+        assert_eq!(status.state, State::Pending, "crash at {k}: {status:?}");
+        let copy = partition.store_copy(Arc::downgrade(&shipped)).expect("pending");
+        let (end, lineage) = copy.end().expect("runs");
+        let image = if end == first.lsn() { &first } else { &second };
+        assert_eq!((end, &lineage), (image.lsn(), image.lineage()), "crash at {k}");
+        let own = copy.own_chunks().expect("runs");
+        assert!(image.digests().iter().all(|digest| own.contains(*digest)), "crash at {k}");
+        assert!(done.is_err() || end == second.lsn(), "what was done is lost: crash at {k}");
+        before += u64::from(end == first.lsn());
+        after += u64::from(end == second.lsn());
+    }
+    assert!(before > 5 && after > 5, "{before} before, {after} after: both were met");
 }
