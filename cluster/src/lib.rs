@@ -3,6 +3,8 @@
 //! Everything here is a function of what it is given: no I/O, no clock, no random source.
 //!
 //! - [`metadata`]: what the cluster agrees on: a state that committed commands change.
+//! - [`reconcile`]: what a node does until it is as they say.
+//! - [`detector`]: who is lost.
 //! - [`placement`]: where the copies of a database belong, with the fewest copies and promotions.
 //! - [`plan`]: the steps from what is to what shall be, what they take, and the questions around them.
 //! - [`execution`]: a plan as a core without I/O, and the changes of the record that it is made of.
@@ -66,6 +68,7 @@ pub use id::{Address, Cfg, Incarnation, Instance, LeafId, NodeId, Ordinal, Stamp
 pub use leaf::{Group, Leaf, Mode, Standing};
 
 mod copies;
+pub mod detector;
 pub mod execution;
 mod flow;
 mod id;
@@ -73,6 +76,7 @@ mod leaf;
 pub mod metadata;
 pub mod placement;
 pub mod plan;
+pub mod reconcile;
 mod record;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -148,7 +148,7 @@ impl Metadata {
                 Ok(Outcome::Done)
             }
             Command::SetAccount { name, version, bytes } => {
-                done(self.set_account(name, *version, bytes.as_ref()))
+                done(self.set_account(name, *version, bytes.as_deref()))
             }
             command => self.carry_out_on_database(command, news),
         }
@@ -165,7 +165,7 @@ impl Metadata {
         &mut self,
         name: &str,
         version: u64,
-        bytes: Option<&Box<[u8]>>,
+        bytes: Option<&[u8]>,
     ) -> Result<(), Refusal> {
         let known = self.accounts.get(name).map_or(0, |account| account.version);
         if known != version {
@@ -173,7 +173,7 @@ impl Metadata {
         }
         match bytes {
             Some(bytes) => {
-                let next = Versioned { version: version + 1, bytes: bytes.clone() };
+                let next = Versioned { version: version + 1, bytes: bytes.into() };
                 self.accounts.insert(name.to_owned(), next);
             }
             None => drop(self.accounts.remove(name)),

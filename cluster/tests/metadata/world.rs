@@ -80,7 +80,7 @@ impl World {
     }
 
     pub(crate) fn partition(&self, ordinal: u32) -> &Partition {
-        self.state.partition(DB, Ordinal(ordinal)).unwrap()
+        self.state.partition(DB, Ordinal(ordinal)).expect("it exists")
     }
 
     pub(crate) fn at(&self, ordinal: u32) -> At {
