@@ -5,6 +5,7 @@
 //! - [`metadata`]: what the cluster agrees on: a state that committed commands change.
 //! - [`reconcile`]: what a node does until it is as they say.
 //! - [`detector`]: who is lost.
+//! - [`manager`]: what the master aggregator decides: failover, attach, and back again.
 //! - [`placement`]: where the copies of a database belong, with the fewest copies and promotions.
 //! - [`plan`]: the steps from what is to what shall be, what they take, and the questions around them.
 //! - [`execution`]: a plan as a core without I/O, and the changes of the record that it is made of.
@@ -73,6 +74,7 @@ pub mod execution;
 mod flow;
 mod id;
 mod leaf;
+pub mod manager;
 pub mod metadata;
 pub mod placement;
 pub mod plan;

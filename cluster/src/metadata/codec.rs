@@ -147,10 +147,10 @@ variants!(Change {
 });
 variants!(Command {
     1 => Found { cluster, address },
-    2 => TakeOffice { node },
+    2 => TakeOffice { node, after },
     3 => SetMode { mode },
-    4 => AddAggregator { address, role },
-    5 => AddLeaf { address, group },
+    4 => AddAggregator { address, role, incarnation },
+    5 => AddLeaf { address, group, incarnation },
     6 => SetRole { node, role },
     7 => RemoveNode { node, force },
     8 => SetNodeState { node, from, to, incarnation },

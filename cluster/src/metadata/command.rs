@@ -60,6 +60,8 @@ pub enum Command {
     TakeOffice {
         /// Which.
         node: NodeId,
+        /// The office that it follows: who comes late takes nothing.
+        after: u64,
     },
     /// Redundancy and fan-out.
     SetMode {
@@ -72,6 +74,8 @@ pub enum Command {
         address: Address,
         /// Its part in consensus.
         role: Role,
+        /// Its run.
+        incarnation: Incarnation,
     },
     /// ADD LEAF.
     AddLeaf {
@@ -79,6 +83,8 @@ pub enum Command {
         address: Address,
         /// INTO GROUP.
         group: Option<Group>,
+        /// Its run.
+        incarnation: Incarnation,
     },
     /// An aggregator votes from now on, or does not.
     SetRole {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use resprout_replication::Mode as Replication;
 
 use super::{
-    Command, DatabaseEntry, DatabaseState, Metadata, NewHome, News, Outcome, Refusal, Versioned,
+    Command, DatabaseEntry, DatabaseState, Metadata, NewHome, News, NodeState, Outcome, Refusal,
+    Versioned,
 };
 use crate::{
     Cfg, Copy, Database, Following, Incarnation, Instance, LeafId, NodeId, Ordinal, Partition,
@@ -104,7 +105,7 @@ impl Metadata {
         }
         for home in homes {
             for leaf in [Some(home.master), home.replica].into_iter().flatten() {
-                self.check_leaf(leaf)?;
+                self.check_leaf(leaf, NodeState::Online)?;
             }
             if home.replica == Some(home.master) {
                 let text = "master and replica on one leaf".to_owned();
@@ -114,14 +115,14 @@ impl Metadata {
         Ok(())
     }
 
-    /// Only leaves that are online get copies.
-    pub(super) fn check_leaf(&self, leaf: LeafId) -> Result<(), Refusal> {
+    /// Only leaves that are online get copies, or those that are so far already.
+    pub(super) fn check_leaf(&self, leaf: LeafId, or: NodeState) -> Result<(), Refusal> {
         let node = NodeId::from(leaf);
         let found = self.nodes.get(&node).ok_or(Refusal::NoNode { node })?;
         if !found.is_leaf() {
             return Err(Refusal::WrongKind { node });
         }
-        if found.state != super::NodeState::Online {
+        if found.state != NodeState::Online && found.state != or {
             return Err(Refusal::NodeState { node, state: found.state });
         }
         Ok(())

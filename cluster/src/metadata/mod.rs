@@ -97,7 +97,22 @@ pub struct Metadata {
     events: VecDeque<Event>,
     /// A bug, for the tests that must find it.
     #[cfg(any(test, feature = "testing"))]
-    pub planted: Option<crate::testing::Planted>,
+    planted: Option<crate::testing::Planted>,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Metadata {
+    /// An empty state that has a bug.
+    #[must_use]
+    pub fn with_planted(planted: Option<crate::testing::Planted>) -> Self {
+        Self { planted, ..Self::default() }
+    }
+
+    /// Which one.
+    #[must_use]
+    pub fn planted(&self) -> Option<crate::testing::Planted> {
+        self.planted
+    }
 }
 
 impl Metadata {
@@ -127,9 +142,13 @@ impl Metadata {
         let done = |result: Result<(), Refusal>| result.map(|()| Outcome::Done);
         match &decree.command {
             Command::Found { cluster, address } => self.found(*cluster, address),
-            Command::TakeOffice { node } => self.take_office(*node, news),
-            Command::AddAggregator { address, role } => self.add_aggregator(address, *role, news),
-            Command::AddLeaf { address, group } => self.add_leaf(address, *group, news),
+            Command::TakeOffice { node, after } => self.take_office(*node, *after, news),
+            Command::AddAggregator { address, role, incarnation } => {
+                self.add_aggregator((address, *incarnation), *role, news)
+            }
+            Command::AddLeaf { address, group, incarnation } => {
+                self.add_leaf((address, *incarnation), *group, news)
+            }
             Command::SetRole { node, role } => done(self.set_role(*node, *role)),
             Command::RemoveNode { node, force } => done(self.remove_node(*node, *force, news)),
             Command::SetNodeState { node, from, to, incarnation } => {

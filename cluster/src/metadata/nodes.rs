@@ -8,20 +8,28 @@ impl Metadata {
     pub(super) fn found(&mut self, cluster: u128, address: &Address) -> Result<Outcome, Refusal> {
         self.cluster = cluster;
         (self.next_node, self.next_database) = (1, 1);
-        let node = self.add(address, Kind::Aggregator { role: Role::Voter });
+        let node = self.add((address, Incarnation(0)), Kind::Aggregator { role: Role::Voter });
         Ok(Outcome::Added { node })
     }
 
     /// A number is given once in the life of a cluster.
-    fn add(&mut self, address: &Address, kind: Kind) -> NodeId {
+    fn add(&mut self, (address, incarnation): (&Address, Incarnation), kind: Kind) -> NodeId {
         let id = NodeId(self.next_node);
         self.next_node += 1;
         let (address, state) = (address.clone(), NodeState::Online);
-        self.nodes.insert(id, Node { address, kind, state, incarnation: Incarnation(0) });
+        self.nodes.insert(id, Node { address, kind, state, incarnation });
         id
     }
 
-    pub(super) fn take_office(&mut self, node: NodeId, news: News) -> Result<Outcome, Refusal> {
+    pub(super) fn take_office(
+        &mut self,
+        node: NodeId,
+        after: u64,
+        news: News,
+    ) -> Result<Outcome, Refusal> {
+        if after != self.office.number {
+            return Err(Refusal::NotInOffice { office: self.office.number });
+        }
         let voter = Kind::Aggregator { role: Role::Voter };
         if self.node(node)?.kind != voter {
             return Err(Refusal::WrongKind { node });
@@ -37,12 +45,12 @@ impl Metadata {
 
     pub(super) fn add_aggregator(
         &mut self,
-        address: &Address,
+        (address, run): (&Address, Incarnation),
         role: Role,
         news: News,
     ) -> Result<Outcome, Refusal> {
         self.check_address(address)?;
-        let node = self.add(address, Kind::Aggregator { role });
+        let node = self.add((address, run), Kind::Aggregator { role });
         self.tell(news, Some(node), Happened::NodeAdded);
         Ok(Outcome::Added { node })
     }
@@ -56,7 +64,7 @@ impl Metadata {
 
     pub(super) fn add_leaf(
         &mut self,
-        address: &Address,
+        (address, run): (&Address, Incarnation),
         group: Option<Group>,
         news: News,
     ) -> Result<Outcome, Refusal> {
@@ -64,7 +72,7 @@ impl Metadata {
         let slot = placement::join(&self.leaves(), address, group, self.mode())
             .map_err(|error| Refusal::NotJoined { text: error.to_string() })?;
         let partner = slot.pair.map(NodeId::from);
-        let node = self.add(address, Kind::Leaf { group: slot.group, pair: partner });
+        let node = self.add((address, run), Kind::Leaf { group: slot.group, pair: partner });
         self.set_pair(partner, Some(node));
         self.tell(news, Some(node), Happened::NodeAdded);
         Ok(Outcome::Added { node })
@@ -153,12 +161,6 @@ impl Metadata {
         }
         if state != from || !state.leads_to(to) {
             return Err(Refusal::NodeState { node, state });
-        }
-        if to == NodeState::Online {
-            let away = self.copies_on(node).filter(|(_, _, copy)| copy.offline).count() as u64;
-            if away > 0 {
-                return Err(Refusal::NodeState { node, state });
-            }
         }
         if let Some(found) = self.nodes.get_mut(&node) {
             (found.state, found.incarnation) = (to, run);

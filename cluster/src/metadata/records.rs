@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use resprout_replication::{CopyState, Mode, Request};
 use resprout_wal::Lsn;
 
-use super::{At, Command, DatabaseEntry, Happened, Metadata, News, Outcome, Refusal};
+use super::{At, Command, DatabaseEntry, Happened, Metadata, News, NodeState, Outcome, Refusal};
 use crate::execution::{self, Change};
-use crate::{Following, Incarnation, Instance, LeafId, Ordinal, Partition, Stamp, Term};
+use crate::{Following, Incarnation, Instance, Ordinal, Partition, Stamp, Term};
 
 /// What an election says of the copy that becomes master.
 struct Elected<'a> {
@@ -145,9 +145,12 @@ impl Metadata {
         news: News,
     ) -> Result<(), Refusal> {
         let stamp = self.stamp(news);
+        let any_version = planted!(self, PublishAnyVersion);
         let entry = self.database_mut(database)?;
         let place = place(entry, ordinal)?;
         let partition = &mut entry.map.partitions[place];
+        let request =
+            &Request { cfg: if any_version { partition.cfg } else { request.cfg }, ..*request };
         let (term, cfg, instance) = (partition.term, partition.cfg, request.instance);
         let refused = |text: &str| Refusal::NotEligible { instance, text: text.to_owned() };
         let leaf = partition.leaf_of(instance).ok_or_else(|| refused("it is not recorded"))?;
@@ -229,25 +232,19 @@ impl Metadata {
 
     fn execute(&mut self, database: &str, change: &Change, news: News) -> Result<(), Refusal> {
         let stamp = self.stamp(news);
-        if let Some(leaf) = gaining(change) {
-            self.check_leaf(leaf)?;
+        match *change {
+            // A leaf that is being attached gets a copy for one that it lost (row I03).
+            Change::AddCopy { leaf, .. } => self.check_leaf(leaf, NodeState::Attaching)?,
+            Change::Attach { leaf, .. }
+            | Change::Create { leaf, .. }
+            | Change::Promote { to: leaf, .. } => self.check_leaf(leaf, NodeState::Online)?,
+            Change::Remove { .. } => {}
         }
         let entry = self.database_mut(database)?;
         execution::apply(&mut entry.map, change).map_err(|refused| Refusal::Step { refused })?;
         let place = place(entry, change.ordinal())?;
         entry.map.partitions[place].stamp = stamp;
         Ok(())
-    }
-}
-
-/// The leaf that must be there for a step.
-fn gaining(change: &Change) -> Option<LeafId> {
-    match *change {
-        Change::AddCopy { leaf, .. }
-        | Change::Attach { leaf, .. }
-        | Change::Create { leaf, .. } => Some(leaf),
-        Change::Promote { to, .. } => Some(to),
-        Change::Remove { .. } => None,
     }
 }
 

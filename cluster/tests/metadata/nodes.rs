@@ -4,7 +4,7 @@ use resprout_cluster::metadata::{
     Command, EVENTS_MAX, Happened, Kind, NewHome, NodeState, Outcome, Refusal, Role,
 };
 use resprout_cluster::placement::initial;
-use resprout_cluster::{Group, Instance, LeafId, Mode, NodeId, Term};
+use resprout_cluster::{Group, Incarnation, Instance, LeafId, Mode, NodeId, Term};
 
 use crate::world::{DB, World, address};
 
@@ -42,12 +42,19 @@ fn numbers_are_those_that_clients_know() {
 #[test]
 fn m10_m18_late_decisions_do_nothing() {
     let mut world = World::pair(true, false);
-    let second = Command::AddAggregator { address: address(4000), role: Role::Voter };
-    let Outcome::Added { node } = world.done(second) else { panic!("a node") };
     let old = world.state.office().number;
-    let taken = world.done(Command::TakeOffice { node });
+    let second = Command::AddAggregator {
+        address: address(4000),
+        role: Role::Voter,
+        incarnation: Incarnation(1),
+    };
+    let Outcome::Added { node } = world.done(second) else { panic!("a node") };
+    let taken = world.done(Command::TakeOffice { node, after: old });
     let office = world.state.office().number;
     assert_eq!(taken, Outcome::Office { office });
+    // Whoever led before that, and asks late, takes nothing.
+    let again = Command::TakeOffice { node: NodeId(1), after: old };
+    assert_eq!(world.refused(again), Refusal::NotInOffice { office });
     let at = world.at(0);
     let late = world.apply_in(old, Command::Intend { at: at.clone() });
     assert_eq!(late, Outcome::Refused { refusal: Refusal::NotInOffice { office } });
@@ -61,16 +68,21 @@ fn m10_m18_late_decisions_do_nothing() {
 fn only_voters_take_office() {
     let mut world = World::new(Mode::Single, 1);
     let wrong = |node| Refusal::WrongKind { node };
-    assert_eq!(world.refused(Command::TakeOffice { node: NodeId(2) }), wrong(NodeId(2)));
-    let learner = Command::AddAggregator { address: address(4000), role: Role::Learner };
+    let take_office = |node| Command::TakeOffice { node: NodeId(node), after: 2 };
+    assert_eq!(world.refused(take_office(2)), wrong(NodeId(2)));
+    let learner = Command::AddAggregator {
+        address: address(4000),
+        role: Role::Learner,
+        incarnation: Incarnation(1),
+    };
     world.done(learner);
-    assert_eq!(world.refused(Command::TakeOffice { node: NodeId(3) }), wrong(NodeId(3)));
+    assert_eq!(world.refused(take_office(3)), wrong(NodeId(3)));
     let last = Refusal::LastVoter { node: NodeId(1) };
     assert_eq!(world.refused(Command::RemoveNode { node: NodeId(1), force: true }), last);
     let demote = Command::SetRole { node: NodeId(1), role: Role::Learner };
     assert_eq!(world.refused(demote.clone()), last);
     world.done(Command::SetRole { node: NodeId(3), role: Role::Voter });
-    world.done(Command::TakeOffice { node: NodeId(3) });
+    world.done(take_office(3));
     world.done(demote);
     let again = Command::Found { cluster: 8, address: address(5000) };
     assert_eq!(world.refused(again), Refusal::Founded);
@@ -86,9 +98,14 @@ fn leaves_are_paired() {
     assert_eq!(kind(&world, 3), Kind::Leaf { group: Group::Two, pair: pair(2) });
     world.done(Command::RemoveNode { node: NodeId(3), force: false });
     assert_eq!(kind(&world, 2), Kind::Leaf { group: Group::One, pair: None });
-    world.done(Command::AddLeaf { address: address(9000), group: None });
+    world.done(Command::AddLeaf {
+        address: address(9000),
+        group: None,
+        incarnation: Incarnation(1),
+    });
     assert_eq!(kind(&world, 4), Kind::Leaf { group: Group::Two, pair: pair(2) });
-    let twice = Command::AddLeaf { address: address(9000), group: None };
+    let twice =
+        Command::AddLeaf { address: address(9000), group: None, incarnation: Incarnation(1) };
     assert!(matches!(world.refused(twice), Refusal::NotJoined { .. }));
 }
 
@@ -102,12 +119,12 @@ fn states_and_runs_follow_each_other() {
     let online = world.node_state(2, NodeState::Online, 4);
     assert_eq!(online, refused(Refusal::NodeState { node, state: NodeState::Offline }));
     let older = world.node_state(2, NodeState::Attaching, 3);
-    let known = resprout_cluster::Incarnation(4);
+    let known = Incarnation(4);
     assert_eq!(older, refused(Refusal::OlderRun { node, incarnation: known }));
     assert_eq!(world.node_state(2, NodeState::Attaching, 5), Outcome::Done);
-    // Its copies were not taken back yet.
-    let online = world.node_state(2, NodeState::Online, 5);
-    assert_eq!(online, refused(Refusal::NodeState { node, state: NodeState::Attaching }));
+    assert_eq!(world.node_state(2, NodeState::Online, 5), Outcome::Done);
+    // Its copies are used when they are taken back, each for itself.
+    assert_eq!(world.partition(0).serving(), None);
 }
 
 /// Promise (O07): a leaf that has copies is removed only by force; then nobody waits for it, and a mastership

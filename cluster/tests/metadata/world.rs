@@ -25,10 +25,14 @@ impl World {
     pub(crate) fn new(mode: Mode, leaves: u16) -> Self {
         let mut world = Self { state: Metadata::default(), index: 0, log: Vec::new() };
         world.done(Command::Found { cluster: 7, address: address(3306) });
-        world.done(Command::TakeOffice { node: NodeId(1) });
+        world.done(Command::TakeOffice { node: NodeId(1), after: 0 });
         world.done(Command::SetMode { mode });
         for leaf in 1..=leaves {
-            world.done(Command::AddLeaf { address: address(3306 + leaf), group: None });
+            world.done(Command::AddLeaf {
+                address: address(3306 + leaf),
+                group: None,
+                incarnation: Incarnation(1),
+            });
         }
         world
     }

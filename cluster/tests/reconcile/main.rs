@@ -26,10 +26,10 @@ impl World {
         let (name, homes) = ("db".to_owned(), vec![home(2, 3), home(3, 2)]);
         for command in [
             Command::Found { cluster: 1, address: address(1) },
-            Command::TakeOffice { node: NodeId(1) },
+            Command::TakeOffice { node: NodeId(1), after: 0 },
             Command::SetMode { mode: Mode::Paired },
-            Command::AddLeaf { address: address(2), group: None },
-            Command::AddLeaf { address: address(3), group: None },
+            Command::AddLeaf { address: address(2), group: None, incarnation: Incarnation(1) },
+            Command::AddLeaf { address: address(3), group: None, incarnation: Incarnation(1) },
             Command::CreateDatabase { name, homes, sync: true, durable: false, redundancy: 2 },
         ] {
             world.apply(command);
