@@ -33,9 +33,24 @@ const BEREFT_ROUNDS: u64 = 200;
 
 impl Checker {
     /// A command was applied and not refused.
-    pub(crate) fn decided(&mut self, office: u64, decree: &Decree, metadata: &Metadata) {
+    pub(crate) fn decided(
+        &mut self,
+        office: u64,
+        decree: &Decree,
+        metadata: &Metadata,
+        leaves: &BTreeMap<NodeId, Leaf>,
+    ) {
         let is_free = matches!(decree.command, Command::Found { .. } | Command::TakeOffice { .. });
         assert!(is_free || decree.office == office, "out of office: {decree:?}");
+        if let Command::Elect { at, reported, .. } = &decree.command {
+            // Rule 9: a position that was read before the fencing is worthless.
+            let copies = leaves.values().flat_map(|leaf| &leaf.copies);
+            for (name, copy) in copies.filter(|(name, _)| name.ordinal == at.ordinal) {
+                let is_fenced = copy.promised >= at.term;
+                let counts = reported.contains(&name.instance);
+                assert!(is_fenced || !counts, "elected before {name:?} was fenced: {at:?}");
+            }
+        }
         for event in metadata.events().iter().filter(|event| event.index > self.events) {
             if let Happened::Elected { may_have_lost, ordinal, .. } = &event.happened {
                 self.elections += 1;

@@ -1,6 +1,8 @@
 //! What goes wrong, from a seed.
 
-use resprout_cluster::NodeId;
+use resprout_cluster::execution::Change;
+use resprout_cluster::metadata::Command;
+use resprout_cluster::{LeafId, NodeId, Ordinal};
 
 use crate::world::{VOTERS, World};
 
@@ -13,6 +15,7 @@ pub(crate) struct Faults {
     pub(crate) cut: u64,
     pub(crate) leader: u64,
     pub(crate) loss: u64,
+    pub(crate) copy: u64,
 }
 
 impl Faults {
@@ -20,12 +23,13 @@ impl Faults {
     pub(crate) fn of(seed: u64) -> Self {
         let pick = |shift: u32, values: [u64; 4]| values[(seed >> shift) as usize % 4];
         Self {
-            crash: pick(0, [300, 120, 600, 200]),
+            crash: pick(0, [500, 200, 2_000, 300]),
             stop: pick(1, [0, 600, 300, 0]),
             pause: pick(2, [400, 0, 200, 0]),
             cut: pick(3, [200, 100, 0, 400]),
             leader: pick(4, [0, 300, 150, 600]),
             loss: pick(5, [0, 20, 5, 0]),
+            copy: pick(6, [0, 500, 0, 250]),
         }
     }
 }
@@ -73,8 +77,20 @@ impl World {
             let (to, unheard) = (NodeId(1 + self.rng.below(VOTERS)), self.rng.below(120));
             self.change_leader(to, unheard);
         }
+        if self.rng.chance(faults.copy) {
+            self.copy_somewhere();
+        }
         self.checker.quiet_since = self.round + 1;
         self.step();
+    }
+
+    /// Somebody rebalances: a third copy, wherever.
+    fn copy_somewhere(&mut self) {
+        let partitions = self.metadata.databases()["db"].map.partitions.len() as u64;
+        let ordinal = Ordinal(u32::try_from(self.rng.below(partitions)).expect("small"));
+        let leaf = LeafId(VOTERS + 1 + self.rng.below(self.leaves.len() as u64));
+        let change = Change::AddCopy { ordinal, leaf };
+        self.commit(Command::Execute { database: "db".to_owned(), change });
     }
 
     fn show_leaves(&self) -> String {

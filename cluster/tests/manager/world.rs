@@ -198,7 +198,7 @@ impl World {
             )
         });
         if !matches!(outcome, Outcome::Refused { .. }) {
-            self.checker.decided(office, &decree, &self.metadata);
+            self.checker.decided(office, &decree, &self.metadata, &self.leaves);
         }
         if let Some(owner) = owner {
             self.owners.insert(self.log.len(), owner);
@@ -521,7 +521,8 @@ impl World {
         let mut full = partitions.map(|(entry, partition)| {
             let copies = entry.map.full_copies(partition);
             partition.serving().is_some()
-                && (copies == partition.copies.len() && copies == self.mode.copies())
+                && copies == partition.copies.len()
+                && copies >= self.mode.copies()
         });
         nodes && full.all(|full| full) && self.leaves.values().all(is_settled)
     }
