@@ -31,8 +31,13 @@ impl Manager {
                 continue;
             }
             let name = copy_name(entry, partition, copy.instance);
-            let Some(answer) = self.heard(node, found) else { continue };
-            if answer.incarnation != found.incarnation || answer.phase != super::Phase::Ready {
+            let Some(answer) = self.heard_as_known(metadata, node) else { continue };
+            // Whether its master serves must be known: if that crashed too, all are compared (rule 15).
+            let master = partition.serving();
+            let is_unsure = master.is_some_and(|master| {
+                master != *leaf && self.heard_as_known(metadata, master.into()).is_none()
+            });
+            if is_unsure || answer.phase != super::Phase::Ready {
                 continue;
             }
             let held = answer.held.get(&name).copied();
@@ -75,18 +80,13 @@ impl Manager {
 
     /// A copy that knows a newer term than the record: the metadata were restored, or replaced by force. Nothing is
     /// decided for its partition (rule 20, row M15).
-    pub(super) fn is_stale(
-        &mut self,
-        metadata: &Metadata,
-        entry: &DatabaseEntry,
-        partition: &Partition,
-    ) -> bool {
+    pub(super) fn is_stale(&mut self, entry: &DatabaseEntry, partition: &Partition) -> bool {
         for (leaf, copy) in &partition.copies {
             let name = copy_name(entry, partition, copy.instance);
             let node = NodeId::from(*leaf);
-            let known = metadata.nodes().get(&node);
-            let answer = known.and_then(|known| self.heard(node, known));
-            let Some(held) = answer.and_then(|answer| answer.held.get(&name)) else { continue };
+            let Some(held) = self.seen.get(&node).and_then(|answer| answer.held.get(&name)) else {
+                continue;
+            };
             let newest = held.promised.max(held.last_term);
             if newest < entry.map.next_term {
                 continue;

@@ -14,8 +14,8 @@ use resprout_replication::{
     Choice, Config as Replication, CopyRecord, CopyState, Instance, Mode, Report, Request, choose,
 };
 
-use super::{About, Manager, Message, at, copy_name, is_there};
-use crate::metadata::{Command, DatabaseEntry, Happened, Metadata};
+use super::{About, Manager, Message, Phase, at, copy_name, is_there};
+use crate::metadata::{Command, DatabaseEntry, Happened, Metadata, NodeState};
 use crate::reconcile::{CopyName, Doing};
 use crate::{Following, LeafId, NodeId, Partition, Term};
 
@@ -35,7 +35,7 @@ impl Manager {
         entry: &DatabaseEntry,
         partition: &Partition,
     ) {
-        if self.is_stale(metadata, entry, partition) {
+        if self.is_stale(entry, partition) {
             return;
         }
         self.look_at_returned(metadata, entry, partition);
@@ -58,22 +58,45 @@ impl Manager {
     fn must_end(&self, metadata: &Metadata, entry: &DatabaseEntry, partition: &Partition) -> bool {
         let Some(leaf) = partition.master else { return false };
         let Some(copy) = partition.copies.get(&leaf) else { return true };
+        let name = copy_name(entry, partition, copy.instance);
         if copy.offline {
+            if !self.config.detector.leaves || self.is_coming_back(metadata, leaf, name) {
+                return false;
+            }
             // Without an heir nothing is fenced: whoever still reaches the old master goes on with it.
             return partition.copies.iter().any(|(other, heir)| {
-                *other != leaf && entry.map.is_promotable(heir) && is_there(metadata, *other)
+                let is_heard = self.heard_as_known(metadata, (*other).into()).is_some();
+                *other != leaf
+                    && is_heard
+                    && entry.map.is_promotable(heir)
+                    && is_there(metadata, *other)
             });
         }
-        let node = NodeId::from(leaf);
-        let known = metadata.nodes().get(&node);
-        let answer = known.and_then(|known| self.heard(node, known));
-        let name = copy_name(entry, partition, copy.instance);
+        let answer = self.heard_as_known(metadata, leaf.into());
         let Some(held) = answer.and_then(|answer| answer.held.get(&name)) else { return false };
         // A restart ends a mastership, also if nobody noticed it (rule 14): the copy is another run, or it knows what
         // was decided and does not take it up.
         let declines =
             held.knows == partition.stamp && matches!(held.doing, Doing::Pending | Doing::Fenced);
         declines || held.incarnation > copy.incarnation
+    }
+
+    /// Whether the master is about to be taken back: then it goes on sooner than another would.
+    fn is_coming_back(&self, metadata: &Metadata, leaf: LeafId, name: CopyName) -> bool {
+        let node = NodeId::from(leaf);
+        let state = metadata.nodes().get(&node).map(|node| node.state);
+        let answer = self.seen.get(&node).filter(|answer| answer.phase == Phase::Ready);
+        let held = answer.and_then(|answer| answer.held.get(&name));
+        let is_whole = held.is_some_and(|held| held.doing != Doing::Unrecoverable);
+        let is_soon = match state {
+            Some(NodeState::Attaching) => true,
+            Some(NodeState::Recovering) => {
+                let since = self.waiting.get(&node).copied().unwrap_or(self.now.at);
+                self.now.at.saturating_sub(since) < self.config.gather
+            }
+            _ => false,
+        };
+        is_whole && is_soon
     }
 
     /// A lost replica is published as left behind, once its master has been heard of since: if both are lost,
@@ -150,9 +173,7 @@ impl Manager {
         gathering: &mut Gathering,
     ) {
         for (leaf, copy) in &partition.copies {
-            let node = NodeId::from(*leaf);
-            let known = metadata.nodes().get(&node);
-            let answer = known.and_then(|known| self.heard(node, known));
+            let answer = self.heard_as_known(metadata, (*leaf).into());
             let held = answer
                 .and_then(|answer| answer.held.get(&copy_name(entry, partition, copy.instance)));
             let reported = gathering.reports.get(&copy.instance).map(|report| report.incarnation);

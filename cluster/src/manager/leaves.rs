@@ -36,9 +36,9 @@ impl Manager {
         let is_new_run = run > node.incarnation;
         let next = match (state, answer.phase) {
             (NodeState::Online, _) if !is_new_run => return None,
-            // It was away and is back before anybody noticed (row P07).
-            (NodeState::Online, Phase::Ready) if self.config.auto_attach => NodeState::Attaching,
-            (NodeState::Online, Phase::Ready) => NodeState::Detached,
+            // It was away and is back before anybody noticed (row P07): it is taken in as any other, with those that
+            // are on their way too.
+            (NodeState::Online, Phase::Ready) => NodeState::Recovering,
             (NodeState::Attaching, Phase::Ready) if !is_new_run => {
                 return self.if_attached(metadata, id).then_some((NodeState::Online, run));
             }
@@ -67,7 +67,7 @@ impl Manager {
         }
         let conflicts = self.conflicts(metadata, id);
         if !conflicts.is_empty() && !forced {
-            if node.state == NodeState::Detached {
+            if node.state == NodeState::Detached || self.pending.contains_key(&About::Node(id)) {
                 return None;
             }
             let happened = Happened::Conflict { databases: conflicts };

@@ -374,10 +374,16 @@ impl Manager {
         }
     }
 
-    /// The last answer of a leaf that is not lost, in the run that the metadata know.
+    /// The last answer of a leaf that is not lost, in the run that the metadata know or a later one.
     fn heard(&self, node: NodeId, known: &Node) -> Option<&Answer> {
         let seen = self.seen.get(&node)?;
         (seen.incarnation >= known.incarnation).then_some(seen)
+    }
+
+    /// The last answer of a leaf in just the run that was taken in. What a later run has counts when that is taken in.
+    fn heard_as_known(&self, metadata: &Metadata, node: NodeId) -> Option<&Answer> {
+        let known = metadata.nodes().get(&node)?;
+        self.seen.get(&node).filter(|seen| seen.incarnation == known.incarnation)
     }
 
     /// Proposes, unless something about the same is under way.

@@ -159,6 +159,7 @@ impl Leaf {
     pub(crate) fn start(&mut self, ready_at: u64) {
         (self.up, self.ready_at, self.paused_until) = (true, ready_at, 0);
         self.run.0 += 1;
+        self.progress = Progress::default();
         for copy in self.copies.values_mut() {
             (copy.run, copy.doing, copy.locked) = (self.run, Doing::Pending, None);
             (copy.record, copy.knows) = (Record::default(), Stamp::default());
@@ -214,8 +215,8 @@ impl Leaf {
         (copy.promised, copy.knows) = (record.term, decided.stamp);
         let before = std::mem::replace(&mut copy.record, record.clone());
         copy.flushed = copy.log.len();
-        let resumed = copy.clean && copy.last_term() == record.term;
-        let cleanly = std::mem::take(&mut copy.clean);
+        // It stopped in order, and nothing was written since.
+        let resumes = copy.clean && copy.last_term() == record.term;
         match record.master {
             None => {
                 (copy.doing, copy.locked) = (Doing::Fenced, None);
@@ -226,8 +227,8 @@ impl Leaf {
                 if copy.is_master() && !is_newer {
                     copy.learn(&before, name.instance);
                     None
-                } else if is_named && (copy.last_term() < record.term || cleanly && resumed) {
-                    copy.begin(record.term, !resumed);
+                } else if is_named && (copy.last_term() < record.term || resumes) {
+                    copy.begin(record.term, !resumes);
                     None
                 } else if is_named && copy.doing == Doing::Pending && trusts_unclean(metadata) {
                     copy.begin(record.term, false);
@@ -280,6 +281,7 @@ impl ModelCopy {
         self.doing = Doing::Transitioning(term);
         if is_new {
             self.log.push((term, 0));
+            self.clean = false;
         }
     }
 
@@ -388,6 +390,9 @@ impl ModelCopy {
         }
         let same = master.log.iter().zip(&replica.log).take_while(|(one, other)| one == other);
         let common = same.count();
+        if common < replica.log.len().max(master.log.len()) {
+            replica.clean = false;
+        }
         replica.log.truncate(common);
         replica.flushed = replica.flushed.min(common);
         let next = master.log[common..].iter().take(4);

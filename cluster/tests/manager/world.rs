@@ -7,10 +7,10 @@ use resprout_cluster::execution;
 use resprout_cluster::manager::{
     Answer, Config, Event, Manager, Message, Now, Output, Phase, Proposal,
 };
-use resprout_cluster::metadata::{Command, Decree, Metadata, NewHome, Outcome, Role};
+use resprout_cluster::metadata::{Command, Decree, Happened, Metadata, NewHome, Outcome, Role};
 use resprout_cluster::reconcile::{CopyName, Doing};
 use resprout_cluster::testing::Planted;
-use resprout_cluster::{Address, Incarnation, LeafId, Mode, NodeId};
+use resprout_cluster::{Address, Incarnation, LeafId, Mode, NodeId, Ordinal};
 
 use crate::check::Checker;
 use crate::leaf::{Leaf, ModelCopy, Said};
@@ -480,6 +480,7 @@ impl World {
                     && self.rng.chance(2)
                 {
                     copy.log.push((term, self.next_value));
+                    copy.clean = false;
                     self.next_value += 1;
                 }
                 if durable || self.rng.chance(8) {
@@ -510,7 +511,8 @@ impl World {
         let online = resprout_cluster::metadata::NodeState::Online;
         let nodes = self.metadata.nodes().values().all(|node| node.state == online);
         let is_settled = |leaf: &Leaf| {
-            leaf.applied == self.log.len()
+            leaf.is_ready(self.round)
+                && leaf.applied == self.log.len()
                 && leaf.progress.success.text() == "Success"
                 && leaf.copies.values().all(|copy| copy.locked.is_none())
         };
@@ -518,11 +520,17 @@ impl World {
             self.metadata.databases().values().flat_map(|entry| {
                 entry.map.partitions.iter().map(move |partition| (entry, partition))
             });
+        let is_orphaned = |ordinal: Ordinal| {
+            let events = self.metadata.events().iter();
+            events.map(|event| &event.happened).any(|happened| {
+                matches!(happened, Happened::Orphaned { ordinal: of, .. } if *of == ordinal)
+            })
+        };
         let mut full = partitions.map(|(entry, partition)| {
+            // What became an orphan is replaced by a rebalance, which is not part of this.
+            let least = if is_orphaned(partition.ordinal) { 1 } else { self.mode.copies() };
             let copies = entry.map.full_copies(partition);
-            partition.serving().is_some()
-                && copies == partition.copies.len()
-                && copies >= self.mode.copies()
+            partition.serving().is_some() && copies == partition.copies.len() && copies >= least
         });
         nodes && full.all(|full| full) && self.leaves.values().all(is_settled)
     }
