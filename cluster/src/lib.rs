@@ -67,6 +67,7 @@ macro_rules! planted {
 pub use copies::{Copy, Database, Following, Partition};
 pub use id::{Address, Cfg, Incarnation, Instance, LeafId, NodeId, Ordinal, Stamp, Term};
 pub use leaf::{Group, Leaf, Mode, Standing};
+pub use record::RecordError;
 
 mod copies;
 pub mod detector;
