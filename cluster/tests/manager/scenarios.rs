@@ -194,6 +194,25 @@ fn w07_o11_a_restart_in_order_changes_nothing() {
     }
 }
 
+/// Promise (O19): leaves are restarted in order, one after the other, with nothing but short pauses; nothing that was
+/// acknowledged is lost, and in the end each is master of what it was.
+#[test]
+fn o19_leaves_are_restarted_one_by_one() {
+    let mut world = whole(Setup { leaves: 4, partitions: 8, ..Setup::default() });
+    let masters = |world: &World| -> Vec<_> {
+        roles(world).into_iter().map(|(ordinal, _, master, _)| (ordinal, master)).collect()
+    };
+    let before = masters(&world);
+    for node in world.leaves.keys().copied().collect::<Vec<_>>() {
+        stop(&mut world, node);
+        world.run(25);
+        start(&mut world, node, 10);
+        world.until(300, "redundancy is restored", World::is_whole);
+    }
+    world.until(600, "masters are back", |world| world.is_whole() && masters(world) == before);
+    assert_eq!(world.checker.losses, 0);
+}
+
 /// Promise (O12): after all were killed at once, the same masters go on, in new terms, and with synchronous
 /// durability nothing can be lost.
 #[test]

@@ -187,6 +187,23 @@ fn versions_guard_what_others_keep() {
     assert_eq!(world.state.events().back().unwrap().index, world.index);
 }
 
+/// Promise (O17): a variable is set for all nodes, or whoever set it is told that it is not.
+#[test]
+fn o17_a_variable_is_set_everywhere_or_refused() {
+    let mut world = World::pair(true, false);
+    let set = |value: Option<&str>| Command::SetVariable {
+        name: "auto_attach".to_owned(),
+        value: value.map(str::to_owned),
+    };
+    let office = world.state.office().number;
+    world.done(set(Some("off")));
+    let late = world.apply_in(office - 1, set(Some("on")));
+    assert_eq!(late, Outcome::Refused { refusal: Refusal::NotInOffice { office } });
+    assert_eq!(world.state.variables()["auto_attach"], "off");
+    world.done(set(None));
+    assert!(world.state.variables().is_empty());
+}
+
 /// Promise: what cannot be is refused with its reason: a place that is none, modes that do not go together.
 #[test]
 fn impossible_databases_are_refused() {
