@@ -201,12 +201,6 @@ fn take_parts(
     found: &Found,
 ) -> Result<Vec<ReadPart>, SqlError> {
     let Some(target) = target else { return Ok(Vec::new()) };
-    let mut wanted: Vec<usize> = match found {
-        Found::Keys(keys) => keys.iter().map(|(partition, _)| *partition).collect(),
-        Found::Range(partitions, _) | Found::Index(partitions, ..) => partitions.clone(),
-    };
-    wanted.sort_unstable();
-    wanted.dedup();
     let one = |ordinal: usize| {
         let part = match client.open.take(&target.database, ordinal) {
             Some(part) => ReadOf::Session(part),
@@ -214,7 +208,7 @@ fn take_parts(
         };
         Ok((ordinal, part))
     };
-    wanted.into_iter().map(one).collect()
+    found.partitions().into_iter().map(one).collect()
 }
 
 fn give_back(client: &mut Client, target: Option<&Target>, parts: Vec<ReadPart>) {

@@ -5,6 +5,7 @@
 //! ```text
 //!  … WHERE id = ?                          point       … WHERE id BETWEEN ? AND ?          range
 //!  … WHERE id IN (1, 2, ?)                 points      … WHERE a = 5 AND b > 3             range
+//!  … WHERE k IN (1, 2, NULL)               ranges, one for each value
 //! ```
 //!
 //! Key values must compare as the column's type does. `id = 5.5` and `id = 'x'` have rules of
@@ -53,6 +54,8 @@ pub enum Access {
         /// The highest value of the next column, and whether it is part of the range.
         upper: Option<(KeyPart, bool)>,
     },
+    /// All rows whose key begins with one of these, which have a part for each of the same first columns.
+    Prefixes(Vec<Vec<KeyPart>>),
 }
 
 impl Rows {
