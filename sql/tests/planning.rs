@@ -67,6 +67,7 @@ impl Queries for Slow {
         self.changed.notify_all();
         let mut state = self.changed.wait_while(state, |state| !state.1).unwrap();
         state.0 -= 1;
+        self.changed.notify_all();
         Ok(Box::new(Empty(Columns::new(vec![Column::new("x", WireType::LongLong)]))))
     }
 }
