@@ -286,7 +286,7 @@ fn a_tail_that_nobody_has_is_taken_back() {
             // What it has is perhaps not acknowledged.
             assert!(master.copy.acknowledged() <= common);
             master.copy.enter(State::Replicating, "test");
-            let refused = master.partition().view().err().expect("it may vanish");
+            let refused = master.partition().view().map(drop).expect_err("it may vanish");
             assert!(matches!(refused, Error::NotOnline { .. }), "{refused}");
         }
         master.copy.cut(common, true).expect("cut");
@@ -468,7 +468,7 @@ fn d32_an_image_that_is_not_whole_changes_nothing() {
             let piece = image.piece(number - 1).expect("there");
             let last = number == pieces;
             let other = bytes::Bytes::from(piece.iter().map(|byte| byte ^ 1).collect::<Vec<_>>());
-            Ok((!last || spoils).then(|| if last { other } else { piece }))
+            Ok((!last || spoils).then_some(if last { other } else { piece }))
         };
         let whole = replica.copy.install(at, image.digests(), &mut fetched).expect("no fault");
         assert!(!whole);

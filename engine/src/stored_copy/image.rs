@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{StoredCopy, locked};
 use crate::error::Error;
+use crate::publish::Boundary;
 use crate::tree::{Hold, Scan};
 
 /// A chunk has so many bytes in the middle.
@@ -126,17 +127,20 @@ fn ends_behind(key: &[u8], row_bytes: u64, chunk_bytes: usize) -> bool {
     by_key || chunk_bytes >= CHUNK_BYTES_MAX
 }
 
+/// Key and value.
+type Row<'a> = (&'a [u8], &'a [u8]);
+
 /// The rows of a chunk.
 ///
 /// # Errors
 /// [`Error::DataDamaged`] if the bytes are not rows in order.
-pub(super) fn rows_of(chunk: &[u8], lsn: Lsn) -> Result<Vec<(&[u8], &[u8])>, Error> {
+fn rows_of(chunk: &[u8], lsn: Lsn) -> Result<Vec<Row<'_>>, Error> {
     let damaged = || Error::DataDamaged {
         place: "an image".to_owned(),
         lsn,
         what: "a piece is not what its digest said".to_owned(),
     };
-    let mut rows: Vec<(&[u8], &[u8])> = Vec::new();
+    let mut rows: Vec<Row<'_>> = Vec::new();
     let mut rest = chunk;
     while !rest.is_empty() {
         let (head, behind) = rest.split_first_chunk::<ROW_HEADER_BYTES>().ok_or_else(damaged)?;
@@ -171,7 +175,8 @@ impl StoredCopy {
             chunks.insert(digests.len() as u64, walk.first.clone());
             digests.extend(digests_of(&walk.bytes));
         }
-        let (lsn, hold) = (boundary.lsn, boundary.hold.clone());
+        drop(view);
+        let Boundary { lsn, hold, .. } = boundary;
         Ok(Image { lsn, lineage, hold, _log: log, digests, chunks })
     }
 

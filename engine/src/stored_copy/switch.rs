@@ -56,7 +56,7 @@ impl StoredCopy {
         replace_file(disk.as_ref(), &inner.dir.join(MARKER), &encode(&start))?;
         // The image from here on, whatever happens.
         take_over(disk.as_ref(), &inner.dir, lsn)?;
-        core.log.restart(start).map_err(|error| core.stop(&error.to_string()))?;
+        core.log.restart(&start).map_err(|error| core.stop(&error.to_string()))?;
         remove_marker(disk.as_ref(), &inner.dir)?;
         let last = LastSnapshot { lsn: Some(lsn), bytes };
         *super::locked(&inner.snapshot) = last;

@@ -201,7 +201,7 @@ impl CopyDriver {
         let mut guard = self.core();
         let Some(core) = guard.as_mut() else { return };
         for mut output in core.copy.step(node.clock.now(), event) {
-            self.post(&node, std::mem::take(&mut output.messages));
+            self.post(&node, &std::mem::take(&mut output.messages));
             core.outbox.push_back(output);
         }
         if std::mem::replace(&mut core.is_busy, true) {
@@ -220,8 +220,8 @@ impl CopyDriver {
     }
 
     /// Messages leave before anything else is done: they say what the core has decided.
-    fn post(&self, node: &Shared, messages: Vec<Envelope>) {
-        let mut rest = messages.as_slice();
+    fn post(&self, node: &Shared, messages: &[Envelope]) {
+        let mut rest = messages;
         while let Some(first) = rest.first() {
             let same = rest.iter().take_while(|message| message.to == first.to).count();
             let (batch, behind) = rest.split_at(same);
@@ -229,7 +229,7 @@ impl CopyDriver {
             match node.home(first.to) {
                 Some(home) => node.post.send(home, batch),
                 None => {
-                    tracing::debug!(copy = ?self.identity, to = %first.to, "nobody knows where")
+                    tracing::debug!(copy = ?self.identity, to = %first.to, "nobody knows where");
                 }
             }
         }

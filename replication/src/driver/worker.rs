@@ -51,7 +51,7 @@ impl Worker {
     fn carry_out(&mut self, job: Job) -> Result<(), Box<dyn std::error::Error>> {
         match job {
             Job::Apply => self.apply()?,
-            Job::Write(write) => self.write(write)?,
+            Job::Write(write) => self.write(&write)?,
             Job::Lookup(Lookup(at)) => {
                 let chain = self.stored().chain_at(at)?;
                 self.copy.step(Event::Chain { at, chain });
@@ -74,8 +74,8 @@ impl Worker {
         Ok(())
     }
 
-    fn write(&mut self, write: Write) -> Result<(), Box<dyn std::error::Error>> {
-        match write {
+    fn write(&mut self, write: &Write) -> Result<(), Box<dyn std::error::Error>> {
+        match *write {
             Write::Promise(promise) => {
                 // What was handed to the log before is told before: a position is reported behind
                 // a promise, and nothing may come after it (row R13).

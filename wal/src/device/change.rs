@@ -155,7 +155,7 @@ impl Core {
     pub(crate) fn restart(
         self: &Arc<Self>,
         log: &Arc<Shared>,
-        start: LogStart,
+        start: &LogStart,
     ) -> Result<(), LogError> {
         log.check_running()?;
         let full = |refused: super::space::Refused| crate::Full {

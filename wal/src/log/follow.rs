@@ -137,7 +137,7 @@ impl Log {
     /// # Errors
     /// If there is no slot for the new beginning; nothing was changed then. If the device refuses; the
     /// log has ended then.
-    pub fn restart(&self, start: LogStart) -> Result<(), LogError> {
+    pub fn restart(&self, start: &LogStart) -> Result<(), LogError> {
         self.set_shipped(false);
         self.shared.core.restart(&self.shared, start)
     }
