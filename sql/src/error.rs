@@ -139,10 +139,12 @@ codes! {
     REBALANCE_RUNNING = 2037, "HY000", "A rebalance of database <db> is already running";
     ASYNC_REPLICATION_SYNC_DURABILITY = 2038, "HY000", "Synchronous durability cannot be combined with asynchronous replication";
     INTERNAL_DATABASE = 2625, "HY000", "Operation '<op>' can't be executed on internal database('<db>') utilized by SingleStore.";
+    QUERY_TIMEOUT = 3024, "HY000", "Query execution was interrupted, maximum statement execution time exceeded";
     ACCOUNT_LOCKED = 3118, "HY000", "Access denied for user '<user>'@'<host>'. Account is locked.";
     USER_DOES_NOT_EXIST = 3162, "HY000", "Authorization ID <user> does not exist.";
     USER_ALREADY_EXISTS = 3163, "HY000", "Authorization ID <user> already exists.";
     SECURE_TRANSPORT_REQUIRED = 3159, "HY000", "Connections using insecure transport are prohibited while --require_secure_transport=ON.";
+    NO_SECURE_TRANSPORTS_CONFIGURED = 3160, "HY000", "No secure transports (SSL or Shared Memory) are configured, unable to set --require_secure_transport=ON.";
     IDLE_TIMEOUT = 4031, "HY000", "The client was disconnected by the server because of inactivity. See wait_timeout and interactive_timeout for configuring this behavior.";
 }
 

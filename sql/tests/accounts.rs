@@ -7,9 +7,11 @@ mod support;
 use mysql_async::prelude::Queryable;
 use mysql_async::{ChangeUserOpts, Conn, Error, OptsBuilder};
 use resprout_sql::accounts::AccountOptions;
+use resprout_sql::server::{Connections, Options, Server};
 use resprout_sql::statement::Secret;
 use running::{Running, code, fails, fresh, rows};
 use runtime::run;
+use support::service::Constant;
 use support::{Raw, certificate, connector};
 
 async fn log_in(server: &Running, user: &str, password: &str) -> Result<Conn, Error> {
@@ -519,5 +521,51 @@ fn s16_one_account_does_not_take_all_places() {
         assert_eq!(refused(&server, "few", "x").await.0, 1203);
         drop((held, root));
         server.end().await;
+    });
+}
+
+/// S06: with `require_secure_transport` nobody logs in without TLS, from this machine neither, nor as
+/// somebody else on a connection that is there; who is there stays. It can be set while the node runs,
+/// and is refused where there is no TLS: nobody could take it back.
+#[test]
+fn s06_the_node_may_demand_tls() {
+    run(async {
+        let (dir, server, mut root) = fresh().await;
+        let on = "SET GLOBAL require_secure_transport = ON";
+        assert_eq!(fails(&mut root, on).await, 3160);
+        all(&mut root, &["SET GLOBAL require_secure_transport = OFF"]).await;
+        drop(root);
+        server.end().await;
+        let (tls, certificate) = certificate();
+        let connector = connector(certificate);
+        let options = Options { require_secure_transport: true, ..Options::default() };
+        let refused_option = Options { ..options.clone() };
+        let server = Running::start_secured(dir.path(), options, Some(tls)).await;
+        let off = b"\x03SET GLOBAL require_secure_transport = OFF";
+        // The right password, a wrong one and nobody are told the same.
+        for (user, password) in [("root", ""), ("root", "wrong"), ("nobody", "wrong")] {
+            assert_eq!(refused(&server, user, password).await.0, 3159, "{user} {password}");
+        }
+        let mut raw = Raw::over_tls(server.address, &connector).await;
+        assert_eq!(raw.log_in_fully("root", "").await.0, 0);
+        assert_eq!(raw.ask(off).await[0], 0);
+        let mut clear = log_in(&server, "root", "").await.unwrap();
+        let shown = rows(&mut clear, "SHOW VARIABLES LIKE 'require_secure%'").await;
+        assert_eq!(shown, ["require_secure_transport,OFF"]);
+        clear.change_user(ChangeUserOpts::default()).await.unwrap();
+        all(&mut clear, &[on]).await;
+        assert_eq!(rows(&mut clear, "SELECT @@require_secure_transport").await, ["1"]);
+        assert_eq!(refused(&server, "root", "").await.0, 3159);
+        let changed = clear.change_user(ChangeUserOpts::default()).await;
+        assert_eq!(code(&changed.unwrap_err()), 3159);
+        assert_eq!(raw.ask(b"\x0e").await[0], 0);
+        server.end().await;
+        let without = Server::new(
+            Constant::new(Connections::new()),
+            refused_option,
+            None,
+            Connections::new(),
+        );
+        assert_eq!(without.unwrap_err().option, "require_secure_transport");
     });
 }

@@ -32,13 +32,12 @@ pub(crate) async fn candidates(
     filter: Option<&Compiled>,
     parameters: &[Value],
 ) -> Result<Vec<RowAt>, SqlError> {
-    let partitions = match found {
-        Found::Keys(keys) => return Ok(keys.clone()),
-        Found::Range(partitions, _) | Found::Index(partitions, ..) => partitions.clone(),
-    };
+    if let Found::Keys(keys) = found {
+        return Ok(keys.clone());
+    }
     let mut rows = Vec::new();
     let mut bytes = 0;
-    for partition in partitions {
+    for partition in found.partitions() {
         let surroundings = client.state.surroundings();
         let interrupt = Arc::clone(&client.opening.interrupt);
         let part = client.open.part(&target.database, partition)?;

@@ -37,9 +37,12 @@ struct Ready {
     surroundings: Arc<Surroundings>,
 }
 
-fn plan(
+/// Plans on a thread of its own: that may take long, and neither the session's thread nor whoever
+/// ends the statement waits for it. What is planned in vain ends at the limits of statements, and
+/// only so many are at once.
+async fn plan(
     client: &Client,
-    queries: &dyn Queries,
+    queries: Arc<dyn Queries>,
     query: &Query,
     parameters: Option<&[Value]>,
 ) -> Result<Ready, SqlError> {
@@ -54,7 +57,20 @@ fn plan(
         client.state.database.clone(),
         Views::of(client),
     );
-    let planned = queries.plan(query, &catalogue, &moment)?;
+    let (query, own) = (query.clone(), catalogue.clone());
+    let planning = async {
+        let place = Arc::clone(&client.node.planners).acquire_owned().await;
+        let thread = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            queries.plan(&query, &own, &moment)
+        });
+        thread.await.map_err(|_| SqlError::new(Code::UNKNOWN_ERROR, "planning failed inside"))?
+    };
+    let planned = tokio::select! {
+        biased;
+        reason = client.opening.interrupt.fired() => return Err(reason.error()),
+        planned = planning => planned?,
+    };
     Ok(Ready { planned, catalogue, surroundings })
 }
 
@@ -62,12 +78,12 @@ fn plan(
 ///
 /// # Errors
 /// As planning.
-pub(crate) fn columns(
+pub(crate) async fn columns(
     client: &Client,
-    queries: &dyn Queries,
+    queries: Arc<dyn Queries>,
     query: &Query,
 ) -> Result<Columns, SqlError> {
-    Ok(plan(client, queries, query, None)?.planned.columns().clone())
+    Ok(plan(client, queries, query, None).await?.planned.columns().clone())
 }
 
 /// A query that runs.
@@ -115,12 +131,12 @@ impl Running {
 /// With what the client is told.
 pub(crate) async fn query(
     client: &mut Client,
-    queries: &dyn Queries,
+    queries: Arc<dyn Queries>,
     query: &Query,
     parameters: &[Value],
     out: &mut ResultWriter<'_>,
 ) -> Result<(), SqlError> {
-    let ready = plan(client, queries, query, Some(parameters))?;
+    let ready = plan(client, queries, query, Some(parameters)).await?;
     let columns = ready.planned.columns().clone();
     client.end_reading(out);
     let mut running = Running::start(client, ready)?;
@@ -170,11 +186,11 @@ async fn put(result: &mut Rows<'_>, columns: &Columns, rows: &dyn Batch) -> Resu
 /// As of a query; 1038 if there are too many.
 pub(crate) async fn gather(
     client: &mut Client,
-    queries: &dyn Queries,
+    queries: Arc<dyn Queries>,
     query: &Query,
     parameters: &[Value],
 ) -> Result<Vec<Vec<Value>>, SqlError> {
-    let ready = plan(client, queries, query, Some(parameters))?;
+    let ready = plan(client, queries, query, Some(parameters)).await?;
     let width = ready.planned.columns().columns().len();
     let mut running = Running::start(client, ready)?;
     let rows = all(&mut running, width).await;
@@ -212,7 +228,7 @@ pub(crate) async fn explain(
         Ok(plan) => vec![plan.explain(parameters)?],
         Err(reason) => {
             let queries = instead(client, reason)?;
-            plan(client, &*queries, query, Some(parameters))?.planned.explain()
+            plan(client, queries, query, Some(parameters)).await?.planned.explain()
         }
     };
     client.end_reading(out);

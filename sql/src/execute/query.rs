@@ -61,7 +61,7 @@ pub(crate) fn plan(client: &Client, query: &Query) -> Result<Plan, SqlError> {
 ///
 /// # Errors
 /// As [`plan`].
-pub(crate) fn prepare(
+pub(crate) async fn prepare(
     client: &Client,
     query: &Query,
 ) -> Result<(Columns, Option<SharedPlan>), SqlError> {
@@ -69,7 +69,7 @@ pub(crate) fn prepare(
         Ok(plan) => Ok((plan.columns.clone(), Some(Arc::new(plan)))),
         Err(reason) => {
             let queries = planned::instead(client, reason)?;
-            Ok((planned::columns(client, &*queries, query)?, None))
+            Ok((Box::pin(planned::columns(client, queries, query)).await?, None))
         }
     }
 }
@@ -97,7 +97,7 @@ pub(crate) async fn query(
             }
             Err(reason) => {
                 let queries = planned::instead(client, reason)?;
-                return Box::pin(planned::query(client, &*queries, query, parameters, out)).await;
+                return Box::pin(planned::query(client, queries, query, parameters, out)).await;
             }
         },
     };
@@ -162,7 +162,7 @@ async fn in_columns(
     };
     let target = job.plan.target.as_ref();
     give_back(client, target, parts);
-    match Box::pin(planned::query(client, &*queries, query, &job.parameters, out)).await {
+    match Box::pin(planned::query(client, queries, query, &job.parameters, out)).await {
         Ok(()) => Ok(None),
         Err(error) if error.code == Code::NOT_SUPPORTED_YET => {
             take_parts(client, target, &job.found.0).map(Some)
@@ -201,12 +201,6 @@ fn take_parts(
     found: &Found,
 ) -> Result<Vec<ReadPart>, SqlError> {
     let Some(target) = target else { return Ok(Vec::new()) };
-    let mut wanted: Vec<usize> = match found {
-        Found::Keys(keys) => keys.iter().map(|(partition, _)| *partition).collect(),
-        Found::Range(partitions, _) | Found::Index(partitions, ..) => partitions.clone(),
-    };
-    wanted.sort_unstable();
-    wanted.dedup();
     let one = |ordinal: usize| {
         let part = match client.open.take(&target.database, ordinal) {
             Some(part) => ReadOf::Session(part),
@@ -214,7 +208,7 @@ fn take_parts(
         };
         Ok((ordinal, part))
     };
-    wanted.into_iter().map(one).collect()
+    found.partitions().into_iter().map(one).collect()
 }
 
 fn give_back(client: &mut Client, target: Option<&Target>, parts: Vec<ReadPart>) {
@@ -362,7 +356,7 @@ pub(crate) async fn gather(
         Ok(plan) => Arc::new(plan),
         Err(reason) => {
             let queries = planned::instead(client, reason)?;
-            return planned::gather(client, &*queries, query, parameters).await;
+            return planned::gather(client, queries, query, parameters).await;
         }
     };
     let found = plan.find(parameters)?;

@@ -1,12 +1,13 @@
 //! Which partitions a statement concerns, and which keys there. The step between sessions and
 //! partitions, which part later: nothing behind it may assume that a partition is near.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use resprout_engine::Database;
 use resprout_engine::table::key::successor;
 use resprout_engine::table::{
-    ColumnId, IndexId, KeyRange, PrimaryKey, RowError, Table, TableSchema, Value,
+    ColumnId, Index, IndexId, KeyRange, PrimaryKey, RowError, Table, TableSchema, Value,
 };
 
 use crate::error::SqlError;
@@ -61,6 +62,9 @@ pub(crate) enum Found {
     Range(Vec<usize>, KeyRange),
     /// All rows that a range of an index leads to, in some partitions.
     Index(Vec<usize>, IndexId, KeyRange),
+    /// All rows of several ranges that have no key in common: of an index, or of the primary key. Each
+    /// partition with its ranges, in order.
+    Ranges(Option<IndexId>, Vec<(usize, Vec<KeyRange>)>),
 }
 
 impl Found {
@@ -72,7 +76,23 @@ impl Found {
             }
             Self::Range(_, range) => Self::Range(vec![partition], range.clone()),
             Self::Index(_, index, range) => Self::Index(vec![partition], *index, range.clone()),
+            Self::Ranges(index, parts) => {
+                let here = parts.iter().filter(|(of, _)| *of == partition).cloned();
+                Self::Ranges(*index, here.collect())
+            }
         }
+    }
+
+    /// The partitions that are concerned.
+    pub(crate) fn partitions(&self) -> Vec<usize> {
+        let mut all: Vec<usize> = match self {
+            Self::Keys(keys) => keys.iter().map(|(partition, _)| *partition).collect(),
+            Self::Range(partitions, _) | Self::Index(partitions, ..) => partitions.clone(),
+            Self::Ranges(_, parts) => parts.iter().map(|(partition, _)| *partition).collect(),
+        };
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// All rows of a table.
@@ -134,32 +154,46 @@ pub(crate) fn by_key(
     let index = rows.index.and_then(|id| schema.indexes.iter().find(|index| index.id == id));
     let key = index.map_or(schema.primary.columns(), |index| &index.columns);
     let bind = |column: &ColumnId, part: &KeyPart| match part {
-        KeyPart::Literal(value) => Some(value.clone()),
+        KeyPart::Literal(value) => Bound::Known(value.clone()),
         KeyPart::Parameter(number) => {
-            let value = parameters.get(usize::from(*number).checked_sub(1)?)?;
-            key_value(target.schema().column(*column).ty, value.clone())
+            let at = usize::from(*number).checked_sub(1);
+            match at.and_then(|at| parameters.get(at)) {
+                Some(Value::Null) => Bound::Nothing,
+                Some(value) => key_value(schema.column(*column).ty, value.clone())
+                    .map_or(Bound::Unknown, Bound::Known),
+                None => Bound::Unknown,
+            }
         }
     };
-    let bind_all = |parts: &[KeyPart]| -> Option<Vec<Value>> {
+    let bind_all = |parts: &[KeyPart]| -> Bound<Vec<Value>> {
         key.iter().zip(parts).map(|(column, part)| bind(column, part)).collect()
     };
+    // A point that nothing can be is none.
+    let bind_each = |points: &[Vec<KeyPart>]| -> Option<Vec<Vec<Value>>> {
+        let bound = points.iter().map(|point| bind_all(point));
+        bound.filter_map(Bound::known_or_nothing).collect()
+    };
+    let no_rows = Ok(Some(Found::Keys(Vec::new())));
     match &rows.access {
         Access::Points(points) => {
-            let Some(points) =
-                points.iter().map(|point| bind_all(point)).collect::<Option<Vec<_>>>()
-            else {
-                return Ok(None);
-            };
+            let Some(points) = bind_each(points) else { return Ok(None) };
             points_to_keys(target, rows, &points).map(Some)
         }
         Access::Range { prefix, lower, upper } => {
-            let Some(prefix) = bind_all(prefix) else { return Ok(None) };
+            let prefix = match bind_all(prefix) {
+                Bound::Known(prefix) => prefix,
+                Bound::Nothing => return no_rows,
+                Bound::Unknown => return Ok(None),
+            };
             let mut bounds = [None, None];
             for (bound, given) in bounds.iter_mut().zip([lower, upper]) {
                 let Some((part, inclusive)) = given else { continue };
                 let Some(column) = key.get(prefix.len()) else { return Ok(None) };
-                let Some(value) = bind(column, part) else { return Ok(None) };
-                *bound = Some((value, *inclusive));
+                match bind(column, part) {
+                    Bound::Known(value) => *bound = Some((value, *inclusive)),
+                    Bound::Nothing => return no_rows,
+                    Bound::Unknown => return Ok(None),
+                }
             }
             let [lower, upper] = bounds;
             let range = match index {
@@ -180,7 +214,81 @@ pub(crate) fn by_key(
                 None => Found::Range(partitions, range),
             }))
         }
+        Access::Prefixes(prefixes) => {
+            let Some(prefixes) = bind_each(prefixes) else { return Ok(None) };
+            ranges_of(target, (rows, index), &prefixes).map(Some)
+        }
     }
+}
+
+/// What the parts of a key are, with parameters.
+enum Bound<T> {
+    Known(T),
+    /// One is NULL: no row is found.
+    Nothing,
+    /// One does not compare as its column's type does.
+    Unknown,
+}
+
+impl<T> Bound<T> {
+    /// For one of several: left out if it is nothing, none if it is unknown.
+    #[expect(clippy::option_option, reason = "nothing and unknown are different answers")]
+    fn known_or_nothing(self) -> Option<Option<T>> {
+        match self {
+            Self::Known(value) => Some(Some(value)),
+            Self::Nothing => None,
+            Self::Unknown => Some(None),
+        }
+    }
+}
+
+impl<T> FromIterator<Bound<T>> for Bound<Vec<T>> {
+    fn from_iter<I: IntoIterator<Item = Bound<T>>>(parts: I) -> Self {
+        let mut all = Vec::new();
+        let mut nothing = false;
+        for part in parts {
+            match part {
+                Bound::Known(value) => all.push(value),
+                Bound::Nothing => nothing = true,
+                Bound::Unknown => return Self::Unknown,
+            }
+        }
+        if nothing { Self::Nothing } else { Self::Known(all) }
+    }
+}
+
+/// The ranges of an index, or of the primary key, whose keys begin with one of these.
+fn ranges_of(
+    target: &Target,
+    (rows, index): (&Rows, Option<&Index>),
+    prefixes: &[Vec<Value>],
+) -> Result<Found, SqlError> {
+    let mut parts: BTreeMap<usize, Vec<KeyRange>> = BTreeMap::new();
+    for prefix in prefixes {
+        let range = match index {
+            Some(index) => target.table.index_range(index, prefix),
+            None => target.table.primary_key(prefix).map(KeyRange::with_prefix),
+        };
+        let range = range.map_err(resprout_engine::Error::from)?;
+        let positions = rows.shard_positions.as_ref();
+        let positions = positions.filter(|all| all.iter().all(|at| *at < prefix.len()));
+        let partitions = match positions {
+            Some(positions) if !positions.is_empty() => {
+                let values: Vec<_> = positions.iter().map(|at| prefix[*at].clone()).collect();
+                vec![of_shard_values(target, &values)?]
+            }
+            _ => everywhere(target),
+        };
+        for partition in partitions {
+            parts.entry(partition).or_default().push(range.clone());
+        }
+    }
+    for ranges in parts.values_mut() {
+        ranges.sort_unstable_by(|a, b| a.from.cmp(&b.from));
+        // Parameters may have made two values one.
+        ranges.dedup();
+    }
+    Ok(Found::Ranges(index.map(|index| index.id), parts.into_iter().collect()))
 }
 
 fn points_to_keys(target: &Target, rows: &Rows, points: &[Vec<Value>]) -> Result<Found, SqlError> {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use resprout_engine::table::{ColumnId, RowView, Table, Value, ValueRef};
+use resprout_engine::table::{ColumnId, Index, IndexId, KeyRange, RowView, Table, Value, ValueRef};
 use resprout_engine::{Error, Transaction};
 
 use super::router::Found;
@@ -153,10 +153,7 @@ impl Search<'_> {
                 }
             }
             Found::Index(partitions, id, range) => {
-                let indexes = &self.table.schema().indexes;
-                let index = indexes.iter().find(|index| index.id == *id);
-                let index = index
-                    .ok_or_else(|| Error::SchemaChanged { table: self.table.name().to_owned() })?;
+                let index = self.index(*id)?;
                 for partition in partitions {
                     let transaction = of(*partition)?;
                     stoppable(&mut |row| one(*partition, row), |visit| {
@@ -164,8 +161,39 @@ impl Search<'_> {
                     })?;
                 }
             }
+            Found::Ranges(id, parts) => {
+                let index = id.map(|id| self.index(id)).transpose()?;
+                for (partition, ranges) in parts {
+                    self.visit_ranges(of(*partition)?, index, ranges, &mut |row| {
+                        one(*partition, row)
+                    })?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// All of one moment: a row that goes from one range to another meanwhile is found once.
+    fn visit_ranges(
+        &self,
+        transaction: &Transaction,
+        index: Option<&Index>,
+        ranges: &[KeyRange],
+        one: &mut dyn FnMut(&RowView<'_>) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let view = transaction.view()?;
+        for range in ranges {
+            stoppable(one, |visit| match index {
+                Some(index) => transaction.scan_index_at(&view, (self.table, index), range, visit),
+                None => transaction.scan_at(&view, self.table, range, visit),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn index(&self, id: IndexId) -> Result<&Index, Error> {
+        let index = self.table.schema().indexes.iter().find(|index| index.id == id);
+        index.ok_or_else(|| Error::SchemaChanged { table: self.table.name().to_owned() })
     }
 }
 

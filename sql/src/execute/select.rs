@@ -1,7 +1,9 @@
 //! SELECT from one table, or from none: planned once, run in pieces that are sent as they come.
 
+use std::collections::BTreeSet;
+
 use resprout_engine::Transaction;
-use resprout_engine::table::{ColumnId, Value};
+use resprout_engine::table::{ColumnId, IndexId, Value};
 use sqlparser::ast::{
     Distinct, Expr, GroupByExpr, LimitClause, OrderByKind, Query, Select, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, TableFactor,
@@ -185,20 +187,26 @@ impl Plan {
     pub(crate) fn explain(&self, parameters: &[Value]) -> Result<String, SqlError> {
         let Some(target) = &self.target else { return Ok("One row without a table".to_owned()) };
         let (found, filtered) = self.find(parameters)?;
+        let name_of = |id: &IndexId| {
+            let index = target.schema().indexes.iter().find(|index| index.id == *id);
+            index.map_or("", |index| &index.name)
+        };
         let how = match &found {
             Found::Keys(keys) => format!("{} rows by primary key", keys.len()),
             Found::Range(_, range) if *range == target.table.rows() => "all rows".to_owned(),
             Found::Range(..) => "a range of the primary key".to_owned(),
-            Found::Index(_, id, _) => {
-                let index = target.schema().indexes.iter().find(|index| index.id == *id);
-                format!("a range of index '{}'", index.map_or("", |index| &index.name))
+            Found::Index(_, id, _) => format!("a range of index '{}'", name_of(id)),
+            Found::Ranges(id, parts) => {
+                let ranges: BTreeSet<_> =
+                    parts.iter().flat_map(|(_, ranges)| ranges).map(|range| &range.from).collect();
+                let of = id.as_ref().map(|id| format!("index '{}'", name_of(id)));
+                let of = of.as_deref().unwrap_or("the primary key");
+                format!("{} ranges of {of}", ranges.len())
             }
         };
         let partitions = match &found {
             Found::Keys(_) => String::new(),
-            Found::Range(partitions, _) | Found::Index(partitions, ..) => {
-                format!(" of {} partitions", partitions.len())
-            }
+            found => format!(" of {} partitions", found.partitions().len()),
         };
         let filter = if filtered && self.filter.is_some() { ", filtered" } else { "" };
         Ok(format!("Direct: {}: {how}{partitions}{filter}", target.table.name()))
@@ -422,7 +430,7 @@ fn has_parameters(rows: &Rows) -> bool {
     use direct::{Access, KeyPart};
     let is = |part: &KeyPart| matches!(part, KeyPart::Parameter(_));
     match &rows.access {
-        Access::Points(points) => points.iter().flatten().any(is),
+        Access::Points(points) | Access::Prefixes(points) => points.iter().flatten().any(is),
         Access::Range { prefix, lower, upper } => {
             prefix.iter().any(is) || [lower, upper].into_iter().flatten().any(|(part, _)| is(part))
         }

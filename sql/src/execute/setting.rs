@@ -80,6 +80,9 @@ async fn variable(
         Effect::Stays => return stays(client, variable, global, given),
         _ => {}
     }
+    if variable.name == "require_secure_transport" {
+        refuse_to_lock_all_out(client, variable, &given)?;
+    }
     let clamped = match global {
         true => client.node.globals.set(&client.node.engine, variable, &given)?,
         false => for_session(client, variable, &given).await?,
@@ -87,6 +90,22 @@ async fn variable(
     if let (true, Given::Value(value)) = (clamped, &given) {
         let text = format!("Truncated incorrect {name} value: '{value}'");
         client.state.warn_as(Code(1292), &text);
+    }
+    Ok(())
+}
+
+/// Without TLS nobody could log in again to take it back.
+fn refuse_to_lock_all_out(
+    client: &Client,
+    variable: &Variable,
+    given: &Given,
+) -> Result<(), SqlError> {
+    let value = match given {
+        Given::Default => client.node.globals.initial(variable),
+        Given::Value(value) => variable.convert(value)?.value,
+    };
+    if value != Value::Int(0) && !client.opening.tls_offered {
+        return Err(SqlError::plain(Code::NO_SECURE_TRANSPORTS_CONFIGURED));
     }
     Ok(())
 }

@@ -1,8 +1,12 @@
-//! How a connection is told from outside to stop: KILL, and the end of the server.
+//! How a connection is told from outside to stop: KILL, the end of the server, and the end of the
+//! time that a statement may take.
 
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use crate::error::{Code, SqlError};
 
@@ -15,6 +19,8 @@ pub enum Reason {
     Connection,
     /// The server ends.
     Shutdown,
+    /// The running statement took its time (`max_execution_time`).
+    Time,
 }
 
 impl Reason {
@@ -24,6 +30,7 @@ impl Reason {
         SqlError::plain(match self {
             Self::Query | Self::Connection => Code::QUERY_INTERRUPTED,
             Self::Shutdown => Code::SERVER_SHUTDOWN,
+            Self::Time => Code::QUERY_TIMEOUT,
         })
     }
 }
@@ -33,6 +40,7 @@ const CONNECTION: u8 = 1 << 1;
 const SHUTDOWN: u8 = 1 << 2;
 /// The server wants to end; what runs may finish.
 const LEAVE: u8 = 1 << 3;
+const TIME: u8 = 1 << 4;
 
 /// Fires once somebody wants a session to stop. Sessions look at it between steps, or wait for it
 /// beside what they wait for.
@@ -53,6 +61,8 @@ impl Interrupt {
             Some(Reason::Connection)
         } else if bits & QUERY != 0 {
             Some(Reason::Query)
+        } else if bits & TIME != 0 {
+            Some(Reason::Time)
         } else {
             None
         }
@@ -116,7 +126,23 @@ impl Interrupt {
             Reason::Query => QUERY,
             Reason::Connection => CONNECTION,
             Reason::Shutdown => SHUTDOWN,
+            Reason::Time => TIME,
         });
+    }
+
+    /// Fires with [`Reason::Time`] after so long, unless what is returned is dropped before; when
+    /// that is dropped, it is as if it had never fired.
+    pub(crate) fn limit(self: &Arc<Self>, time: Duration) -> TimeLimit {
+        let is_over = Arc::new(Mutex::new(false));
+        let (interrupt, over) = (Arc::clone(self), Arc::clone(&is_over));
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            let over = over.lock().unwrap_or_else(PoisonError::into_inner);
+            if !*over {
+                interrupt.fire(Reason::Time);
+            }
+        });
+        TimeLimit { interrupt: Arc::clone(self), is_over, timer }
     }
 
     pub(super) fn ask_to_leave(&self) {
@@ -131,5 +157,24 @@ impl Interrupt {
     /// A new statement begins: what was to end was the one before.
     pub(super) fn forget_query(&self) {
         self.bits.fetch_and(!QUERY, Ordering::AcqRel);
+    }
+}
+
+/// The time that a statement may take, which runs as long as this is kept.
+#[derive(Debug)]
+pub(crate) struct TimeLimit {
+    interrupt: Arc<Interrupt>,
+    /// Whether the statement has ended. Under a lock: the timer may be just about to fire, and the
+    /// next statement must not be ended for it.
+    is_over: Arc<Mutex<bool>>,
+    timer: JoinHandle<()>,
+}
+
+impl Drop for TimeLimit {
+    fn drop(&mut self) {
+        self.timer.abort();
+        let mut over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        *over = true;
+        self.interrupt.bits.fetch_and(!TIME, Ordering::AcqRel);
     }
 }

@@ -60,6 +60,10 @@ impl<S: Service> Server<S> {
         connections: Arc<Connections>,
     ) -> Result<Self, BadOption> {
         options.validate()?;
+        if options.require_secure_transport && tls.is_none() {
+            let why = "nobody could log in: give a certificate and its key";
+            return Err(BadOption { option: "require_secure_transport", why });
+        }
         options.protocol.tls = tls.is_some();
         let password_checks = Semaphore::new(options.password_checks);
         let shared = Arc::new(Shared { service, tls, password_checks });

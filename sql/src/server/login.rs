@@ -47,6 +47,7 @@ impl<'a, S: Service> LoggingIn<'a, S> {
             event = match event {
                 None => self.next_event().await?,
                 Some(Event::Login(login)) => {
+                    self.refuse_in_the_clear()?;
                     let (peer, deadline) = (self.wire.peer, self.deadline);
                     let lookup = self.shared.service.account(&login, peer);
                     let found = tokio::time::timeout_at(deadline, lookup).await;
@@ -95,6 +96,18 @@ impl<'a, S: Service> LoggingIn<'a, S> {
         Ok(())
     }
 
+    /// Before the account is looked for: neither user nor password is worth anything here.
+    fn refuse_in_the_clear(&mut self) -> Result<(), Gone> {
+        let limit = self.shared.service.limits().require_secure_transport;
+        let required = limit.unwrap_or(self.wire.options.require_secure_transport);
+        if required && !self.wire.is_encrypted() {
+            let error = SqlError::plain(Code::SECURE_TRANSPORT_REQUIRED);
+            self.wire.connection.refuse(&error);
+            return Err(Gone::Refused);
+        }
+        Ok(())
+    }
+
     async fn is_password(&self, password: &[u8]) -> Result<bool, Gone> {
         let check = async {
             let permit = self.shared.password_checks.acquire().await;
@@ -125,7 +138,8 @@ impl<'a, S: Service> LoggingIn<'a, S> {
             number: wire.entry.number,
             peer: wire.peer,
             account: self.account.map_or(0, |account| account.number),
-            encrypted: matches!(wire.stream, Stream::Tls(_)),
+            encrypted: wire.is_encrypted(),
+            tls_offered: self.shared.tls.is_some(),
             interrupt: wire.entry.interrupt.clone(),
         };
         match self.shared.service.open(opening).await {

@@ -33,6 +33,9 @@ pub struct Options {
     pub max_prepared_statements: usize,
     /// Passwords that are compared with slow hashes at once; further logins wait. Default 2.
     pub password_checks: usize,
+    /// Whether only encrypted connections may log in (MySQL 3159); one from this machine is no
+    /// exception. Default false.
+    pub require_secure_transport: bool,
     /// How long running statements may go on after the server was told to end. Default 10 s.
     pub shutdown_grace: Duration,
 }
@@ -49,6 +52,7 @@ impl Default for Options {
             write_timeout: Duration::from_secs(60),
             max_prepared_statements: 16_382,
             password_checks: 2,
+            require_secure_transport: false,
             shutdown_grace: Duration::from_secs(10),
         }
     }
@@ -73,6 +77,9 @@ pub struct Limits {
     /// Largest packet of connections from now on, in bytes, within the bounds of
     /// `max_allowed_packet`.
     pub packet_bytes: Option<usize>,
+    /// See [`Options::require_secure_transport`]. It also holds for those who are there and log in
+    /// as somebody else.
+    pub require_secure_transport: Option<bool>,
 }
 
 /// A setting with an impossible value.

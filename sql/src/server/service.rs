@@ -37,6 +37,8 @@ pub struct Opening {
     pub account: u64,
     /// Whether the connection is encrypted.
     pub encrypted: bool,
+    /// Whether it could be: whether the server offers TLS.
+    pub tls_offered: bool,
     /// Fires when the session has to stop. Sessions must then return from what they do, in
     /// bounded time: they are never cancelled by dropping a call halfway.
     pub interrupt: Arc<Interrupt>,

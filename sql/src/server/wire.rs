@@ -125,6 +125,11 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    /// Whether TLS is between it and the client.
+    pub(super) const fn is_encrypted(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
     /// The session has these times from now on.
     pub(super) fn set_times(&mut self, times: Times) {
         self.options = Arc::new(self.usual.with_times(times));

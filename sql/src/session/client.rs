@@ -21,7 +21,7 @@ use crate::statement::{
     Afterwards, ClusterStatement, Explain, Explained, Parsed, Secret, Statement, Statements,
     TableName, TransactionStatement, User, parse,
 };
-use crate::variables::{lock_wait, times};
+use crate::variables::{execution_time, lock_wait, times};
 
 /// A client's session. Dropping it rolls back.
 #[derive(Debug)]
@@ -191,6 +191,10 @@ impl Client {
             self.commit().await?;
         }
         let mark = self.state.in_transaction().then(|| self.open.mark());
+        // As MySQL: of queries only.
+        let time = execution_time(&self.state.variables);
+        let time = time.filter(|_| matches!(statement, Statement::Query(_)));
+        let _limit = time.map(|time| self.opening.interrupt.limit(time));
         match self.statement(statement, kept, parameters, out).await {
             Ok(()) => Ok(()),
             Err(error) => {
@@ -426,7 +430,7 @@ impl Session for Client {
         let mut columns = Columns::default();
         let mut plan = None;
         if let Statement::Query(query) = &statement {
-            (columns, plan) = execute::prepare(self, query)?;
+            (columns, plan) = execute::prepare(self, query).await?;
         }
         let statement = Arc::new(statement);
         let prepared = Prepared { statement, required, permitted: None, plan };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use resprout_engine::{Engine, Error};
+use tokio::sync::Semaphore;
 
 use super::client::Client;
 use super::sequences::Sequences;
@@ -32,11 +33,17 @@ pub(crate) struct Node {
     pub(crate) waits: Arc<Waits>,
     /// Who runs what is not done here.
     pub(crate) queries: Option<Arc<dyn Queries>>,
+    /// Bounds the queries that are planned there at once.
+    pub(crate) planners: Arc<Semaphore>,
     pub(crate) globals: Arc<Globals>,
     seats: Arc<Seats>,
     /// One change of databases and tables at a time.
     pub(crate) definitions: tokio::sync::Mutex<()>,
 }
+
+/// Queries that are planned by the query library at once; others wait. A query that is ended while
+/// it is planned keeps its place until its thread is done.
+const PLANNERS: usize = 16;
 
 /// A node that stands alone, for a [`Server`](crate::server::Server). A clone is the same node.
 #[derive(Clone, Debug)]
@@ -68,6 +75,7 @@ impl SingleNode {
             coordinator: Coordinator::new(run),
             waits: Arc::default(),
             queries: None,
+            planners: Arc::new(Semaphore::new(PLANNERS)),
             globals,
             seats: Arc::default(),
             definitions: tokio::sync::Mutex::default(),

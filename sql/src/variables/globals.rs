@@ -35,6 +35,7 @@ impl Globals {
             "maximum_memory" => Value::UInt(tuning.maximum_memory),
             "snapshot_trigger_size" => Value::UInt(tuning.snapshot_trigger_size),
             "snapshots_to_keep" => count(tuning.snapshots_to_keep),
+            "require_secure_transport" => Value::Int(options.require_secure_transport.into()),
             "recovery_time_target" => tuning.recovery_time_target.map_or(Value::UInt(0), seconds),
             other => unreachable!("{other} is configured nowhere"),
         };
@@ -109,7 +110,13 @@ impl Globals {
     pub(crate) fn limits(&self) -> Limits {
         let set = self.read();
         let count = |name| Some(usize::try_from(whole(&set, name)?).unwrap_or(usize::MAX));
-        Limits { connections: count("max_connections"), packet_bytes: count("max_allowed_packet") }
+        Limits {
+            connections: count("max_connections"),
+            packet_bytes: count("max_allowed_packet"),
+            require_secure_transport: set
+                .get("require_secure_transport")
+                .map(|on| *on != Value::Int(0)),
+        }
     }
 }
 
@@ -155,6 +162,11 @@ pub(crate) fn times(values: &Values) -> Times {
         read: seconds(values, "net_read_timeout"),
         write: seconds(values, "net_write_timeout"),
     }
+}
+
+/// How long a SELECT of a session for which these were set may take.
+pub(crate) fn execution_time(values: &Values) -> Option<Duration> {
+    whole(values, "max_execution_time").filter(|time| *time > 0).map(Duration::from_millis)
 }
 
 /// How long a session for which these were set waits for a row's lock.

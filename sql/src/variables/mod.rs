@@ -20,7 +20,7 @@ use resprout_engine::table::Value;
 
 use crate::error::{Code, SqlError};
 
-pub(crate) use globals::{Globals, lock_wait, times, twins};
+pub(crate) use globals::{Globals, execution_time, lock_wait, times, twins};
 pub(crate) use table::VARIABLES;
 pub(crate) use value::{Converted, Given};
 

@@ -100,6 +100,13 @@ pub(crate) const VARIABLES: &[Variable] = &[
         (Holds, "most sessions at once (1040); one more is kept for an administrator"),
     ),
     variable(
+        "max_execution_time",
+        Both,
+        Number(0, u32::MAX as u64),
+        number(0),
+        (Holds, "milliseconds that a SELECT may take, its planning included (3024); 0: no limit"),
+    ),
+    variable(
         "max_user_connections",
         Global,
         Number(0, 100_000),
@@ -141,6 +148,16 @@ pub(crate) const VARIABLES: &[Variable] = &[
         (
             Holds,
             "a snapshot is taken when a restart is predicted to take more seconds than this; 0: never for that reason",
+        ),
+    ),
+    variable(
+        "require_secure_transport",
+        Global,
+        Switch,
+        Configured,
+        (
+            Holds,
+            "only encrypted connections may log in (3159), from this machine too; ON is refused where TLS is not offered (3160)",
         ),
     ),
     variable(

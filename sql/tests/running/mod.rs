@@ -1,15 +1,18 @@
 //! A server on an engine in a temporary directory, and what tests ask of it.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, OptsBuilder, Row, Value};
 use resprout_engine::{Engine, Options as EngineOptions};
 use resprout_sql::accounts::{AccountOptions, AccountsError};
+use resprout_sql::planned::Queries;
 use resprout_sql::server::{Connections, Options, Server, Tls};
 use resprout_sql::session::SingleNode;
 use tokio::net::TcpListener;
@@ -33,6 +36,26 @@ impl Running {
         accounts: &AccountOptions,
         tls: Option<Tls>,
     ) -> Result<Self, AccountsError> {
+        Self::begin(dir, accounts, (Options::default(), tls), None).await
+    }
+
+    /// With somebody who plans queries.
+    pub(crate) async fn start_planned_by(dir: &Path, queries: Arc<dyn Queries>) -> Self {
+        let options = (Options::default(), None);
+        Self::begin(dir, &AccountOptions::default(), options, Some(queries)).await.unwrap()
+    }
+
+    /// With these settings of the server.
+    pub(crate) async fn start_secured(dir: &Path, options: Options, tls: Option<Tls>) -> Self {
+        Self::begin(dir, &AccountOptions::default(), (options, tls), None).await.unwrap()
+    }
+
+    async fn begin(
+        dir: &Path,
+        accounts: &AccountOptions,
+        (settings, tls): (Options, Option<Tls>),
+        queries: Option<Arc<dyn Queries>>,
+    ) -> Result<Self, AccountsError> {
         let options = EngineOptions {
             maximum_memory: 256 << 20,
             lock_wait_limit: Duration::from_millis(500),
@@ -40,9 +63,13 @@ impl Running {
         };
         let engine = Engine::open(dir, options).unwrap();
         let connections = Connections::new();
-        let node = SingleNode::new(engine.clone(), connections.clone(), accounts)?;
+        let mut node = SingleNode::new(engine.clone(), connections.clone(), accounts)?;
+        node = node.with_options(&settings);
+        if let Some(queries) = queries {
+            node = node.with_queries(queries);
+        }
         node.recovered().unwrap();
-        let server = Server::new(node, Options::default(), tls, connections).unwrap();
+        let server = Server::new(node, settings, tls, connections).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();

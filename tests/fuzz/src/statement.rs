@@ -3,6 +3,7 @@
 use resprout_engine::table::TableSchema;
 use resprout_sql::statement::show_create::show_create;
 use resprout_sql::statement::{Statement, Statements, direct, parse};
+use sqlparser::ast::{Expr, SetExpr};
 
 use crate::Outcome;
 
@@ -13,8 +14,8 @@ pub(crate) fn text(input: &[u8]) -> Outcome {
         let Ok(parsed) = parsed else { return Outcome::Refused };
         any = true;
         let _printed = format!("{parsed:?}");
-        if direct::table(&parsed.statement).is_some() {
-            let _plan_or_none = direct::plan(&parsed.statement, &table());
+        if let Some(filter) = filter(&parsed.statement) {
+            let _rows_or_none = direct::rows(Some(filter), &table(), "t");
         }
         if let Statement::CreateTable(table) = &parsed.statement {
             let Ok(made) = table.definition() else { continue };
@@ -26,6 +27,20 @@ pub(crate) fn text(input: &[u8]) -> Outcome {
         }
     }
     if any { Outcome::Accepted } else { Outcome::Refused }
+}
+
+/// The WHERE of a statement on one table.
+fn filter(statement: &Statement) -> Option<&Expr> {
+    let own = match statement {
+        Statement::Query(query) => match &*query.body {
+            SetExpr::Select(select) => return select.selection.as_ref(),
+            _ => return None,
+        },
+        Statement::Update(update) => &update.selection.filter,
+        Statement::Delete(delete) => &delete.selection.filter,
+        _ => return None,
+    };
+    own.as_ref().map(|filter| &***filter)
 }
 
 /// The table that statements of the seeds speak of.

@@ -13,7 +13,7 @@ use resprout_sql::session::SingleNode;
 use resprout_sql::statement::Secret;
 use resprout_tools::access::explain;
 use resprout_tools::failure::{Exit, Failure};
-use resprout_tools::node::config::{Settings, parse_path};
+use resprout_tools::node::config::{Settings, parse_path, parse_truth};
 use resprout_tools::node::door::FrontDoor;
 use resprout_tools::node::run::bad_setting;
 use tokio::net::TcpListener;
@@ -37,6 +37,8 @@ const PORTS_TRIED: u16 = 100;
 pub(crate) struct Door {
     address: Option<SocketAddr>,
     tls: Option<Tls>,
+    /// Whether clients without TLS are refused.
+    require_tls: bool,
     /// If the port is taken, the next that is free does.
     may_move: bool,
     listener: Mutex<Option<TcpListener>>,
@@ -93,6 +95,8 @@ impl FrontDoor for Door {
         self.address = given.unwrap_or_else(default);
         let path = |name| settings.read(name, parse_path).map_err(bad_setting);
         self.tls = tls(path("tls.certificate")?, path("tls.key")?)?;
+        let require = settings.read("tls.require", parse_truth).map_err(bad_setting)?;
+        self.require_tls = require.unwrap_or(false);
         Ok(())
     }
 
@@ -120,7 +124,7 @@ impl FrontDoor for Door {
         })?;
         let queries = QueryEngine::new(Limits::default())
             .map_err(|error| Failure::new("cannot start queries", error, "allow more threads"))?;
-        let options = Options::default();
+        let options = Options { require_secure_transport: self.require_tls, ..Options::default() };
         let node = node.with_queries(Arc::new(queries)).with_options(&options);
         self.node.get_or_init(|| node.clone());
         let Some(listener) = locked(&self.listener).take() else { return Ok(()) };

@@ -13,6 +13,7 @@
 //! [tls]
 //! certificate = "server.pem"           # chain in PEM form, own first; its own, made at the first start, without
 //! key = "server.key"                   # its key, in PEM form
+//! require = false                      # whether clients without TLS are refused
 //!
 //! [durability]
 //! snapshot_trigger_size = "2GiB"       # log since the last snapshot that causes the next
@@ -36,7 +37,7 @@ use toml::de::{DeTable, DeValue};
 use crate::quantity::{parse_bytes, parse_duration};
 
 /// Every setting: its section (empty for the top level) and its key.
-const KEYS: [(&str, &str); 14] = [
+const KEYS: [(&str, &str); 15] = [
     ("", "data"),
     ("", "http"),
     ("", "sql"),
@@ -45,6 +46,7 @@ const KEYS: [(&str, &str); 14] = [
     ("memory", "maximum"),
     ("tls", "certificate"),
     ("tls", "key"),
+    ("tls", "require"),
     ("durability", "snapshot_trigger_size"),
     ("durability", "recovery_time_target"),
     ("durability", "snapshots_to_keep"),

@@ -1,9 +1,12 @@
 //! From WHERE to rows: which conditions make a key, and which are left.
 
-use resprout_engine::table::{ColumnId, Index};
+use std::cmp::Reverse;
+
+use resprout_engine::table::{ColumnId, Index, Value};
 use sqlparser::ast::{BinaryOperator, Expr};
 
 use super::{Access, KeyPart, POINTS_MAX, Rows, Scope, kept};
+use crate::statement::operand::Operand;
 use crate::statement::tree::Sql;
 
 /// A condition on a row.
@@ -86,9 +89,28 @@ pub(super) fn rows(scope: Scope<'_>, filter: Option<&Expr>) -> Option<Rows> {
     }
     let mut conditions = Vec::new();
     split(scope, filter?, &mut conditions);
-    let access = points(scope, key, &mut conditions).or_else(|| range(key, &mut conditions))?;
     let shard_positions = shard_positions(scope, key);
+    if let Some(access) = points(scope, key, &mut conditions) {
+        return Some(Rows { index: None, access, shard_positions, residual: conditions });
+    }
+    let range = range(key, &conditions);
+    let given = range.as_ref().map_or(0, |range| range.given());
+    // All conditions stay, as with an index.
+    if let Some((prefixes, _)) = prefixes(without_texts(scope, key), given, &conditions) {
+        let access = Access::Prefixes(prefixes);
+        return Some(Rows { index: None, access, shard_positions, residual: conditions });
+    }
+    let Range { access, used } = range?;
+    remove(&mut conditions, &used);
     Some(Rows { index: None, access, shard_positions, residual: conditions })
+}
+
+/// The first columns of a key that are no texts: keys have those in the order of their bytes, conditions
+/// compare them without regard to case.
+fn without_texts<'k>(scope: Scope<'_>, key: &'k [ColumnId]) -> &'k [ColumnId] {
+    let is_text = |id: &ColumnId| scope.schema.column(*id).ty.is_text();
+    let usable = key.iter().take_while(|id| !is_text(id)).count();
+    &key[..usable]
 }
 
 fn shard_positions(scope: Scope<'_>, key: &[ColumnId]) -> Option<Vec<usize>> {
@@ -96,28 +118,28 @@ fn shard_positions(scope: Scope<'_>, key: &[ColumnId]) -> Option<Vec<usize>> {
     scope.schema.shard_key.iter().map(position).collect()
 }
 
-/// The rows that a filter names by the index that says most of them. Texts are left out: indexes
-/// have them in the order of their bytes, conditions compare them without regard to case. All
-/// conditions stay: an index has NULLs below all values.
+/// The rows that a filter names by the index that says most of them. Texts are left out. All conditions
+/// stay: an index has NULLs below all values.
 pub(super) fn by_index(scope: Scope<'_>, filter: Option<&Expr>) -> Option<Rows> {
     let mut conditions = Vec::new();
     split(scope, filter?, &mut conditions);
     let of = |index: &Index| {
-        let is_text = |id: &ColumnId| scope.schema.column(*id).ty.is_text();
-        let usable = index.columns.iter().take_while(|id| !is_text(id)).count();
-        let columns = &index.columns[..usable];
-        let access = range(columns, &mut conditions.clone())?;
-        let given = match &access {
-            Access::Range { prefix, .. } => prefix.len(),
-            Access::Points(_) => return None,
+        let columns = without_texts(scope, &index.columns);
+        let range = range(columns, &conditions);
+        let given = range.as_ref().map_or(0, |range| range.given());
+        let (access, given, fewest) = match prefixes(columns, given, &conditions) {
+            Some((prefixes, given)) => {
+                let fewest = Reverse(prefixes.len());
+                (Access::Prefixes(prefixes), given, fewest)
+            }
+            None => (range?.access, given, Reverse(1)),
         };
         let unique = index.unique && given == index.columns.len();
-        let shard_positions = shard_positions(scope, columns);
-        let residual = conditions.clone();
-        Some(((unique, given), Rows { index: Some(index.id), access, shard_positions, residual }))
+        Some(((unique, given, fewest), (index.id, access, shard_positions(scope, columns))))
     };
-    let found = scope.schema.indexes.iter().filter_map(of);
-    found.max_by_key(|(worth, _)| *worth).map(|(_, rows)| rows)
+    let found = scope.schema.indexes.iter().filter_map(of).max_by_key(|(worth, _)| *worth);
+    let (_, (index, access, shard_positions)) = found?;
+    Some(Rows { index: Some(index), access, shard_positions, residual: conditions })
 }
 
 /// Takes what is joined by AND apart.
@@ -162,7 +184,12 @@ fn simple(scope: Scope<'_>, filter: &Expr) -> Option<Condition> {
         }
         Expr::InList { expr, list, negated: false } => {
             let column = scope.column(expr)?;
-            let values = list.iter().map(|value| scope.part(column, value));
+            // Nothing equals NULL.
+            let is_null = |value: &&Expr| {
+                matches!(Operand::of_expression(value), Some(Operand::Literal(Value::Null)))
+            };
+            let values = list.iter().filter(|value| !is_null(value));
+            let values = values.map(|value| scope.part(column, value));
             Some(Condition::In { column, values: values.collect::<Option<_>>()? })
         }
         Expr::IsNull(inner) => Some(Condition::IsNull { column: scope.column(inner)?, not: false }),
@@ -182,34 +209,60 @@ fn points(scope: Scope<'_>, key: &[ColumnId], conditions: &mut Vec<Condition>) -
         key.iter().map(|column| choice_of(*column, conditions)).collect::<Option<_>>()?;
     let mut points: Vec<Vec<KeyPart>> = vec![Vec::with_capacity(key.len())];
     for choice in &choices {
-        let one;
-        let values = match &conditions[*choice] {
-            Condition::Compare { value, .. } => {
-                one = [value.clone()];
-                &one[..]
-            }
-            Condition::In { values, .. } => &values[..],
-            _ => return None,
-        };
-        if points.len().saturating_mul(values.len()) > POINTS_MAX {
-            return None;
-        }
-        if let [value] = values {
-            points.iter_mut().for_each(|point| point.push(value.clone()));
-            continue;
-        }
-        let longer = |point: &Vec<KeyPart>| {
-            let point = point.clone();
-            values.iter().map(move |value| {
-                let mut longer = point.clone();
-                longer.push(value.clone());
-                longer
-            })
-        };
-        points = points.iter().flat_map(longer).collect();
+        points = combined(points, values_of(&conditions[*choice]))?;
     }
     remove(conditions, &choices);
     Some(Access::Points(distinct(points)))
+}
+
+/// The values that a condition leaves its column.
+fn values_of(condition: &Condition) -> &[KeyPart] {
+    match condition {
+        Condition::Compare { value, .. } => std::slice::from_ref(value),
+        Condition::In { values, .. } => values,
+        Condition::IsNull { .. } | Condition::Other(_) => &[],
+    }
+}
+
+/// Each of the points with each of the values behind it; none if those are too many.
+fn combined(mut points: Vec<Vec<KeyPart>>, values: &[KeyPart]) -> Option<Vec<Vec<KeyPart>>> {
+    if points.len().saturating_mul(values.len()) > POINTS_MAX {
+        return None;
+    }
+    if let [value] = values {
+        points.iter_mut().for_each(|point| point.push(value.clone()));
+        return Some(points);
+    }
+    let longer = |point: &Vec<KeyPart>| {
+        let point = point.clone();
+        values.iter().map(move |value| {
+            let mut longer = point.clone();
+            longer.push(value.clone());
+            longer
+        })
+    };
+    Some(points.iter().flat_map(longer).collect())
+}
+
+/// What the first columns are, by `=` and by lists, if that says more than the first `given`, which equal
+/// something. With the number of columns.
+fn prefixes(
+    key: &[ColumnId],
+    given: usize,
+    conditions: &[Condition],
+) -> Option<(Vec<Vec<KeyPart>>, usize)> {
+    let mut prefixes = vec![Vec::new()];
+    let mut columns = 0;
+    for column in key {
+        let Some(choice) = choice_of(*column, conditions) else { break };
+        let values = values_of(&conditions[choice]);
+        if prefixes.len().saturating_mul(values.len()) > POINTS_MAX {
+            break;
+        }
+        prefixes = combined(prefixes, values)?;
+        columns += 1;
+    }
+    (columns > given).then(|| (distinct(prefixes), columns))
 }
 
 /// The first condition that says which values a column has: `=` before `IN`.
@@ -255,7 +308,7 @@ fn tuples(scope: Scope<'_>, key: &[ColumnId], conditions: &mut Vec<Condition>) -
 
 /// Each point once, in order of first mention.
 fn distinct(points: Vec<Vec<KeyPart>>) -> Vec<Vec<KeyPart>> {
-    if points.len() == 1 {
+    if points.len() <= 1 {
         return points;
     }
     let mut seen = std::collections::HashSet::with_capacity(points.len());
@@ -263,8 +316,21 @@ fn distinct(points: Vec<Vec<KeyPart>>) -> Vec<Vec<KeyPart>> {
     points.into_iter().filter(|point| seen.insert(format!("{point:?}"))).collect()
 }
 
-/// The first columns equal something, the next one is in a range. Takes those conditions away.
-fn range(key: &[ColumnId], conditions: &mut Vec<Condition>) -> Option<Access> {
+/// A range, and the conditions that it stands for.
+struct Range {
+    access: Access,
+    used: Vec<usize>,
+}
+
+impl Range {
+    /// Columns that equal something.
+    fn given(&self) -> usize {
+        if let Access::Range { prefix, .. } = &self.access { prefix.len() } else { 0 }
+    }
+}
+
+/// The first columns equal something, the next one is in a range.
+fn range(key: &[ColumnId], conditions: &[Condition]) -> Option<Range> {
     let (mut prefix, mut used) = (Vec::new(), Vec::new());
     let mut next = None;
     for column in key {
@@ -301,8 +367,7 @@ fn range(key: &[ColumnId], conditions: &mut Vec<Condition>) -> Option<Access> {
     if prefix.is_empty() && lower.is_none() && upper.is_none() {
         return None;
     }
-    remove(conditions, &used);
-    Some(Access::Range { prefix, lower, upper })
+    Some(Range { access: Access::Range { prefix, lower, upper }, used })
 }
 
 fn remove(conditions: &mut Vec<Condition>, used: &[usize]) {

@@ -1,67 +1,30 @@
-//! Statements that name their rows by primary key, recognised: such a one goes to its partition
-//! without the query library. This is a pure look at the statement and the table's schema; what
-//! it does not recognise has no plan and goes the long way, where errors are told too.
+//! Filters that name rows by primary key or by an index, recognised: such rows are looked up in
+//! their partitions without the query library. This is a pure look at the filter and the table's
+//! schema; what it does not recognise is looked for in the whole table.
 //!
 //! ```text
-//!  SELECT c FROM t WHERE id = ?            point       UPDATE t SET k = k + 1 WHERE id = ?
-//!  … WHERE id IN (1, 2, ?)                 points      DELETE FROM t WHERE id = 5 AND v > 3
-//!  … WHERE id BETWEEN ? AND ? LIMIT 10     range       INSERT INTO t (…) VALUES (…), (…)
+//!  … WHERE id = ?                          point       … WHERE id BETWEEN ? AND ?          range
+//!  … WHERE id IN (1, 2, ?)                 points      … WHERE a = 5 AND b > 3             range
+//!  … WHERE k IN (1, 2, NULL)               ranges, one for each value
 //! ```
 //!
 //! Key values must compare as the column's type does. `id = 5.5` and `id = 'x'` have rules of
-//! their own in MySQL and are left alone. Literals in a plan are brought to their column's type;
-//! whoever binds a parameter brings it there by [`key_value`], and takes the long way if that
-//! gives nothing.
+//! their own in MySQL and are left alone. Literals are brought to their column's type; whoever
+//! binds a parameter brings it there by [`key_value`], and looks in the whole table if that gives
+//! nothing.
 
-mod change;
 mod condition;
-mod select;
 
 use resprout_engine::table::{ColumnId, ColumnType, IndexId, TableSchema, Value};
-use sqlparser::ast::{Expr, ObjectName, Query, SetExpr, TableFactor};
+use sqlparser::ast::Expr;
 
-use super::name::TableName;
+use super::Operand;
 use super::tree::Sql;
-use super::{Operand, Statement};
 
-pub use change::{Arithmetic, NewValue};
 pub use condition::{Comparison, Condition};
-pub use select::{Aggregate, Output, Read};
 
 /// Points of one plan: beyond, an IN list is not small any more.
 pub const POINTS_MAX: usize = 1000;
-
-/// How a statement is run without the query library.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DirectPlan {
-    /// Reads rows by key.
-    Read(Rows, Read),
-    /// Changes rows by key.
-    Update {
-        /// Which rows.
-        rows: Rows,
-        /// What they become: the columns in order of assignment.
-        set: Vec<(ColumnId, NewValue)>,
-        /// Whether a column of the primary or shard key is set, so that a row may have to move.
-        moves: bool,
-        /// At most so many rows.
-        limit: Option<KeyPart>,
-    },
-    /// Deletes rows by key.
-    Delete {
-        /// Which rows.
-        rows: Rows,
-        /// At most so many rows.
-        limit: Option<KeyPart>,
-    },
-    /// Inserts rows that are all literals and parameters; they stay in the statement.
-    Insert {
-        /// The column of each value of a row.
-        columns: Vec<ColumnId>,
-        /// What happens to a row that exists.
-        on_duplicate: Vec<(ColumnId, NewValue)>,
-    },
-}
 
 /// The rows that a statement names.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +54,8 @@ pub enum Access {
         /// The highest value of the next column, and whether it is part of the range.
         upper: Option<(KeyPart, bool)>,
     },
+    /// All rows whose key begins with one of these, which have a part for each of the same first columns.
+    Prefixes(Vec<Vec<KeyPart>>),
 }
 
 impl Rows {
@@ -173,49 +138,8 @@ fn is_exact_text(text: &str, ty: ColumnType) -> bool {
     }
 }
 
-/// The table of a statement that may have a direct plan, to look its schema up.
-#[must_use]
-pub fn table(statement: &Statement) -> Option<TableName> {
-    match statement {
-        Statement::Insert(insert) => Some(insert.table.clone()),
-        Statement::Update(update) => Some(update.table.clone()),
-        Statement::Delete(delete) => Some(delete.table.clone()),
-        Statement::Query(query) => table_of_query(query),
-        _ => None,
-    }
-}
-
-fn table_of_query(query: &Query) -> Option<TableName> {
-    let SetExpr::Select(select) = &*query.body else { return None };
-    let [from] = &select.from[..] else { return None };
-    let TableFactor::Table { name, .. } = &from.relation else { return None };
-    if from.joins.is_empty() { table_name(name) } else { None }
-}
-
-fn table_name(name: &ObjectName) -> Option<TableName> {
-    let part = |index: usize| Some(name.0.get(index)?.as_ident()?.value.clone());
-    match name.0.len() {
-        1 => Some(TableName { database: None, table: part(0)? }),
-        2 => Some(TableName { database: part(0), table: part(1)? }),
-        _ => None,
-    }
-}
-
-/// The plan of a statement on the table of this schema, if it names its rows by key.
-#[must_use]
-pub fn plan(statement: &Statement, schema: &TableSchema) -> Option<DirectPlan> {
-    match statement {
-        Statement::Query(query) => select::plan(query, schema),
-        Statement::Update(update) => change::update(update, schema),
-        Statement::Delete(delete) => change::delete(delete, schema),
-        Statement::Insert(insert) => change::insert(insert, schema),
-        _ => None,
-    }
-}
-
 /// The rows of the table of this schema, called `name`, that a filter names by primary key or by an
-/// index, if it does: for statements that have no whole plan. Of an index, the whole filter
-/// has to be asked of each row.
+/// index, if it does. Of an index, the whole filter has to be asked of each row.
 #[must_use]
 pub fn rows(filter: Option<&Expr>, schema: &TableSchema, name: &str) -> Option<Rows> {
     let scope = Scope { schema, name };
@@ -261,17 +185,6 @@ impl Scope<'_> {
             Operand::Parameter(number) => Some(KeyPart::Parameter(number)),
             Operand::Default | Operand::Expression(_) => None,
         }
-    }
-}
-
-/// A number of rows.
-fn row_count(operand: &Operand) -> Option<KeyPart> {
-    match operand {
-        Operand::Literal(value @ (Value::Int(0..) | Value::UInt(_))) => {
-            Some(KeyPart::Literal(value.clone()))
-        }
-        Operand::Parameter(number) => Some(KeyPart::Parameter(*number)),
-        _ => None,
     }
 }
 
