@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use resprout_replication::{
-    Choice, Config as Replication, CopyRecord, CopyState, Instance, Mode, Report, Request, choose,
+    Choice, Config as Replication, CopyRecord, CopyState, Instance, Report, Request, choose,
 };
 
 use super::{About, Manager, Message, Phase, at, copy_name, is_there};
@@ -216,7 +216,7 @@ impl Manager {
         let key = (entry.number, partition.ordinal, partition.term);
         match choose(&partition.record(), &config, &from.reports) {
             Ok(choice) => {
-                let choice = prefer_former(partition, config.mode, choice, &from.reports);
+                let choice = prefer_former(partition, choice, &from.reports);
                 let Report { instance, incarnation, last_term, last, .. } = choice.report;
                 let command = Command::Elect {
                     at: at(entry, partition),
@@ -247,9 +247,9 @@ impl Gathering {
 }
 
 /// Of copies that have the same the one that was master stays master: a restart moves nothing without need (O12).
+/// That it restarted does not matter then: it has what the choice has.
 fn prefer_former(
     partition: &Partition,
-    mode: Mode,
     choice: Choice,
     reports: &BTreeMap<Instance, Report>,
 ) -> Choice {
@@ -258,10 +258,7 @@ fn prefer_former(
     let Some((copy, report)) = report else { return choice };
     let has_as_much =
         (report.last_term, report.last) == (choice.report.last_term, choice.report.last);
-    let is_same_run = report.incarnation == copy.incarnation;
-    let may = copy.following == Following::Sync
-        && report.healthy
-        && report.promised >= partition.term
-        && (is_same_run || mode == Mode::Durable || choice.may_have_lost);
+    let may =
+        copy.following == Following::Sync && report.healthy && report.promised >= partition.term;
     if has_as_much && may { Choice { report: *report, ..choice } } else { choice }
 }

@@ -8,8 +8,8 @@ use resprout_cluster::{Incarnation, Instance, NodeId, Stamp, Term};
 use resprout_replication::{CopyRecord, CopyState, Decided, Record, Report, Request};
 use resprout_wal::Lsn;
 
-/// What happens within this many rounds counts as "lately".
-pub(crate) const SILENT_ROUNDS: u64 = 20;
+/// A replica that a master has not met for so long is to be left behind: five seconds.
+pub(crate) const SILENT_ROUNDS: u64 = 100;
 
 /// A bug of a copy: replication has its own tests; these show that the checkers here see them too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(crate) struct ModelCopy {
     pub(crate) flushed: usize,
     pub(crate) committed: usize,
     /// What clients were told is safe, until somebody notes it.
-    pub(crate) acknowledged: Vec<u64>,
+    pub(crate) acknowledged: Vec<(Term, u64)>,
     pub(crate) run: Incarnation,
     pub(crate) doing: Doing,
     pub(crate) knows: Stamp,
@@ -72,6 +72,8 @@ pub(crate) struct Leaf {
     pub(crate) copies: BTreeMap<CopyName, ModelCopy>,
     pub(crate) progress: Progress,
     pub(crate) durable: bool,
+    /// Its masters go on in their term after an orderly stop.
+    pub(crate) resumes: bool,
     pub(crate) bug: Option<LeafBug>,
 }
 
@@ -117,6 +119,7 @@ impl Leaf {
             copies: BTreeMap::new(),
             progress: Progress::default(),
             durable,
+            resumes: true,
             bug: None,
         }
     }
@@ -202,7 +205,7 @@ impl Leaf {
 
     /// A copy hears a committed record.
     pub(crate) fn hear(&mut self, name: CopyName, decided: &Decided) -> Option<Said> {
-        let (bug, metadata) = (self.bug, &self.metadata);
+        let (bug, metadata, may_resume) = (self.bug, &self.metadata, self.resumes);
         let copy = self.copies.get_mut(&name)?;
         let record = &decided.record;
         if record.term < copy.promised || decided.stamp < copy.knows {
@@ -216,7 +219,7 @@ impl Leaf {
         let before = std::mem::replace(&mut copy.record, record.clone());
         copy.flushed = copy.log.len();
         // It stopped in order, and nothing was written since.
-        let resumes = copy.clean && copy.last_term() == record.term;
+        let resumes = may_resume && copy.clean && copy.last_term() == record.term;
         match record.master {
             None => {
                 (copy.doing, copy.locked) = (Doing::Fenced, None);
@@ -348,7 +351,7 @@ impl ModelCopy {
 
     fn acknowledge(&mut self, until: usize) {
         let from = self.committed.min(until);
-        self.acknowledged.extend(self.log[from..until].iter().map(|(_, value)| *value));
+        self.acknowledged.extend(&self.log[from..until]);
         self.committed = self.committed.max(until);
     }
 

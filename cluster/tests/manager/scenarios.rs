@@ -1,5 +1,6 @@
 //! Chosen courses of events, with what must be seen at each.
 
+use resprout_cluster::execution::Change;
 use resprout_cluster::manager::{Config, Event};
 use resprout_cluster::metadata::{Command, Happened, NodeState};
 use resprout_cluster::reconcile::{CopyName, Doing};
@@ -279,7 +280,7 @@ fn p07_a_quick_restart_gets_a_new_term() {
 fn n03_a_replica_that_was_left_behind_is_not_promoted() {
     let mut world = whole(Setup::default());
     world.cut(ONE, TWO);
-    world.until(100, "left behind", |world| {
+    world.until(160, "left behind", |world| {
         partition(world, 0).copies[&LeafId(5)].following == Following::Async
     });
     let before = world.checker.acknowledged[&Ordinal(0)].len();
@@ -439,8 +440,7 @@ fn o10_dropped_while_away() {
 fn a_copy_beside_other_counterparts_is_an_orphan() {
     let mut world = whole(Setup { leaves: 4, ..Setup::default() });
     // Partition 0 is on the pair 4, 5; a third copy is made on 6.
-    let change =
-        resprout_cluster::execution::Change::AddCopy { ordinal: Ordinal(0), leaf: LeafId(6) };
+    let change = Change::AddCopy { ordinal: Ordinal(0), leaf: LeafId(6) };
     world.commit(Command::Execute { database: "db".to_owned(), change });
     world.until(200, "a third copy", World::is_whole);
     crash(&mut world, NodeId(6));
@@ -482,12 +482,63 @@ fn those_who_come_back_together_are_taken_in_together() {
 /// Promise: what a manager has not heard an answer to is asked again, whatever is lost on the way.
 #[test]
 fn lost_messages_are_sent_again() {
-    let mut world = whole(Setup::default());
-    world.loss = 2;
+    for seed in 0..20 {
+        let mut world = whole(Setup { seed, ..Setup::default() });
+        world.loss = 2;
+        crash(&mut world, ONE);
+        world.until(150, "failover", |world| online(world, 0) == Some(TWO));
+        start(&mut world, ONE, 5);
+        world.until(600, "everything is there", World::is_whole);
+    }
+}
+
+/// Promise: a copy that does not report holds an election up for no longer than half a second.
+#[test]
+fn who_does_not_report_is_not_waited_for_long() {
+    let mut world = whole(Setup { leaves: 4, ..Setup::default() });
+    let change = Change::AddCopy { ordinal: Ordinal(0), leaf: LeafId(6) };
+    world.commit(Command::Execute { database: "db".to_owned(), change });
+    world.until(200, "a third copy", World::is_whole);
+    world.leaves.get_mut(&NodeId(6)).expect("a leaf").paused_until = world.round + 1_000;
     crash(&mut world, ONE);
-    world.until(150, "failover", |world| online(world, 0) == Some(TWO));
-    start(&mut world, ONE, 5);
-    world.until(600, "everything is there", World::is_whole);
+    let took = world.until(60, "failover", |world| partition(world, 0).master == Some(LeafId(5)));
+    assert!(ms(took) <= 2_000, "{} ms", ms(took));
+    let silent = partition(&world, 0).copies[&LeafId(6)];
+    assert_eq!(silent.following, Following::Async, "who did not report is not waited for");
+    assert_eq!(online(&world, 0), Some(TWO));
+}
+
+/// Promise (P02): a killed replica holds writes up for a second and a half, not for the five seconds after which its
+/// master would ask.
+#[test]
+fn p02_a_killed_replica_is_left_behind() {
+    let mut world = whole(Setup::default());
+    crash(&mut world, ONE);
+    let began = world.round;
+    world.until(60, "left behind", |world| {
+        partition(world, 1).copies[&LeafId(4)].following == Following::Async
+    });
+    let before = world.checker.acknowledged[&Ordinal(1)].len();
+    world.until(10, "writes go on", |world| world.checker.acknowledged[&Ordinal(1)].len() > before);
+    assert!(ms(world.round - began) <= 1_500, "{} ms", ms(world.round - began));
+}
+
+/// Promise (rule 14): a master that does not go on in its term, though it could, is heard of and gets the next.
+#[test]
+fn a_master_that_declines_gets_another_term() {
+    let mut world = whole(Setup::default());
+    let before = roles(&world);
+    for node in [ONE, TWO] {
+        world.leaves.get_mut(&node).expect("a leaf").resumes = false;
+        stop(&mut world, node);
+    }
+    for node in [ONE, TWO] {
+        start(&mut world, node, 5);
+    }
+    world.until(400, "everything is there", World::is_whole);
+    let after = roles(&world);
+    assert!(after.iter().zip(&before).all(|(after, before)| after.1 > before.1), "{after:?}");
+    assert_eq!(world.checker.losses, 0);
 }
 
 /// Promise: of one look at the same nothing is proposed twice.
