@@ -33,7 +33,12 @@ fn leaves(each: u64) -> Vec<Leaf> {
 }
 
 fn database(homes: impl IntoIterator<Item = Home>) -> Database {
-    let copy = |n| Copy { instance: Instance(n), following: Following::Sync, offline: false };
+    let copy = |n| Copy {
+        instance: Instance(n),
+        following: Following::Sync,
+        offline: false,
+        ..Copy::default()
+    };
     let partitions = homes.into_iter().zip(0..).map(|(home, n)| {
         let copies = home.leaves().zip(1..).map(|(leaf, n)| (leaf, copy(n))).collect();
         let (ordinal, master) = (Ordinal(n), Some(home.master));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Instance, LeafId, Ordinal, Term};
+use crate::{Cfg, Incarnation, Instance, LeafId, Ordinal, Stamp, Term};
 
 /// How a replica follows its master, as the record has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +25,8 @@ pub struct Copy {
     pub following: Following,
     /// Recorded as unusable: its leaf was lost. Neither a source nor kept by a placement.
     pub offline: bool,
+    /// The run that this was said of (catalogue rule 15).
+    pub incarnation: Incarnation,
 }
 
 /// The copies of one partition; never two on one leaf.
@@ -36,9 +38,15 @@ pub struct Partition {
     pub master: Option<LeafId>,
     /// Of which mastership.
     pub term: Term,
+    /// Version within the partition; grows with every change.
+    pub cfg: Cfg,
+    /// The decision that made it so: what was decided before has a smaller one (catalogue rule 3).
+    pub stamp: Stamp,
+    /// Where the master was before a failover moved it, to be promoted there again when it is stable.
+    pub former: Option<LeafId>,
     /// By leaf.
     pub copies: BTreeMap<LeafId, Copy>,
-    /// What one copy takes, memory and disk alike.
+    /// What one copy takes, memory and disk alike. Measured; the metadata do not have it.
     pub bytes: u64,
 }
 
@@ -46,6 +54,12 @@ impl Partition {
     /// The leaves with a copy that can be used.
     pub fn usable(&self) -> impl Iterator<Item = LeafId> + '_ {
         self.copies.iter().filter(|(_, copy)| !copy.offline).map(|(leaf, _)| *leaf)
+    }
+
+    /// The master, if its leaf is there. A lost master without heir stays in the record: it alone may go on.
+    #[must_use]
+    pub fn serving(&self) -> Option<LeafId> {
+        self.master.filter(|master| self.is_usable_on(*master))
     }
 
     /// Whether that leaf has a copy that can be used.

@@ -293,10 +293,10 @@ mod tests {
             }
             let (sent, cost) = network.solve(source, sink, Amount::Units(100));
             assert_eq!(sent as usize, size);
-            assert_eq!(cost, obvious(&costs, &mut Vec::new()).into());
+            assert_eq!(cost, i128::from(obvious(&costs, &mut Vec::new())));
             let used: Vec<_> = arcs.iter().filter(|(arc, ..)| network.carried(*arc) == 1).collect();
             let together: i64 = used.iter().map(|(_, _, cost)| cost).sum();
-            assert_eq!(cost, together.into());
+            assert_eq!(cost, i128::from(together));
             assert!((0..size).all(|row| used.iter().filter(|(_, of, _)| *of == row).count() == 1));
         }
     }

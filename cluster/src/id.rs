@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+pub use resprout_consensus::NodeId;
+pub use resprout_replication::{Cfg, Incarnation, Instance, Stamp};
+pub use resprout_wal::Term;
+
 /// A leaf: its node's number in the metadata. Leaf order, wherever it decides, is the order of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeafId(pub u64);
@@ -9,6 +13,18 @@ pub struct LeafId(pub u64);
 impl fmt::Display for LeafId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "leaf {}", self.0)
+    }
+}
+
+impl From<LeafId> for NodeId {
+    fn from(leaf: LeafId) -> Self {
+        Self(leaf.0)
+    }
+}
+
+impl From<NodeId> for LeafId {
+    fn from(node: NodeId) -> Self {
+        Self(node.0)
     }
 }
 
@@ -21,20 +37,6 @@ impl fmt::Display for Ordinal {
         self.0.fmt(f)
     }
 }
-
-/// One stored copy, for life, counted per database from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instance(pub u64);
-
-impl fmt::Display for Instance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "i{}", self.0)
-    }
-}
-
-/// Number of one mastership of one partition, counted per database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Term(pub u64);
 
 /// Where a leaf listens, as it was given to ADD LEAF.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

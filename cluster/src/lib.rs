@@ -2,6 +2,10 @@
 //!
 //! Everything here is a function of what it is given: no I/O, no clock, no random source.
 //!
+//! - [`metadata`]: what the cluster agrees on: a state that committed commands change.
+//! - [`reconcile`]: what a node does until it is as they say.
+//! - [`detector`]: who is lost.
+//! - [`manager`]: what the master aggregator decides: failover, attach, and back again.
 //! - [`placement`]: where the copies of a database belong, with the fewest copies and promotions.
 //! - [`plan`]: the steps from what is to what shall be, what they take, and the questions around them.
 //! - [`execution`]: a plan as a core without I/O, and the changes of the record that it is made of.
@@ -22,11 +26,11 @@
 //! // CREATE DATABASE … PARTITIONS 4
 //! let first = initial(&old, Mode::Paired, 4)?;
 //! let partitions = first.partitions.iter().map(|new| {
-//!     let copy = |instance| Copy { instance, following: Following::Sync, offline: false };
+//!     let copy = |instance| Copy { instance, following: Following::Sync, offline: false, ..Copy::default() };
 //!     let mut copies = std::collections::BTreeMap::from([(new.home.master, copy(new.master))]);
 //!     copies.extend(new.home.replica.zip(new.replica.map(copy)));
 //!     let (ordinal, master, term) = (new.ordinal, Some(new.home.master), new.term);
-//!     Partition { ordinal, master, term, copies, bytes: 1 << 30 }
+//!     Partition { ordinal, master, term, copies, bytes: 1 << 30, ..Partition::default() }
 //! });
 //! let database = Database { partitions: partitions.collect(), ..Database::default() };
 //!
@@ -46,14 +50,36 @@
 //! `docs/protocols/placement.md` has the rules, where each is held, and how it is proven.
 #![forbid(unsafe_code)]
 
+/// Whether a core has this bug: only in tests, and only if one asks for it.
+macro_rules! planted {
+    ($core:expr, $bug:ident) => {{
+        #[cfg(any(test, feature = "testing"))]
+        let wanted = $core.planted == Some($crate::testing::Planted::$bug);
+        #[cfg(not(any(test, feature = "testing")))]
+        let wanted = {
+            let _ = &$core;
+            false
+        };
+        wanted
+    }};
+}
+
 pub use copies::{Copy, Database, Following, Partition};
-pub use id::{Address, Instance, LeafId, Ordinal, Term};
+pub use id::{Address, Cfg, Incarnation, Instance, LeafId, NodeId, Ordinal, Stamp, Term};
 pub use leaf::{Group, Leaf, Mode, Standing};
+pub use record::RecordError;
 
 mod copies;
+pub mod detector;
 pub mod execution;
 mod flow;
 mod id;
 mod leaf;
+pub mod manager;
+pub mod metadata;
 pub mod placement;
 pub mod plan;
+pub mod reconcile;
+mod record;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -160,7 +160,9 @@ impl Transaction {
             .map(|planned| Arc::clone(&planned.key))
             .collect();
         keys.dedup();
-        let Err(keys) = self.core()?.locks.acquire_sorted(self.id(), keys) else { return Ok(()) };
+        let core = self.partition.online()?;
+        core.check_live(self.id())?;
+        let Err(keys) = core.locks.acquire_sorted(self.id(), keys) else { return Ok(()) };
         for key in &keys {
             self.lock(key).await?;
         }

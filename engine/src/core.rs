@@ -23,12 +23,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use resprout_wal::world::Clock;
 use resprout_wal::{Log, LogError, Lsn, Position, Reservation};
 
+use crate::blocking::block_on;
 use crate::commit_rule::Durability;
-use crate::error::Error;
+use crate::error::{Error, Unknown};
 use crate::lock::{RowLocks, TxnId};
 use crate::memory::MemoryBound;
 use crate::prepared::Prepared;
-use crate::publish::Publisher;
+use crate::publish::{Lost, Publisher};
 use crate::record::{Op, OpKind, RecordHeader, RecordKind, RecordWriter};
 use crate::table::{Catalog, Table, system};
 use crate::tree::{PageMemory, Tree, Versions, View};
@@ -49,6 +50,8 @@ pub(crate) struct Writer {
     pub(crate) bounds: Sequences,
     /// The newest append.
     pub(crate) last: Option<Position>,
+    /// Whether it may append: not while the copy follows another one.
+    pub(crate) leads: bool,
 }
 
 /// One partition, recovered.
@@ -155,6 +158,16 @@ impl Core {
         self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Begins anew to count numbers: what was promised is in the log.
+    pub(crate) fn restart_numbers(&self, bounds: Sequences) {
+        *self.next_numbers.lock().unwrap_or_else(PoisonError::into_inner) = bounds;
+    }
+
+    /// Transactions get larger numbers than any of the log, which ends here.
+    pub(crate) fn skip_txns(&self, end: Lsn) {
+        self.txns.fetch_max(end.0 + 1, Ordering::Relaxed);
+    }
+
     /// Readers know these tables from now on.
     pub(crate) fn set_catalog(&self, catalog: Catalog) {
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
@@ -240,6 +253,10 @@ impl Core {
         (kind, record): (RecordKind, &[u8]),
         space: Reservation,
     ) -> Result<Appended, Error> {
+        if !writer.leads {
+            // Fenced since it was asked for: nothing was changed.
+            return Err(Error::TransactionEnded);
+        }
         let mut appender = self.log.lock().map_err(|error| self.ended(&error))?;
         for writes in [writes, bounds] {
             writer.apply(writes).map_err(|error| self.stop(&error.to_string()))?;
@@ -275,11 +292,16 @@ impl Core {
         self.stop(&error.to_string())
     }
 
-    /// Waits until a position is committed, as the durability mode demands.
+    /// Waits until a position is committed, as the database's mode demands.
     ///
     /// # Errors
-    /// [`Error::OutcomeUnknown`] if the log failed meanwhile.
+    /// [`Error::OutcomeUnknown`] if the log failed meanwhile, or the copy was fenced.
     pub(crate) fn wait_committed(&self, position: Position) -> Result<(), Error> {
+        if self.publisher.is_replicated() {
+            self.ship();
+            let acknowledged = self.publisher.acknowledged(position);
+            return block_on(acknowledged, || {}).map_err(|why| self.lost(why));
+        }
         if self.durability == Durability::Async {
             return Ok(());
         }
@@ -287,6 +309,16 @@ impl Core {
         let durable = self.log.wait_durable(position).map_err(unknown)?;
         self.check_committed(durable, rewinds);
         Ok(())
+    }
+
+    /// Seals what is open, unless the other copies have something of this log under way, or the disk is
+    /// far behind: then it gathers, and goes when they have answered.
+    pub(crate) fn ship(&self) {
+        let at = self.log.positions();
+        let disk_keeps_up = at.end.since(at.durable) < UNWRITTEN_BYTES;
+        if disk_keeps_up && self.publisher.under_way() < GROUPS_UNDER_WAY {
+            self.log.seal_shipped();
+        }
     }
 
     /// What is durable is committed, unless it was taken back since.
@@ -301,6 +333,11 @@ impl Core {
     /// # Errors
     /// As there.
     pub(crate) async fn committed(&self, position: Position) -> Result<(), Error> {
+        if self.publisher.is_replicated() {
+            self.ship();
+            let acknowledged = self.publisher.acknowledged(position).await;
+            return acknowledged.map_err(|why| self.lost(why));
+        }
         if self.durability == Durability::Async {
             return Ok(());
         }
@@ -309,11 +346,52 @@ impl Core {
         self.check_committed(durable, rewinds);
         Ok(())
     }
+
+    /// Waits until nothing can take a position back any more, whatever the database's mode: it is on
+    /// this disk, and everybody has it who is waited for.
+    ///
+    /// # Errors
+    /// As [`Core::wait_committed`].
+    pub(crate) fn wait_firm(&self, position: Position) -> Result<(), Error> {
+        self.log.wait_durable(position).map_err(unknown)?;
+        if self.publisher.is_replicated() { self.wait_committed(position) } else { Ok(()) }
+    }
+
+    /// As [`Core::wait_firm`], for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn firm(&self, position: Position) -> Result<(), Error> {
+        self.log.durable(position).await.map_err(unknown)?;
+        if self.publisher.is_replicated() { self.committed(position).await } else { Ok(()) }
+    }
+
+    /// After the append only the other copies know.
+    fn lost(&self, why: Lost) -> Error {
+        Error::OutcomeUnknown(match why {
+            Lost::Fenced => Unknown::Fenced,
+            Lost::Failed => {
+                let error = self.publisher.failure().unwrap_or(LogError::Interrupted);
+                Unknown::Log(Arc::new(error))
+            }
+        })
+    }
+
+    /// Whether a position is firm: see [`Core::wait_firm`].
+    pub(crate) fn is_firm(&self, position: Position) -> bool {
+        let durable = self.log.durable_generation() >= position.generation;
+        durable && self.publisher.is_committed(position)
+    }
 }
+
+/// Groups of one log that may be on their way to other copies before the next one gathers.
+const GROUPS_UNDER_WAY: u64 = 1;
+/// Log that the disk may lack before the next group gathers: some hundred groups of one commit.
+const UNWRITTEN_BYTES: u64 = 1 << 20;
 
 /// After the append only the log knows.
 fn unknown(error: LogError) -> Error {
-    Error::OutcomeUnknown(Arc::new(error))
+    Error::OutcomeUnknown(Unknown::Log(Arc::new(error)))
 }
 
 /// Bytes of an operation in a record beside key and value.

@@ -48,6 +48,32 @@ impl Default for DatabaseOptions {
     }
 }
 
+/// This node's copies of a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyOptions {
+    /// The database's number in the cluster.
+    pub number: u32,
+    /// The instance of each partition's copy, by ordinal.
+    pub instances: Vec<u64>,
+    /// When commits are acknowledged; fixed for its life.
+    pub durability: Durability,
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    if (1..=MAX_DATABASE_NAME).contains(&name.len()) {
+        return Ok(());
+    }
+    let why = format!("a name has 1 to {MAX_DATABASE_NAME} bytes");
+    Err(Error::BadOption { option: "database", why })
+}
+
+fn check_partitions(partitions: usize) -> Result<(), Error> {
+    if (1..=MAX_PARTITIONS as usize).contains(&partitions) {
+        return Ok(());
+    }
+    Err(Error::BadOption { option: "partitions", why: format!("from 1 to {MAX_PARTITIONS}") })
+}
+
 pub(crate) struct Shared {
     pub(crate) context: Arc<Context>,
     pub(crate) databases: RwLock<BTreeMap<String, Database>>,
@@ -127,8 +153,11 @@ impl Engine {
                 at("lock", &lock_path)(error)
             }
         })?;
-        let identity =
-            Identity::open_or_create(disk.as_ref(), dir, options.world.entropy.as_ref())?;
+        let identity = Identity::open_or_create(
+            disk.as_ref(),
+            dir,
+            (options.world.entropy.as_ref(), options.cluster),
+        )?;
         let device = Device::open(options.world.clone(), dir, wal_options(identity, &options))?;
         let manifests = Manifest::load_all(disk.as_ref(), dir)?;
         let bound = MemoryBound {
@@ -185,13 +214,8 @@ impl Engine {
     /// # Errors
     /// [`Error::DatabaseExists`], [`Error::BadOption`], [`Error::LogFull`] and disk errors.
     pub fn create_database(&self, name: &str, options: DatabaseOptions) -> Result<Database, Error> {
-        let bad = |option, why: String| Err(Error::BadOption { option, why });
-        if name.is_empty() || name.len() > MAX_DATABASE_NAME {
-            return bad("database", format!("a name has 1 to {MAX_DATABASE_NAME} bytes"));
-        }
-        if !(1..=MAX_PARTITIONS).contains(&options.partitions) {
-            return bad("partitions", format!("from 1 to {MAX_PARTITIONS}"));
-        }
+        check_name(name)?;
+        check_partitions(options.partitions as usize)?;
         // Held throughout: one database is made or dropped at a time.
         let mut databases = self.shared.databases.write().unwrap_or_else(PoisonError::into_inner);
         if databases.contains_key(name) {
@@ -206,12 +230,46 @@ impl Engine {
             sync_durability: options.durability == Durability::Sync,
             instances: (0..options.partitions).map(|_| world.entropy.next()).collect(),
         };
-        let made = self.make(&manifest);
+        self.make_known(&mut databases, &manifest, true)
+    }
+
+    /// Makes this node's copies of a database's partitions, which stay PENDING until they are told what
+    /// they are: see [`Partition::store_copy`]. After a crash in the middle there is none.
+    ///
+    /// # Errors
+    /// As [`Engine::create_database`]; [`Error::BadOption`] if the number is taken.
+    pub fn create_copies(&self, name: &str, options: &CopyOptions) -> Result<Database, Error> {
+        check_name(name)?;
+        check_partitions(options.instances.len())?;
+        let mut databases = self.shared.databases.write().unwrap_or_else(PoisonError::into_inner);
+        if databases.contains_key(name) {
+            return Err(Error::DatabaseExists { database: name.to_owned() });
+        }
+        if let Some(other) = databases.values().find(|other| other.number() == options.number) {
+            let why = format!("{} is the number of '{}'", options.number, other.name());
+            return Err(Error::BadOption { option: "number", why });
+        }
+        let manifest = Manifest {
+            name: name.to_owned(),
+            database: options.number,
+            sync_durability: options.durability == Durability::Sync,
+            instances: options.instances.clone(),
+        };
+        self.make_known(&mut databases, &manifest, false)
+    }
+
+    fn make_known(
+        &self,
+        databases: &mut BTreeMap<String, Database>,
+        manifest: &Manifest,
+        attach: bool,
+    ) -> Result<Database, Error> {
+        let made = self.make(manifest, attach);
         if made.is_err() {
-            self.unmake(&manifest);
+            self.unmake(manifest);
         }
         let database = made?;
-        databases.insert(name.to_owned(), database.clone());
+        databases.insert(manifest.name.clone(), database.clone());
         Ok(database)
     }
 
@@ -235,21 +293,22 @@ impl Engine {
         }
     }
 
-    fn make(&self, manifest: &Manifest) -> Result<Database, Error> {
+    fn make(&self, manifest: &Manifest, attach: bool) -> Result<Database, Error> {
         let context = &self.shared.context;
         let disk = context.world().disk.as_ref();
         let database = Database::known(context, manifest.clone());
         for partition in database.partitions() {
             let dir = partition.dir();
             disk.create_dir(dir).map_err(at("create", dir))?;
-            recovery::start_empty(partition, Term(1))?;
+            // Copies begin alike, before anybody's term.
+            recovery::start_empty(partition, Term(u64::from(attach)))?;
         }
         let root = partition_dir(&context.dir, &manifest.name, 0);
         for folder in root.ancestors().skip(1).take_while(|path| path.starts_with(&context.dir)) {
             disk.sync_dir(folder).map_err(at("flush directory", folder))?;
         }
         manifest.store(disk, &context.dir)?;
-        for partition in database.partitions() {
+        for partition in database.partitions().iter().filter(|_| attach) {
             partition.attach()?;
         }
         Ok(database)

@@ -17,10 +17,31 @@ use crate::state::State;
 use crate::table::{DuplicateEntry, RowDamage, RowError, SchemaError};
 use crate::tree::TreeError;
 
+/// Why nobody here knows how a commit ended.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unknown {
+    /// The log failed.
+    #[error("{0}")]
+    Log(Arc<resprout_wal::LogError>),
+    /// Another copy becomes master, and decides.
+    #[error("this copy is not master any more")]
+    Fenced,
+}
+
 /// Any error of the engine.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The directory belongs to another cluster than the one that is asked for (catalogue I01).
+    #[error("{dir} belongs to cluster {found:032x}, not to {wanted:032x}; nothing was changed")]
+    OtherCluster {
+        /// The directory.
+        dir: PathBuf,
+        /// Asked for.
+        wanted: u128,
+        /// Its own.
+        found: u128,
+    },
     /// The copy does not serve in this state.
     #[error("partition {partition} is {state}, not ONLINE")]
     NotOnline {
@@ -54,9 +75,10 @@ pub enum Error {
     /// No room in the log; nothing was changed. Resumes by itself when space returns (D21).
     #[error("log device full: {0}; nothing was changed")]
     LogFull(resprout_wal::Full),
-    /// The log failed while the commit was on its way: it may or may not survive (A5).
+    /// The log failed, or the copy was fenced, while the commit was on its way: it may or may not
+    /// survive (A5).
     #[error("the outcome of the commit is unknown: {0}")]
-    OutcomeUnknown(Arc<resprout_wal::LogError>),
+    OutcomeUnknown(Unknown),
     /// The copy has failed and takes no more writes.
     #[error("partition {partition} has stopped: {reason}")]
     Stopped {

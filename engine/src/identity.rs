@@ -39,17 +39,24 @@ impl Identity {
     ///
     /// # Errors
     /// [`Error::ForeignDirectory`] if the directory has other content and no identity,
+    /// [`Error::OtherCluster`] if it belongs to another cluster than the one asked for,
     /// [`Error::FormatVersion`] for a newer one, [`Error::IdentityDamaged`] for a damaged one,
     /// [`Error::Disk`] where the disk fails.
     pub fn open_or_create(
         disk: &dyn Disk,
         dir: &Path,
-        entropy: &dyn Entropy,
+        (entropy, cluster): (&dyn Entropy, Option<u128>),
     ) -> Result<Self, Error> {
         let path = dir.join(FILE);
         let entries = disk.list(dir).map_err(at("list", dir))?;
         if entries.iter().any(|entry| entry.path == path) {
-            return Self::read(disk, dir);
+            let found = Self::read(disk, dir)?;
+            return match cluster.filter(|wanted| *wanted != found.cluster) {
+                Some(wanted) => {
+                    Err(Error::OtherCluster { dir: dir.into(), wanted, found: found.cluster })
+                }
+                None => Ok(found),
+            };
         }
         // A crash while the directory was made leaves at most these.
         let ours = |entry: &Path| {
@@ -60,7 +67,8 @@ impl Identity {
         if let Some(other) = entries.iter().find(|entry| !ours(&entry.path)) {
             return Err(Error::ForeignDirectory { dir: dir.into(), found: other.path.clone() });
         }
-        let cluster = u128::from(entropy.next()) << 64 | u128::from(entropy.next());
+        let drawn = || u128::from(entropy.next()) << 64 | u128::from(entropy.next());
+        let cluster = cluster.unwrap_or_else(drawn);
         let identity = Self { cluster, directory: entropy.next() };
         replace_file(disk, &path, &identity.encode())?;
         Ok(identity)

@@ -45,6 +45,9 @@ pub struct Options {
     /// How writes to the log are made durable. Default: one flush for a batch of them, a lone
     /// write by itself; [`Options::probed`] measures the device instead.
     pub durable: DurableMode,
+    /// The cluster that a new directory belongs to. Default: one of its own, drawn at random. A
+    /// directory that is there keeps its own, and is refused if this is another.
+    pub cluster: Option<u128>,
     /// Whether partitions attach themselves after recovery (a node that stands alone) or stay
     /// PENDING until told. Default: they do.
     pub attach: bool,
@@ -71,6 +74,7 @@ impl Default for Options {
             rewind_roots: 8,
             rewind_spacing: 4 << 20,
             durable: DurableMode::BatchFlush,
+            cluster: None,
             attach: true,
             threads: true,
             world: World {

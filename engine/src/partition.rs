@@ -115,6 +115,8 @@ pub(crate) struct Inner {
     core: OnceLock<Core>,
     /// The term to begin when attached, if the last stop was not clean (rule 14).
     pub(crate) next_term: Mutex<Option<Term>>,
+    /// How much of what was recovered is known acknowledged: other copies may lack the rest.
+    pub(crate) acknowledged: AtomicU64,
 }
 
 /// One partition of a database. Cheap to clone; all clones are the same copy.
@@ -157,6 +159,7 @@ impl Partition {
             is_online: false.into(),
             core: OnceLock::new(),
             next_term: Mutex::default(),
+            acknowledged: 0.into(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -165,6 +168,12 @@ impl Partition {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// Whose log it has.
+    #[must_use]
+    pub fn log_identity(&self) -> LogIdentity {
+        self.inner.identity
     }
 
     /// Its number in the database.
@@ -243,6 +252,21 @@ impl Partition {
             .ok_or_else(|| Error::NotOnline { partition: self.inner.name.to_string(), state })
     }
 
+    /// The core of a copy that can be read: that of a master, or of a replica that shows nothing which
+    /// can vanish.
+    ///
+    /// # Errors
+    /// [`Error::NotOnline`].
+    pub(crate) fn readable(&self) -> Result<&Core, Error> {
+        match self.core() {
+            Some(core) if self.inner.is_online.load(Ordering::Acquire) => Ok(core),
+            Some(core) if self.state() == State::Replicating && core.publisher.is_readable() => {
+                Ok(core)
+            }
+            _ => self.online_by_state(),
+        }
+    }
+
     /// Tells a recovered copy that it is the master: PENDING → TRANSITIONING → ONLINE. After any
     /// stop that was not clean, mastership continues in a new term, durable before it serves.
     ///
@@ -266,7 +290,7 @@ impl Partition {
         Ok(())
     }
 
-    /// Begins a transaction.
+    /// Begins a transaction. On a replica it only reads.
     ///
     /// # Errors
     /// [`Error::NotOnline`].
@@ -287,7 +311,7 @@ impl Partition {
     /// # Errors
     /// [`Error::NotOnline`].
     pub fn view(&self) -> Result<View, Error> {
-        Ok(self.online()?.view())
+        Ok(self.readable()?.view())
     }
 
     /// Moves a view of this partition to the committed state; says whether that was another one. Much
@@ -301,7 +325,7 @@ impl Partition {
     /// If the view is of another partition.
     #[inline]
     pub fn refresh(&self, view: &mut View) -> Result<bool, Error> {
-        let core = self.online()?;
+        let core = self.readable()?;
         assert!(view.is_of(&core.versions), "a view of another partition than {}", self.name());
         Ok(view.refresh())
     }
@@ -311,7 +335,7 @@ impl Partition {
     /// # Errors
     /// [`Error::NotOnline`].
     pub fn catalog(&self) -> Result<Catalog, Error> {
-        Ok(self.online()?.catalog())
+        Ok(self.readable()?.catalog())
     }
 
     /// A table by name.

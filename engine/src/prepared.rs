@@ -194,12 +194,13 @@ impl Promise {
         &self.partition
     }
 
-    /// Waits until it is durable, whatever the database's mode: others act on it.
+    /// Waits until it is durable, and on all copies that are waited for, whatever the database's mode:
+    /// others act on it.
     ///
     /// # Errors
     /// [`Error::OutcomeUnknown`] if the log failed meanwhile.
     pub fn wait(&self) -> Result<(), Error> {
-        flushed(self.partition.online()?, self.position)
+        self.partition.online()?.wait_firm(self.position)
     }
 
     /// As [`Promise::wait`], for tasks.
@@ -207,20 +208,8 @@ impl Promise {
     /// # Errors
     /// As there.
     pub async fn wait_async(&self) -> Result<(), Error> {
-        flushed_async(self.partition.online()?, self.position).await
+        self.partition.online()?.firm(self.position).await
     }
-}
-
-/// Promises and votes are durable whatever the database's mode: others act on them.
-fn flushed(core: &Core, position: Position) -> Result<(), Error> {
-    let unknown = |error| Error::OutcomeUnknown(std::sync::Arc::new(error));
-    core.log.wait_durable(position).map(drop).map_err(unknown)
-}
-
-/// As [`flushed`], for tasks.
-async fn flushed_async(core: &Core, position: Position) -> Result<(), Error> {
-    let unknown = |error| Error::OutcomeUnknown(std::sync::Arc::new(error));
-    core.log.durable(position).await.map(drop).map_err(unknown)
 }
 
 impl Partition {
@@ -328,12 +317,12 @@ impl Partition {
         Ok(vote)
     }
 
-    /// Whether a record of this run is durable.
+    /// Whether a record of this run is durable, and on all copies that are waited for.
     ///
     /// # Errors
     /// [`Error::NotOnline`].
     pub fn is_durable(&self, position: Position) -> Result<bool, Error> {
-        Ok(self.online()?.log.durable_generation() >= position.generation)
+        Ok(self.online()?.is_firm(position))
     }
 
     /// Waits until all that was appended so far is durable, whatever the database's mode.
@@ -342,7 +331,7 @@ impl Partition {
     /// [`Error::OutcomeUnknown`] if the log failed meanwhile.
     pub fn flush(&self) -> Result<(), Error> {
         let core = self.online()?;
-        core.last_position()?.map_or(Ok(()), |position| flushed(core, position))
+        core.last_position()?.map_or(Ok(()), |position| core.wait_firm(position))
     }
 
     /// Forgets how transactions ended, for when every participant has ended them, durably: nobody

@@ -10,17 +10,23 @@
 //! so only the root after the last of them matters. With sync durability readers see it when the
 //! frame is durable; a prepared transaction that takes effect they see at once if everything
 //! below it is committed or cannot be taken back. With async durability they see each transaction at once; what is durable is
-//! then known at frame boundaries, and only those serve snapshots and rewinding.
+//! then known at frame boundaries, and only those serve snapshots and rewinding. What changes where a
+//! partition is one of several copies is in `replication`.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use resprout_wal::{LogError, Lsn, Observer};
+use resprout_wal::{Frame, LogError, Lsn, Observer};
 
 use crate::commit_rule::{Durability, Positions};
 use crate::record::RecordKind;
 use crate::tree::{Hold, Root, Versions};
+
+pub use replication::Shipper;
+pub(crate) use replication::{Lost, Replicated};
+
+mod replication;
 
 /// A root that one position of the log describes.
 #[derive(Clone, Debug)]
@@ -55,6 +61,8 @@ struct Marks {
     boundary: Boundary,
     /// Older boundaries, oldest first, for rewinding.
     kept: VecDeque<Boundary>,
+    /// What is known of the other copies, if there are any.
+    replicated: Option<Replicated>,
 }
 
 /// How many boundaries are kept for rewinding, and how far apart.
@@ -74,6 +82,8 @@ pub(crate) struct Publisher {
     rewinds: AtomicU64,
     marks: Mutex<Marks>,
     failed: Mutex<Option<LogError>>,
+    /// Who ships the log, once the partition is one of several copies.
+    shipper: OnceLock<replication::Shipping>,
 }
 
 impl Publisher {
@@ -94,6 +104,7 @@ impl Publisher {
             seen: root.version,
             boundary: Boundary { lsn, hold, root },
             kept: VecDeque::new(),
+            replicated: None,
         };
         Self {
             durability,
@@ -103,6 +114,7 @@ impl Publisher {
             rewinds: AtomicU64::new(0),
             marks: Mutex::new(marks),
             failed: Mutex::new(None),
+            shipper: OnceLock::new(),
         }
     }
 
@@ -137,7 +149,8 @@ impl Publisher {
     pub(crate) fn appended(&self, root: Root, kind: RecordKind) -> bool {
         let mut marks = self.marks();
         let firm = kind.is_decided() && marks.undecided == 0;
-        let seen = self.durability == Durability::Async || firm;
+        let alone = marks.replicated.is_none();
+        let seen = alone && self.durability == Durability::Async || firm;
         if seen {
             self.show(&mut marks, root);
         }
@@ -225,23 +238,36 @@ impl Publisher {
 
     /// Publishes what the commit rule now allows.
     fn advance(&self, marks: &mut Marks) {
-        let positions = Positions { end: marks.end, durable: marks.durable, replicated: marks.end };
-        let committed = self.durability.committed(positions);
-        let firm = committed.min(marks.durable);
+        let (end, durable) = (marks.end, marks.durable);
+        let replicated = marks.replicated.as_ref().map_or(end, |known| known.position.min(end));
+        let committed = self.durability.committed(Positions { end, durable, replicated });
+        if self.durability == Durability::Sync || marks.replicated.is_some() {
+            let within = |p: &&Pending| p.end.is_some_and(|end| end <= committed);
+            let newest = marks.pending.iter().take_while(within).last().map(|p| (p.end, p.root));
+            if let Some((end, root)) = newest {
+                self.show(marks, root);
+                if let (Some(known), Some(end)) = (&mut marks.replicated, end) {
+                    known.show(end);
+                }
+            }
+        }
+        let firm = committed.min(durable);
         let mut reached = None;
         while marks.pending.front().is_some_and(|p| p.end.is_some_and(|end| end <= firm)) {
             reached = marks.pending.pop_front();
         }
         if let Some(Pending { end: Some(lsn), root, hold, .. }) = reached {
-            if self.durability == Durability::Sync {
-                self.show(marks, root);
-            }
             let next = Boundary { lsn, hold: Arc::new(hold), root };
             let previous = std::mem::replace(&mut marks.boundary, next);
             self.keep(marks, previous);
         }
         let before = self.committed.fetch_max(committed.0, Ordering::AcqRel);
         Self::check(marks, Lsn(before).max(committed));
+        if let Some(newest) = marks.replicated.as_mut().and_then(|known| known.settle(committed))
+            && marks.undecided <= newest
+        {
+            marks.undecided = 0;
+        }
     }
 
     fn keep(&self, marks: &mut Marks, boundary: Boundary) {
@@ -258,29 +284,47 @@ impl Publisher {
 }
 
 impl Observer for Publisher {
-    fn sealed(&self, generation: u64, end: Lsn) {
+    fn sealed(&self, generation: u64, end: Lsn, frames: &[Frame]) {
         let mut marks = self.marks();
-        assert!(end >= marks.end, "the log's end went back");
-        marks.end = end;
+        // A replica may have applied more than the log has told of.
+        assert!(end >= marks.end || marks.replicated.is_some(), "the log's end went back");
+        marks.end = marks.end.max(end);
         if let Some(pending) = marks.pending.iter_mut().find(|p| p.generation == generation) {
             pending.end = Some(end);
         }
+        if let Some(known) = &mut marks.replicated
+            && !frames.is_empty()
+        {
+            self.note_group(known, generation, end);
+        }
         self.advance(&mut marks);
+        drop(marks);
+        self.ship(frames);
     }
 
     fn durable(&self, generation: u64, end: Lsn) {
         let mut marks = self.marks();
         assert!(end >= marks.durable, "what was durable went back");
         marks.durable = end;
-        if marks.undecided <= generation {
+        if marks.replicated.is_none() && marks.undecided <= generation {
             marks.undecided = 0;
         }
         self.advance(&mut marks);
+        self.wake(marks);
+        self.tell_shipper(|shipper| shipper.durable(end));
+    }
+
+    fn flushed(&self, end: Lsn) {
+        self.tell_shipper(|shipper| shipper.durable(end));
     }
 
     fn failed(&self, error: &LogError) {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.get_or_insert_with(|| error.clone());
+        self.failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(|| error.clone());
+        self.lose(Lost::Failed);
+        self.tell_shipper(|shipper| shipper.failed(error));
     }
 }
 
@@ -328,7 +372,7 @@ mod tests {
         assert!(!scene.append(1, RecordKind::Commit).1);
         let (waits, seen) = scene.append(1, RecordKind::CommitPrepared);
         assert_eq!((seen, scene.seen()), (false, start));
-        scene.publisher.sealed(1, Lsn(10));
+        scene.publisher.sealed(1, Lsn(10), &[]);
         assert!(!scene.append(2, RecordKind::CommitPrepared).1, "the commit is not durable yet");
         assert_eq!(scene.seen(), start);
         scene.publisher.durable(1, Lsn(10));
@@ -336,7 +380,7 @@ mod tests {
 
         assert!(!scene.append(2, RecordKind::Prepare).1);
         assert_eq!(scene.seen(), waits);
-        scene.publisher.sealed(2, Lsn(20));
+        scene.publisher.sealed(2, Lsn(20), &[]);
         let (newer, seen) = scene.append(3, RecordKind::CommitPrepared);
         assert_eq!((seen, scene.seen()), (true, newer));
         scene.publisher.durable(2, Lsn(20));
@@ -345,7 +389,7 @@ mod tests {
 
         let (last, seen) = scene.append(3, RecordKind::Schema);
         assert_eq!((seen, scene.seen()), (false, newer));
-        scene.publisher.sealed(3, Lsn(30));
+        scene.publisher.sealed(3, Lsn(30), &[]);
         scene.publisher.durable(3, Lsn(30));
         assert_eq!(scene.seen(), last);
     }

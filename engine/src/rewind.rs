@@ -137,7 +137,7 @@ impl Partition {
 
     /// Snapshots that hold what is taken back must go before the log is cut: recovery would take
     /// them for proof that the log is damaged.
-    fn remove_newer_snapshots(&self, to: Lsn) -> Result<(), Error> {
+    pub(crate) fn remove_newer_snapshots(&self, to: Lsn) -> Result<(), Error> {
         let disk = self.inner.context.world().disk.as_ref();
         let dir = &self.inner.dir;
         let found = resprout_snapshot::list(disk, dir)?;
@@ -177,7 +177,7 @@ impl Groups {
             let Some(frame) = frame else {
                 return Err(cannot(format!("the log ends at {}", self.reader.position())));
             };
-            payload.extend_from_slice(frame.payload());
+            payload.extend_from_slice(&frame.payload);
             if !frame.header.continues() {
                 let (end, term) = (frame.header.end(), frame.header.term);
                 let committed = frame.header.committed;
@@ -221,7 +221,7 @@ pub(crate) fn newest_term(disk: &dyn Disk, dir: &Path) -> Result<Term, Error> {
 /// Writes the payloads of what will be cut to a file, durably.
 ///
 /// Its name says which term will begin.
-fn save(
+pub(crate) fn save(
     core: &Core,
     disk: &dyn Disk,
     dir: &Path,

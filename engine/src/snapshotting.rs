@@ -4,19 +4,21 @@
 //! and copy what they change; they pay for that copy anyway, since each commit makes a root. The
 //! walk is paced, because the device and the processors belong to the workload.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use resprout_snapshot::{Digest, Header, LeafPage, WriteOptions, Writer as SnapshotWriter};
+use resprout_snapshot::{
+    Digest, Header, LeafPage, WriteOptions, Writer as SnapshotWriter, Written,
+};
 use resprout_wal::{Lineage, Lsn};
 
 use crate::core::Core;
 use crate::error::Error;
 use crate::partition::{LastSnapshot, Partition};
 use crate::publish::Boundary;
-use crate::tree::leaf;
+use crate::tree::{Hold, leaf};
 
 /// A finished snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,14 +52,13 @@ impl Partition {
     /// [`Error::NotOnline`], [`Error::Snapshot`] if it could not be written (the older ones are
     /// untouched then), [`Error::Stopped`] if the log fails while it is shortened.
     pub fn snapshot(&self) -> Result<SnapshotReport, Error> {
-        let core = self.online()?;
+        let core = self.readable()?;
         let _alone = self.inner.exclusive.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_snapshot(core)
     }
 
     pub(crate) fn write_snapshot(&self, core: &Core) -> Result<SnapshotReport, Error> {
         let inner = &self.inner;
-        let disk = &inner.context.world().disk;
         let boundary = core.publisher.boundary();
         if let Some(done) = self.already_there(core, &boundary)? {
             return Ok(done);
@@ -69,32 +70,57 @@ impl Partition {
         })?;
         let Lineage { term, history, chain } = lineage;
         let header = Header { identity: inner.identity, lsn: boundary.lsn, term, history, chain };
-        let schema = Vec::new();
-        let pages = boundary.root.pages;
-        let options =
-            WriteOptions { expected_bytes: Some(pages * 4096), ..WriteOptions::default() };
         let mut pace = Pace::new(self);
-        let mut writer = SnapshotWriter::create_with(disk, &inner.dir, &header, &schema, options)?;
-        let view = boundary.hold.view();
-        let mut key = Vec::new();
-        for page in view.leaves() {
-            let digest = digest_of(page.bytes, &mut key, boundary.lsn)?;
-            let (bytes, rows) = (page.bytes, page.rows);
-            writer.push(LeafPage { bytes, rows, digest, separator: &page.separator })?;
-            pace.spent(bytes.len() as u64)?;
-        }
-        drop(view);
-        let mut verified = 0;
-        let written = writer.finish_paced(|progress| {
-            let bytes = u64::from(progress.pages_verified - verified) * 4096;
-            verified = progress.pages_verified;
-            // Closing does not interrupt the read-back: it is short, and nearly done.
-            let _closing = pace.spent(bytes);
-        })?;
+        let pages = boundary.root.pages;
+        let written =
+            self.write_pages(&inner.dir, &header, (&boundary.hold, pages), &mut |bytes| {
+                pace.spent(bytes)
+            })?;
         let log_from = self.after_snapshot(core, written.lsn, written.bytes)?;
         let (lsn, path, bytes, rows) = (written.lsn, written.path, written.bytes, written.rows);
         tracing::info!(partition = %inner.name, %lsn, bytes, rows, %log_from, "snapshot");
         Ok(SnapshotReport { lsn, path, bytes, rows, digest: written.digest, log_from })
+    }
+
+    /// Writes a root to a folder as fast as the device goes, and verifies it.
+    pub(crate) fn write_root(
+        &self,
+        dir: &Path,
+        header: &Header,
+        root: (&Hold, u64),
+    ) -> Result<Written, Error> {
+        self.write_pages(dir, header, root, &mut |_| Ok(()))
+    }
+
+    /// Writes the pages that a root of so many reaches, and reads them back; `spent` hears of every
+    /// page and may take its time, or end it.
+    fn write_pages(
+        &self,
+        dir: &Path,
+        header: &Header,
+        (hold, pages): (&Hold, u64),
+        spent: &mut dyn FnMut(u64) -> Result<(), Error>,
+    ) -> Result<Written, Error> {
+        let disk = &self.inner.context.world().disk;
+        let options =
+            WriteOptions { expected_bytes: Some(pages * 4096), ..WriteOptions::default() };
+        let mut writer = SnapshotWriter::create_with(disk, dir, header, &[], options)?;
+        let view = hold.view();
+        let mut key = Vec::new();
+        for page in view.leaves() {
+            let digest = digest_of(page.bytes, &mut key, header.lsn)?;
+            let (bytes, rows) = (page.bytes, page.rows);
+            writer.push(LeafPage { bytes, rows, digest, separator: &page.separator })?;
+            spent(bytes.len() as u64)?;
+        }
+        drop(view);
+        let mut verified = 0;
+        Ok(writer.finish_paced(|progress| {
+            let bytes = u64::from(progress.pages_verified - verified) * 4096;
+            verified = progress.pages_verified;
+            // Closing does not interrupt the read-back: it is short, and nearly done.
+            let _closing = spent(bytes);
+        })?)
     }
 
     /// The newest snapshot, if it is of this very position.
@@ -137,7 +163,7 @@ impl Partition {
     /// Whether a snapshot is due, and why.
     pub(crate) fn snapshot_due(&self) -> Option<Trigger> {
         let tuning = self.inner.context.tuning();
-        let core = self.online().ok()?;
+        let core = self.readable().ok()?;
         let last = *self.inner.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         let committed = core.publisher.boundary().lsn;
         let log = committed.since(last.lsn.unwrap_or(Lsn::ZERO));

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //!  start ─► RECOVERING ─► PENDING ─► TRANSITIONING ─► ONLINE
-//!               │             ▲            ▲  │          │
-//!               ▼             └────────────┼──┘          │   rewind, role change
-//!         UNRECOVERABLE ◄──────────────────┴─────────────┘
+//!               │           ▲  ▲         ▲   ▲  │        │
+//!               │           │  └─────────┼───┼──┘        │   rewind, role change
+//!               │           ▼            ▼   └───────────┤
+//!               │     PROVISIONING ─► REPLICATING        │   one of several copies
+//!               ▼                                        │
+//!         UNRECOVERABLE ◄────────────────────────────────┘
 //! ```
 //!
-//! Only an online copy reads and writes. An unrecoverable one stays so until it is opened anew
+//! An online copy reads and writes, one that replicates reads what is acknowledged. An unrecoverable one stays so until it is opened anew
 //! or provisioned; the other partitions of the node go on (catalogue D04, AV).
 
 use std::fmt;
@@ -19,6 +22,10 @@ pub enum State {
     Recovering,
     /// Recovered; waits to be attached.
     Pending,
+    /// Gets the pages that it lacks from its master.
+    Provisioning,
+    /// Follows its master.
+    Replicating,
     /// Its role is being changed, or it is being rewound.
     Transitioning,
     /// Reads and writes.
@@ -29,18 +36,30 @@ pub enum State {
 
 impl State {
     /// All states, for metrics.
-    pub const ALL: [Self; 5] =
-        [Self::Recovering, Self::Pending, Self::Transitioning, Self::Online, Self::Unrecoverable];
+    pub const ALL: [Self; 7] = [
+        Self::Recovering,
+        Self::Pending,
+        Self::Provisioning,
+        Self::Replicating,
+        Self::Transitioning,
+        Self::Online,
+        Self::Unrecoverable,
+    ];
 
     /// Whether a copy may step from this state to `next`.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
-        use State::{Online, Pending, Recovering, Transitioning, Unrecoverable};
+        use State::{
+            Online, Pending, Provisioning, Recovering, Replicating, Transitioning, Unrecoverable,
+        };
         match (self, next) {
             (Unrecoverable, _) => false,
             (_, Unrecoverable) => true,
-            (Recovering, Pending) | (Pending, Transitioning) => true,
-            (Transitioning, Online | Pending) | (Online, Transitioning) => true,
+            (Recovering, Pending) | (Transitioning, Online) | (Online, Transitioning) => true,
+            (
+                Pending | Provisioning | Replicating | Transitioning,
+                Pending | Provisioning | Replicating | Transitioning,
+            ) => self != next,
             _ => false,
         }
     }
@@ -51,6 +70,8 @@ impl fmt::Display for State {
         f.write_str(match self {
             Self::Recovering => "RECOVERING",
             Self::Pending => "PENDING",
+            Self::Provisioning => "PROVISIONING",
+            Self::Replicating => "REPLICATING",
             Self::Transitioning => "TRANSITIONING",
             Self::Online => "ONLINE",
             Self::Unrecoverable => "UNRECOVERABLE",

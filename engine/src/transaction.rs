@@ -30,6 +30,7 @@ use crate::lock::{LockRefused, Request, RowKey, TxnId};
 use crate::overlay;
 use crate::partition::Partition;
 use crate::record::{OpKind, RecordKind};
+use crate::state::State;
 use crate::table::system::{Sequence, sequence_key};
 use crate::table::{
     ColumnId, Index, KeyRange, PrimaryKey, RowDamage, RowView, RowWrites, Table, Value, Write,
@@ -62,11 +63,13 @@ pub struct Transaction {
     lock_wait_limit: Option<Duration>,
     /// Locks pass on to a prepared transaction.
     pub(crate) keeps_locks: bool,
+    /// It began on a copy that follows another: it reads, and no more.
+    only_reads: bool,
 }
 
 impl Transaction {
     pub(crate) fn begin(partition: &Partition) -> Result<Self, Error> {
-        let id = partition.online()?.next_txn();
+        let id = partition.readable()?.next_txn();
         Ok(Self {
             partition: partition.clone(),
             id,
@@ -75,6 +78,7 @@ impl Transaction {
             numbers: Sequences::new(),
             lock_wait_limit: None,
             keeps_locks: false,
+            only_reads: partition.state() != State::Online,
         })
     }
 
@@ -91,6 +95,9 @@ impl Transaction {
     }
 
     pub(crate) fn core(&self) -> Result<&Core, Error> {
+        if self.only_reads {
+            return self.partition.readable();
+        }
         let core = self.partition.online()?;
         core.check_live(self.id)?;
         Ok(core)
@@ -542,7 +549,8 @@ impl Transaction {
     }
 
     pub(crate) async fn lock(&self, key: &RowKey) -> Result<(), Error> {
-        let core = self.core()?;
+        let core = self.partition.online()?;
+        core.check_live(self.id)?;
         let usual = self.partition.inner.context.options.lock_wait_limit;
         let limit = self.lock_wait_limit.unwrap_or(usual);
         let refused = |refused| match refused {

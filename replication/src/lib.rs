@@ -48,6 +48,7 @@ pub use tail::{Tail, last_common};
 
 mod config;
 mod copy;
+pub mod driver;
 mod frame;
 mod id;
 mod master;
@@ -60,4 +61,5 @@ mod replica;
 mod tail;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod transport;
 pub mod wire;

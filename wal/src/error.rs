@@ -88,6 +88,16 @@ pub enum LogError {
         /// How long it had been waited for.
         waited: Duration,
     },
+    /// A frame of another copy does not continue this log (catalogue row D26). The log goes on.
+    #[error("{path}: what was received is not the frame of LSN {lsn}: {flaw}")]
+    Misfit {
+        /// The arena.
+        path: PathBuf,
+        /// Where the log ends.
+        lsn: Lsn,
+        /// What is wrong.
+        flaw: Flaw,
+    },
     /// Somebody panicked while holding the log's lock; the group it was building is unknown.
     #[error("a panic interrupted an append")]
     Interrupted,

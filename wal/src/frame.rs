@@ -21,6 +21,9 @@
 //! [`CONTINUED`], and it counts only when the last is there. So slots fill to the last sector and
 //! space is reserved without guessing.
 
+use std::fmt;
+
+use bytes::Bytes;
 use thiserror::Error;
 
 use crate::{Lsn, SECTOR, Term};
@@ -264,6 +267,62 @@ impl Header {
     #[must_use]
     pub fn continued(&self) -> bool {
         self.flags & CONTINUED != 0
+    }
+}
+
+/// One frame: what its header says, and the payload without padding. Cloning shares the payload.
+///
+/// The same on every copy but for [`Header::committed`] and [`Header::durable`], which are what one
+/// disk knew; on a disk the header is bound to its slot, so it is encoded anew wherever it goes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// What it says of itself.
+    pub header: Header,
+    /// The bytes behind the header.
+    pub payload: Bytes,
+}
+
+impl Frame {
+    /// A frame whose payload is what its header says (catalogue rows N15, D26).
+    ///
+    /// # Errors
+    /// [`Flaw::Length`] or [`Flaw::PayloadSum`].
+    pub fn new(header: Header, payload: Bytes) -> Result<Self, Flaw> {
+        let frame = Self { header, payload };
+        frame.check()?;
+        Ok(frame)
+    }
+
+    /// Checks the payload against the header: where bytes come in, and where they go out.
+    ///
+    /// # Errors
+    /// [`Flaw::Length`] or [`Flaw::PayloadSum`].
+    pub fn check(&self) -> Result<(), Flaw> {
+        if self.payload.len() != self.header.payload_len as usize {
+            return Err(Flaw::Length { found: self.header.payload_len });
+        }
+        let (expected, found) = (self.header.payload_crc, crc32fast::hash(&self.payload));
+        if expected == found { Ok(()) } else { Err(Flaw::PayloadSum { expected, found }) }
+    }
+
+    /// Bytes of log that it takes.
+    #[must_use]
+    pub fn padded_bytes(&self) -> u64 {
+        self.header.padded_bytes()
+    }
+
+    /// Its entries, if it holds a whole group.
+    #[must_use]
+    pub fn entries(&self) -> Option<Entries<'_>> {
+        let whole = !self.header.continues() && !self.header.continued();
+        whole.then(|| Entries::new(&self.payload))
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Header { lsn, term, chain, .. } = self.header;
+        write!(f, "Frame({lsn} term {term} chain {chain:016x}, {} bytes)", self.payload.len())
     }
 }
 

@@ -21,13 +21,15 @@ pub use arena::{ARENA_FILE, Geometry, HeadFlaw, Link, Mark, MarkKind, SlotHeader
 pub use device::{Counters, Device, DriverMode, FoundLog, LOCK_FILE, LogStart, Options, World};
 pub use disk::DurableMode;
 pub use error::{CutError, Damage, Full, LogError, OpenError, Range, ReadError, Witness};
+pub use frame::Frame;
 pub use histogram::{Histogram, HistogramReading};
 pub use lineage::Lineage;
 pub use log::{
-    Appender, Durable, Hold, Log, NoObserver, Observer, Position, Positions, Reservation,
+    Appender, Durable, FrameSpace, Hold, Log, NoObserver, Observer, Position, Positions,
+    Reservation,
 };
 pub use position::{History, LogIdentity, Lsn, SECTOR, Term, TermStart};
-pub use reader::{Frame, Reader};
+pub use reader::Reader;
 pub use recovery::{
     Anchor, Batch, Entry, Evidence, Group, Recovered, Recovery, Stop, Tail, Unreadable,
     UnreadableWhy,

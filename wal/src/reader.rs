@@ -4,45 +4,22 @@
 //! row D26). A slot that is released meanwhile is noticed by its nonce and by the slot table.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use crate::disk::AlignedBuf;
 use crate::error::Witness;
-use crate::frame::{Entries, Flaw, Header};
+use crate::frame::{Flaw, Frame, HEADER_BYTES, Header};
 use crate::lock::lock;
-use crate::log::{Hold, Shared};
+use crate::log::{Hold, Shared, SlotRef};
 use crate::recovery::read_patiently;
 use crate::{CutError, Damage, Lsn, ReadError, SECTOR, Term};
 
-/// Bytes read at once; a longer frame is read a second time, whole.
-const READ_BYTES: usize = 64 << 10;
-
-/// One frame, verbatim.
-#[derive(Clone, Debug)]
-pub struct Frame {
-    /// What its header says.
-    pub header: Header,
-    /// Header, payload and padding, as on disk. The header's checksum is bound to the slot: a
-    /// receiver checks payload and chain and encodes the header anew.
-    pub bytes: Bytes,
-}
-
-impl Frame {
-    /// The payload.
-    #[must_use]
-    pub fn payload(&self) -> &[u8] {
-        let start = crate::frame::HEADER_BYTES;
-        &self.bytes[start..start + self.header.payload_len as usize]
-    }
-
-    /// Its entries, if it holds a whole group.
-    #[must_use]
-    pub fn entries(&self) -> Option<Entries<'_>> {
-        let whole = !self.header.continues() && !self.header.continued();
-        whole.then(|| Entries::new(self.payload()))
-    }
-}
+/// Bytes read at first; a longer frame is read a second time, whole.
+const READ_BYTES: u64 = 64 << 10;
+/// Bytes read at once by who reads on.
+const READ_AHEAD_BYTES: u64 = 1 << 20;
 
 /// Frames of a log from a position on. Holds the log from there, so that nothing is released
 /// under it.
@@ -53,12 +30,33 @@ pub struct Reader {
     hold: Hold,
     /// Term of the frame that was read last, so that another begins at `lsn`.
     last: Option<Term>,
+    ahead: Option<Ahead>,
+}
+
+/// Bytes that were read and may hold the next frames.
+#[derive(Debug)]
+struct Ahead {
+    from: Lsn,
+    /// The use of the slot that they are of.
+    nonce: u64,
+    /// Cuts of the log before: what was read is void after another.
+    cuts: u64,
+    bytes: Bytes,
+}
+
+impl Ahead {
+    /// What is known from `lsn` on.
+    fn behind(&self, log: &Shared, lsn: Lsn, nonce: u64) -> Option<Bytes> {
+        let valid = self.nonce == nonce && self.cuts == log.cuts.load(Ordering::Acquire);
+        let at = (valid && lsn >= self.from).then(|| lsn.since(self.from) as usize)?;
+        (at < self.bytes.len()).then(|| self.bytes.slice(at..))
+    }
 }
 
 impl Reader {
     pub(crate) fn new(log: Arc<Shared>, lsn: Lsn) -> Result<Self, ReadError> {
         let hold = crate::Log { shared: log.clone() }.hold(lsn)?;
-        Ok(Self { log, lsn, hold, last: None })
+        Ok(Self { log, lsn, hold, last: None, ahead: None })
     }
 
     /// The position of the next frame.
@@ -77,9 +75,9 @@ impl Reader {
         if self.lsn >= written {
             return Ok(None);
         }
-        let frame = match read_frame(&self.log, self.lsn, (written, false)) {
+        let frame = match self.read_frame(written, false) {
             Err(ReadError::NotAFrame { .. }) if self.continues() => {
-                read_frame(&self.log, self.lsn, (written, true))?
+                self.read_frame(written, true)?
             }
             other => other?,
         };
@@ -99,56 +97,110 @@ impl Reader {
         let mut terms = lane.history().entries().iter();
         !terms.any(|begun| begun.term > last && begun.start < self.lsn)
     }
+
+    /// Reads one frame. `begins`: a frame is known to begin there, so anything else is damage.
+    fn read_frame(&mut self, written: Lsn, begins: bool) -> Result<Frame, ReadError> {
+        let (log, lsn) = (self.log.clone(), self.lsn);
+        let place = Place::of(&log, lsn, written)?;
+        let bytes = match self.ahead.as_ref().and_then(|a| a.behind(&log, lsn, place.slot.nonce)) {
+            Some(bytes) => bytes,
+            None => {
+                self.fetch(&place, if self.last.is_some() { READ_AHEAD_BYTES } else { READ_BYTES })?
+            }
+        };
+        let header = place.header(&bytes, begins)?;
+        let len = header.padded_bytes();
+        let bytes = if len > bytes.len() as u64 {
+            if header.end() > place.end {
+                return Err(place.bad(Flaw::Short { missing: header.end().since(place.end) }));
+            }
+            self.fetch(&place, len.max(READ_AHEAD_BYTES))?
+        } else {
+            bytes
+        };
+        // Read anew, it may not be the header that was seen before.
+        let header = place.header(&bytes, begins)?;
+        header.check_payload(&bytes).map_err(|flaw| place.bad(flaw))?;
+        let payload = bytes.slice(HEADER_BYTES..HEADER_BYTES + header.payload_len as usize);
+        Ok(Frame { header, payload })
+    }
+
+    /// Reads from the place on, and keeps what comes behind the frame.
+    fn fetch(&mut self, place: &Place<'_>, want: u64) -> Result<Bytes, ReadError> {
+        let cuts = self.log.cuts.load(Ordering::Acquire);
+        let there = place.end.min(place.written).since(place.lsn);
+        let len = want.min(there).max(SECTOR as u64) as usize;
+        let mut buf = AlignedBuf::new(len).map_err(|error| place.failed(error))?;
+        read_patiently(&*self.log.core.file, &mut buf, place.offset)
+            .map_err(|error| place.failed(error))?;
+        let bytes = Bytes::from_owner(buf);
+        let (from, nonce) = (place.lsn, place.slot.nonce);
+        self.ahead = Some(Ahead { from, nonce, cuts, bytes: bytes.clone() });
+        Ok(bytes)
+    }
 }
 
-/// Reads one frame. `begins`: a frame is known to begin there, so anything else is damage.
-fn read_frame(log: &Shared, lsn: Lsn, (written, begins): (Lsn, bool)) -> Result<Frame, ReadError> {
-    let (held, first) = {
-        let table = lock(&log.slots);
-        (table.holding(lsn), table.first())
-    };
-    let Some((slot, end)) = held else { return Err(ReadError::Released { lsn, first }) };
-    if !lsn.0.is_multiple_of(SECTOR as u64) {
-        return Err(ReadError::NotAFrame { lsn, written });
-    }
-    let core = &log.core;
-    let offset = core.geometry.frame_offset(slot.index, slot.base, lsn);
-    let slot_end = end.unwrap_or_else(|| slot.base.advanced(core.geometry.capacity()));
-    let failed = |error: std::io::Error| {
-        let (path, error) = (core.path.clone(), Arc::new(error));
-        ReadError::Damage(Damage::Read { path, offset, error })
-    };
-    let want = READ_BYTES.min(slot_end.since(lsn) as usize);
-    let mut buf = AlignedBuf::new(want).map_err(failed)?;
-    read_patiently(&*core.file, &mut buf, offset).map_err(failed)?;
-    let bad = |flaw: Flaw| {
-        let (path, witness) = (core.path.clone(), Witness::Frame { lsn });
-        ReadError::Damage(Damage::Frame { path, offset, lsn, flaw, durable: written, witness })
-    };
-    let header = match Header::decode(&buf, slot.nonce) {
-        Ok(header) => header,
-        Err(Flaw::Magic { .. } | Flaw::HeaderSum { .. }) if !begins => {
+/// Where a frame is to be read.
+struct Place<'a> {
+    log: &'a Shared,
+    lsn: Lsn,
+    written: Lsn,
+    slot: SlotRef,
+    /// Where the slot's frames end at the latest.
+    end: Lsn,
+    offset: u64,
+}
+
+impl<'a> Place<'a> {
+    fn of(log: &'a Shared, lsn: Lsn, written: Lsn) -> Result<Self, ReadError> {
+        let (held, first) = {
+            let table = lock(&log.slots);
+            (table.holding(lsn), table.first())
+        };
+        let Some((slot, end)) = held else { return Err(ReadError::Released { lsn, first }) };
+        if !lsn.0.is_multiple_of(SECTOR as u64) {
             return Err(ReadError::NotAFrame { lsn, written });
         }
-        Err(flaw) => return Err(bad(flaw)),
-    };
-    if header.lsn != lsn {
-        return Err(bad(Flaw::Position { found: header.lsn }));
+        let geometry = log.core.geometry;
+        let offset = geometry.frame_offset(slot.index, slot.base, lsn);
+        let end = end.unwrap_or_else(|| slot.base.advanced(geometry.capacity()));
+        Ok(Self { log, lsn, written, slot, end, offset })
     }
-    let len = header.padded_bytes() as usize;
-    if len > buf.len() {
-        if header.end() > slot_end {
-            return Err(bad(Flaw::Short { missing: header.end().since(slot_end) }));
+
+    fn failed(&self, error: std::io::Error) -> ReadError {
+        let (path, error) = (self.log.core.path.clone(), Arc::new(error));
+        ReadError::Damage(Damage::Read { path, offset: self.offset, error })
+    }
+
+    fn bad(&self, flaw: Flaw) -> ReadError {
+        let (path, lsn, offset) = (self.log.core.path.clone(), self.lsn, self.offset);
+        let (witness, durable) = (Witness::Frame { lsn }, self.written);
+        ReadError::Damage(Damage::Frame { path, offset, lsn, flaw, durable, witness })
+    }
+
+    fn header(&self, bytes: &[u8], begins: bool) -> Result<Header, ReadError> {
+        let (lsn, written) = (self.lsn, self.written);
+        match Header::decode(bytes, self.slot.nonce) {
+            Ok(header) if header.lsn == lsn => Ok(header),
+            Ok(header) => Err(self.bad(Flaw::Position { found: header.lsn })),
+            Err(Flaw::Magic { .. } | Flaw::HeaderSum { .. }) if !begins => {
+                Err(ReadError::NotAFrame { lsn, written })
+            }
+            Err(flaw) => Err(self.bad(flaw)),
         }
-        buf = AlignedBuf::new(len).map_err(failed)?;
-        read_patiently(&*core.file, &mut buf, offset).map_err(failed)?;
     }
-    header.check_payload(&buf).map_err(bad)?;
-    Ok(Frame { header, bytes: Bytes::copy_from_slice(&buf[..len]) })
+}
+
+/// Whether a group runs across the beginning of a slot.
+fn begins_inside(log: &Arc<Shared>, slot: SlotRef, written: Lsn) -> bool {
+    let reader = Reader::new(log.clone(), slot.base);
+    reader
+        .and_then(|mut reader| reader.read_frame(written, true))
+        .is_ok_and(|frame| frame.header.continued())
 }
 
 /// Checks that a group ends at `to`, by walking its slot, and gives the chain there.
-pub(crate) fn boundary_before(log: &Shared, to: Lsn) -> Result<u64, CutError> {
+pub(crate) fn boundary_before(log: &Arc<Shared>, to: Lsn) -> Result<u64, CutError> {
     let written = lock(&log.progress).positions.written;
     let held = lock(&log.slots).slots.iter().rev().find(|slot| slot.base <= to).copied();
     let (Some(slot), true) = (held, to <= written) else {
@@ -172,7 +224,7 @@ const STRETCH_BYTES: u64 = 256 << 10;
 /// Frames of one slot, read many at a time.
 struct Stretch<'a> {
     log: &'a Shared,
-    slot: crate::log::SlotRef,
+    slot: SlotRef,
     written: Lsn,
     /// Where `bytes` begin.
     from: Lsn,
@@ -237,7 +289,7 @@ impl Stretch<'_> {
 }
 
 /// Chain at a slot's base, and whether a group runs across it.
-fn slot_start(log: &Shared, slot: crate::log::SlotRef) -> Result<(u64, bool), ReadError> {
+fn slot_start(log: &Arc<Shared>, slot: SlotRef) -> Result<(u64, bool), ReadError> {
     let core = &log.core;
     let offset = core.geometry.slot_offset(slot.index);
     let failed = |error: std::io::Error| {
@@ -255,7 +307,6 @@ fn slot_start(log: &Shared, slot: crate::log::SlotRef) -> Result<(u64, bool), Re
             Damage::Slot { path, offset, slot: slot.index, lsn: slot.base, flaw }
         })?;
     let written = lock(&log.progress).positions.written;
-    let inside = slot.base < written
-        && read_frame(log, slot.base, (written, true)).is_ok_and(|frame| frame.header.continued());
+    let inside = slot.base < written && begins_inside(log, slot, written);
     Ok((header.chain, inside))
 }

@@ -29,7 +29,7 @@ fn open(disk: Arc<dyn Disk>, dir: &Path, driver: DriverMode, durable: DurableMod
 struct Last(AtomicU64);
 
 impl Observer for Last {
-    fn sealed(&self, _generation: u64, _end: Lsn) {}
+    fn sealed(&self, _generation: u64, _end: Lsn, _frames: &[resprout_wal::Frame]) {}
     fn durable(&self, _generation: u64, end: Lsn) {
         assert!(self.0.swap(end.0, Ordering::SeqCst) < end.0, "durable positions grow");
     }

@@ -6,7 +6,7 @@
 
 use thiserror::Error;
 
-use crate::{Copy, Database, Following, Instance, LeafId, Ordinal, Term};
+use crate::{Cfg, Copy, Database, Following, Incarnation, Instance, LeafId, Ordinal, Term};
 
 /// A change of one partition's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,9 @@ pub enum Refused {
     TooFewCopies(usize),
 }
 
+/// The run of a copy that is made: its life begins.
+const FIRST_RUN: Incarnation = Incarnation(1);
+
 /// Changes the record, or refuses and leaves it as it is.
 ///
 /// # Errors
@@ -117,20 +120,25 @@ pub fn apply(database: &mut Database, change: &Change) -> Result<(), Refused> {
         Change::Remove { ordinal, leaf, instance, leaving } => {
             remove(database, (ordinal, leaf), instance, leaving)
         }
+    }?;
+    if let Some(partition) = database.partition_mut(change.ordinal()) {
+        partition.cfg = Cfg(partition.cfg.0 + 1);
     }
+    Ok(())
 }
 
 fn add(database: &mut Database, ordinal: Ordinal, leaf: LeafId) -> Result<(), Refused> {
     let instance = database.next_instance;
     let partition = database.partition_mut(ordinal).ok_or(Refused::NoPartition)?;
-    if partition.master.is_none() {
+    if partition.serving().is_none() {
         return Err(Refused::NoMaster);
     }
     // An offline copy gives way: what its leaf has of it is an orphan from now on.
     if partition.is_usable_on(leaf) {
         return Err(Refused::HasCopy);
     }
-    let copy = Copy { instance, following: Following::Async, offline: false };
+    let copy =
+        Copy { instance, following: Following::Async, offline: false, incarnation: FIRST_RUN };
     partition.copies.insert(leaf, copy);
     database.next_instance = Instance(instance.0 + 1);
     Ok(())
@@ -147,7 +155,7 @@ fn attach(
     if partition.is_usable_on(leaf) {
         return Err(Refused::HasCopy);
     }
-    let copy = Copy { instance, following: Following::Async, offline: false };
+    let copy = Copy { instance, following: Following::Async, offline: false, ..Copy::default() };
     partition.copies.insert(leaf, copy);
     if partition.master.is_none() {
         (partition.master, partition.term) = (Some(leaf), term);
@@ -159,10 +167,11 @@ fn attach(
 fn create(database: &mut Database, ordinal: Ordinal, leaf: LeafId) -> Result<(), Refused> {
     let (instance, term) = (database.next_instance, database.next_term);
     let partition = database.partition_mut(ordinal).ok_or(Refused::NoPartition)?;
-    if partition.master.is_some() || partition.usable().next().is_some() {
+    if partition.usable().next().is_some() {
         return Err(Refused::HasCopy);
     }
-    let copy = Copy { instance, following: Following::Async, offline: false };
+    let copy =
+        Copy { instance, following: Following::Async, offline: false, incarnation: FIRST_RUN };
     partition.copies = [(leaf, copy)].into();
     (partition.master, partition.term) = (Some(leaf), term);
     database.next_instance = Instance(instance.0 + 1);
@@ -177,7 +186,7 @@ fn promote(
     drop_leaving: Option<usize>,
 ) -> Result<(), Refused> {
     let partition = database.partition(ordinal).ok_or(Refused::NoPartition)?;
-    let before = partition.master.ok_or(Refused::NoMaster)?;
+    let before = partition.serving().ok_or(Refused::NoMaster)?;
     if partition.term != term || before == to {
         return Err(Refused::OtherTerm);
     }
@@ -194,7 +203,7 @@ fn promote(
     // Nobody wrote between the lock and this, so the old master has everything: it goes on in step.
     let following = if database.sync { Following::Sync } else { Following::Async };
     let partition = database.partition_mut(ordinal).expect("it was found");
-    (partition.master, partition.term) = (Some(to), next);
+    (partition.master, partition.term, partition.former) = (Some(to), next, None);
     if drop_leaving.is_some() {
         partition.copies.remove(&before);
     } else if let Some(old) = partition.copies.get_mut(&before) {

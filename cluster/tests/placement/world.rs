@@ -48,12 +48,19 @@ pub(crate) fn leaves(one: usize, two: usize) -> Vec<Leaf> {
 pub(crate) fn partition(ordinal: u32, on: &[LeafId]) -> Partition {
     let copies = on.iter().enumerate().map(|(n, leaf)| {
         let instance = Instance(u64::from(ordinal) * 8 + 1 + n as u64);
-        (*leaf, Copy { instance, following: Following::Sync, offline: false })
+        (*leaf, Copy { instance, following: Following::Sync, offline: false, ..Copy::default() })
     });
     let copies: BTreeMap<LeafId, Copy> = copies.collect();
     let master = on.first().copied();
     let term = Term(2 + u64::from(ordinal));
-    Partition { ordinal: Ordinal(ordinal), master, term, copies, bytes: 1 << 20 }
+    Partition {
+        ordinal: Ordinal(ordinal),
+        master,
+        term,
+        copies,
+        bytes: 1 << 20,
+        ..Partition::default()
+    }
 }
 
 /// A database that lies as its homes say.

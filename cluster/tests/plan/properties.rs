@@ -20,7 +20,12 @@ fn carry_out(database: &mut Database, plan: &Plan, mut look: impl FnMut(&Databas
                 assert!(!partition.is_usable_on(step.target), "copied twice");
                 assert_eq!(step.bytes, partition.bytes);
                 let instance = Instance(1000 + step.target.0);
-                let copy = Copy { instance, following: Following::Sync, offline: false };
+                let copy = Copy {
+                    instance,
+                    following: Following::Sync,
+                    offline: false,
+                    ..Copy::default()
+                };
                 partition.copies.insert(step.target, copy);
             }
             Action::Promote | Action::PromoteWithDrop => {

@@ -82,7 +82,7 @@ impl Watcher {
 }
 
 impl Observer for Watcher {
-    fn sealed(&self, _generation: u64, _end: Lsn) {}
+    fn sealed(&self, _generation: u64, _end: Lsn, _frames: &[resprout_wal::Frame]) {}
 
     fn durable(&self, generation: u64, _end: Lsn) {
         let mut pending = self.lock();

@@ -28,7 +28,7 @@ use crate::progress::Progress;
 use crate::state::State;
 
 pub(crate) use partition::{read_bounds, read_catalog, rebuild, remove_files, start_empty};
-pub(crate) use replay::Collector;
+pub(crate) use replay::{Batch, Collector};
 
 /// What a recovery did, for benches and operators.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

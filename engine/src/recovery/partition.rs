@@ -9,6 +9,7 @@
 //! A fallback is only taken to an older snapshot, never to less log: what any snapshot's name or
 //! the arena's marks say was durable must be found (rule 17).
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +57,7 @@ pub(super) fn recover(partition: &Partition, begun: Duration) -> Result<Partitio
     let context = context_of(partition);
     let disk = context.world().disk.as_ref();
     let dir = &partition.inner.dir;
+    crate::stored_copy::finish_install(partition)?;
     resprout_snapshot::remove_leftovers(disk, dir)?;
     let found = resprout_snapshot::list(disk, dir)?;
     // A snapshot's position was durable when it was taken, whether or not it can be read.
@@ -159,6 +161,8 @@ fn panicked(partition: &Partition, lsn: Lsn) -> Error {
 struct ReadLog {
     recovered: Recovered,
     chain_at_from: Option<u64>,
+    /// What the log says was acknowledged.
+    acknowledged: Lsn,
 }
 
 /// Reads, checks and sorts the log, and sends it on in batches.
@@ -198,8 +202,10 @@ fn each_batch(
     };
     let place = context.device.path().display().to_string();
     let mut collector = Collector::new(BATCH_BYTES, place);
+    let mut acknowledged = snapshot.map_or(Lsn::ZERO, Snapshot::lsn);
     while let Some(batch) = recovery.next()? {
         for group in batch.groups() {
+            acknowledged = acknowledged.max(group.committed);
             if let Some(batch) = collector.add(group)? {
                 take(batch)?;
             }
@@ -207,7 +213,7 @@ fn each_batch(
     }
     take(collector.take())?;
     let chain_at_from = recovery.chain_at_from();
-    Ok(ReadLog { recovered: recovery.finish()?, chain_at_from })
+    Ok(ReadLog { recovered: recovery.finish()?, chain_at_from, acknowledged })
 }
 
 fn load_and_apply(
@@ -290,6 +296,7 @@ fn finish(
     tree: Tree,
     read: ReadLog,
 ) -> Result<(Tree, Recovered), Error> {
+    partition.inner.acknowledged.store(read.acknowledged.0, Ordering::Relaxed);
     let Some(snapshot) = snapshot else { return Ok((tree, read.recovered)) };
     let header = snapshot.header();
     let lsn = header.lsn;
@@ -343,7 +350,7 @@ fn core(
         log,
         durability: partition.inner.durability,
         publisher,
-        writer: Writer { tree, catalog, bounds, last: None },
+        writer: Writer { tree, catalog, bounds, last: None, leads: true },
         clock: Arc::clone(&context.world().clock),
         bound: context.bound.clone(),
         // Larger than all of earlier runs: each transaction took bytes of the log.

@@ -22,7 +22,7 @@ use crate::lock::lock;
 use crate::log::{Log, Observer, Shared, SlotRef, SlotTable, Start, worst_bytes};
 use crate::reader::boundary_before;
 use crate::recovery::{Chain, Ended, Found, Recovered, Tail, survey};
-use crate::{CutError, Damage, DurableMode, History, LogError, LogIdentity, Lsn, SECTOR, Term};
+use crate::{CutError, Damage, DurableMode, History, LogError, LogIdentity, Lsn, SECTOR};
 
 /// Bytes zeroed at once.
 const ZERO_WRITE_BYTES: u64 = 1 << 20;
@@ -129,26 +129,71 @@ impl Core {
             reason: refused.reason,
         };
         let taken = self.space.take(1, self).map_err(full)?;
-        let slot = SlotRef { index: taken[0], nonce: self.world.entropy.next(), base: start.lsn };
-        let header = SlotHeader {
-            identity,
-            base: start.lsn,
-            chain: start.chain,
-            history: start.history.clone(),
-            nonce: slot.nonce,
-        };
-        let mut head = self.zeroed(HEAD_BYTES + SECTOR as u64, start.lsn)?;
+        let lane = self.write_first_slot(identity, taken[0], start)?;
+        Ok(self.run(identity, SlotTable::new([lane.active.slot]), lane, observer))
+    }
+
+    /// Writes the slot that a log begins with, durably.
+    fn write_first_slot(
+        &self,
+        identity: LogIdentity,
+        index: u32,
+        start: LogStart,
+    ) -> Result<LaneStart, LogError> {
+        let LogStart { lsn, chain, history } = start;
+        let slot = SlotRef { index, nonce: self.world.entropy.next(), base: lsn };
+        let header =
+            SlotHeader { identity, base: lsn, chain, history: history.clone(), nonce: slot.nonce };
+        let mut head = self.zeroed(HEAD_BYTES + SECTOR as u64, lsn)?;
         head[..SECTOR].copy_from_slice(&header.encode());
-        let offset = self.geometry.slot_offset(slot.index);
-        self.write(&head, offset, start.lsn)?;
-        self.flush(start.lsn)?;
-        let lane = LaneStart {
-            active: Active { slot, marks: 0 },
-            lsn: start.lsn,
-            chain: start.chain,
-            history: start.history,
+        self.write(&head, self.geometry.slot_offset(index), lsn)?;
+        self.flush(lsn)?;
+        Ok(LaneStart { active: Active { slot, marks: 0 }, lsn, chain, history })
+    }
+
+    /// Gives up all of a log, and begins it anew elsewhere. See [`Log::restart`].
+    pub(crate) fn restart(
+        self: &Arc<Self>,
+        log: &Arc<Shared>,
+        start: LogStart,
+    ) -> Result<(), LogError> {
+        log.check_running()?;
+        let full = |refused: super::space::Refused| crate::Full {
+            path: self.path.clone(),
+            needed: worst_bytes(0, self.geometry),
+            available: u64::from(refused.free) * self.geometry.capacity(),
+            reason: refused.reason,
         };
-        Ok(self.run(identity, SlotTable::new([slot]), lane, observer))
+        let index = self.space.take(1, self).map_err(full)?[0];
+        loop {
+            self.turn_until_idle();
+            let mut open = log.lock_open()?;
+            let mut driver = self.driver();
+            let lane = driver.lane(log.number).ok_or(LogError::Closed)?;
+            if !open.is_empty() || !lane.is_quiet() {
+                continue;
+            }
+            let mut old: Vec<u32> = lock(&log.slots).slots.iter().map(|slot| slot.index).collect();
+            old.extend(lane.prepared());
+            let begun =
+                self.write_first_slot(log.identity, index, start.clone()).and_then(|begun| {
+                    old.iter().try_for_each(|slot| self.erase(*slot, begun.lsn))?;
+                    self.flush(begun.lsn).map(|()| begun)
+                });
+            let begun = begun.inspect_err(|error| lane.fail(error.clone()))?;
+            let LaneStart { active, lsn, chain, .. } = begun;
+            let room = self.geometry.capacity();
+            (open.start, open.chain, open.room) = (lsn, chain, room);
+            (open.term, open.inside) = (begun.history.term(), false);
+            log.cuts.fetch_add(1, Ordering::AcqRel);
+            lock(&log.slots).slots = [active.slot].into();
+            lock(&log.space).room = room;
+            lock(&log.progress).positions =
+                crate::Positions { end: lsn, written: lsn, durable: lsn };
+            lane.restart(begun);
+            old.into_iter().for_each(|slot| self.space.give(slot));
+            return Ok(());
+        }
     }
 
     /// Lets a log take entries.
@@ -164,6 +209,7 @@ impl Core {
             identity,
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             end: lane.lsn,
+            chain: lane.chain,
             term: lane.history.term(),
             slots,
             room: self.geometry.capacity() - used,
@@ -230,7 +276,7 @@ impl Core {
     }
 
     /// Takes back everything from `to` on. See [`Log::cut`].
-    pub(crate) fn cut(&self, log: &Shared, to: Lsn, term: Term) -> Result<(), CutError> {
+    pub(crate) fn cut(&self, log: &Arc<Shared>, to: Lsn) -> Result<(), CutError> {
         log.check_running()?;
         loop {
             self.turn_until_idle();
@@ -241,17 +287,14 @@ impl Core {
                 // Somebody appended, or a mark is on its way: once more around.
                 continue;
             }
-            if term <= open.term {
-                return Err(CutError::Term { term, last: open.term });
-            }
             let sum = boundary_before(log, to)?;
             let history = cut_before(lane.history(), to);
             let (mut cut, kept) = self.plan_cut(log, to)?;
             self.cut_on_disk(&mut cut).inspect_err(|error| lane.fail(error.clone()))?;
             let room = self.geometry.capacity() - to.since(cut.active.slot.base);
-            open.start = to;
-            open.room = room;
-            open.term = history.term();
+            (open.start, open.chain, open.room) = (to, sum, room);
+            (open.term, open.inside) = (history.term(), false);
+            log.cuts.fetch_add(1, Ordering::AcqRel);
             lock(&log.slots).slots.truncate(kept);
             lock(&log.space).room = room;
             lock(&log.progress).positions = crate::Positions { end: to, written: to, durable: to };

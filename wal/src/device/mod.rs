@@ -61,7 +61,7 @@ pub struct FoundLog {
 }
 
 /// Where a new log begins.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogStart {
     /// Its first position: a multiple of [`SECTOR`].
     pub lsn: Lsn,

@@ -20,9 +20,9 @@ use super::{Io, publish_in_flight, tell};
 use crate::arena::{HEAD_BYTES, Link, Mark, MarkKind, SlotHeader};
 use crate::device::{Core, count};
 use crate::disk::AlignedBuf;
-use crate::frame::{CONTINUED, CONTINUES, HEADER_BYTES, Header};
+use crate::frame::{Frame, HEADER_BYTES, Header};
 use crate::lock::lock;
-use crate::log::{Event, Sealed, Shared, SlotRef, piece_bytes};
+use crate::log::{Event, Sealed, Shared, SlotRef};
 use crate::{History, LogError, Lsn, SECTOR};
 
 /// The slot being written.
@@ -66,8 +66,6 @@ pub(crate) struct Lane {
     /// Header written or being written: the slot that follows.
     next: Option<SlotRef>,
     groups: VecDeque<Sealed>,
-    /// Bytes of the first group's payload that are placed; `None` if it is not begun.
-    placed: Option<usize>,
     lsn: Lsn,
     chain: u64,
     history: History,
@@ -91,7 +89,6 @@ impl Lane {
             active: start.active,
             next: None,
             groups: VecDeque::new(),
-            placed: None,
             lsn: start.lsn,
             chain: start.chain,
             history: start.history,
@@ -172,11 +169,8 @@ impl Lane {
             && self.flight.len() < core.options.log_depth
             && io.has_room()
         {
-            let result = if self.room(core) > 0 {
-                self.place_frame(core, io)
-            } else {
-                self.switch(core, io)
-            };
+            let result =
+                if self.fits(core) { self.place_frame(core, io) } else { self.switch(core, io) };
             match result {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -189,8 +183,11 @@ impl Lane {
         publish_in_flight(&self.log, self.flight.len());
     }
 
-    fn room(&self, core: &Core) -> u64 {
-        core.geometry.capacity() - self.lsn.since(self.active.slot.base)
+    /// Whether the next frame fits what is left of the slot.
+    fn fits(&self, core: &Core) -> bool {
+        let room = core.geometry.capacity() - self.lsn.since(self.active.slot.base);
+        let next = self.groups.front().and_then(|group| group.frames.front());
+        next.is_some_and(|frame| frame.padded_bytes() <= room)
     }
 
     /// The next step of changing slots. False if it has to wait.
@@ -244,42 +241,34 @@ impl Lane {
 
     fn place_frame(&mut self, core: &Core, io: &mut Io) -> io::Result<bool> {
         let Some(mut buf) = io.pool.get()? else { return Ok(false) };
-        let Some(group) = self.groups.front() else { return Ok(false) };
-        let begun = self.placed.unwrap_or(0);
-        let piece = piece_bytes(group.payload.len() - begun, self.room(core), core.geometry);
-        let last = begun + piece == group.payload.len();
-        let payload = &group.payload[begun..begun + piece];
-        let header = Header {
-            lsn: self.lsn,
-            term: group.term,
-            chain: self.chain,
-            flags: if last { 0 } else { CONTINUES }
-                | if self.placed.is_some() { CONTINUED } else { 0 },
-            payload_len: piece as u32,
-            payload_crc: crc32fast::hash(payload),
-            committed: Lsn(self.log.committed.load(Ordering::Relaxed)),
-            durable: self.durable,
+        let Some(group) = self.groups.front_mut() else { return Ok(false) };
+        let Some(Frame { mut header, payload }) = group.frames.pop_front() else {
+            return Ok(false);
         };
-        let len = header.padded_bytes() as usize;
+        header.committed = Lsn(self.log.committed.load(Ordering::Relaxed));
+        header.durable = self.durable;
+        let (ends, generation) = (!header.continues(), group.generation);
+        let (len, behind) = (header.padded_bytes() as usize, HEADER_BYTES + payload.len());
         buf[..HEADER_BYTES].copy_from_slice(&header.encode(self.active.slot.nonce));
-        buf[HEADER_BYTES..HEADER_BYTES + piece].copy_from_slice(payload);
-        buf[HEADER_BYTES + piece..len].fill(0);
+        buf[HEADER_BYTES..behind].copy_from_slice(&payload);
+        buf[behind..len].fill(0);
         let slot = self.active.slot;
         let item = Item {
             offset: core.geometry.frame_offset(slot.index, slot.base, self.lsn),
             lsn: self.lsn,
-            ends: last.then_some(group.generation),
+            ends: ends.then_some(generation),
             end: Some(header.end()),
             written: false,
             durable: false,
         };
-        self.advance(core, &header, last, begun + piece);
+        self.advance(core, &header);
         self.push(io, item, (buf, len));
         Ok(true)
     }
 
     /// Notes that a frame was placed.
-    fn advance(&mut self, core: &Core, header: &Header, last: bool, placed: usize) {
+    fn advance(&mut self, core: &Core, header: &Header) {
+        assert!((header.lsn, header.chain) == (self.lsn, self.chain), "a frame out of its place");
         if header.term > self.history.term() {
             self.history.begin(header.term, header.lsn);
         }
@@ -288,12 +277,10 @@ impl Lane {
         self.lsn = header.end();
         count(&core.counting.frames, 1);
         count(&core.counting.bytes, header.padded_bytes());
-        self.placed = (!last).then_some(placed);
-        if last && let Some(group) = self.groups.pop_front() {
+        if let Some(group) = self.groups.pop_front_if(|group| group.frames.is_empty()) {
             assert!(group.end == self.lsn, "a group ends where sealing said");
-            count(&core.counting.groups, 1);
+            count(&core.counting.groups, u64::from(!header.continues()));
             count(&core.counting.entries, group.entries);
-            self.log.recycle(group.payload);
         }
     }
 
@@ -357,6 +344,7 @@ impl Lane {
             progress.positions.written = progress.positions.written.max(end);
             progress.positions.check();
         }
+        let mut inside = None;
         while let Some(item) = self.flight.front().copied().filter(|item| item.durable) {
             self.flight.pop_front();
             self.first = self.first.wrapping_add(1) & !MARK_BIT;
@@ -364,9 +352,14 @@ impl Lane {
             let Some(end) = item.end else { continue };
             assert!(end > self.durable, "durable positions grow");
             self.durable = end;
+            inside = Some(end);
             if let Some(generation) = item.ends {
                 tell(&self.log, Event::Durable { generation, end }, &mut self.news);
+                inside = None;
             }
+        }
+        if let Some(end) = inside {
+            tell(&self.log, Event::Flushed { end }, &mut self.news);
         }
         self.last_activity = core.world.clock.now();
         publish_in_flight(&self.log, self.flight.len());

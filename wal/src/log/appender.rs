@@ -100,9 +100,10 @@ impl<'a> Appender<'a> {
         let group = self.group_mut();
         group.push(parts, promised);
         let position = Position { generation: group.generation, start: group.start };
-        log.dirty.store(true, Ordering::SeqCst);
         if group.payload.len() >= log.core.options.seal_bytes {
             log.seal(group);
+        } else if !log.is_shipped() {
+            log.dirty.store(true, Ordering::SeqCst);
         }
         Ok(position)
     }
@@ -128,7 +129,6 @@ impl<'a> Appender<'a> {
         group.forced = true;
         group.promised += promised;
         let position = Position { generation: group.generation, start: group.start };
-        log.dirty.store(true, Ordering::SeqCst);
         log.seal(group);
         Ok(position)
     }

@@ -4,8 +4,8 @@
 //!  reserve ─► lock ─► append ─► (drop) ─► wait_durable
 //!                │                            ▲
 //!                ▼                            │ observer.durable, then waiters
-//!           open group ──seal──► sealed ──► frames ──► durable
-//!                 generation g        driver of the device
+//!           open group ──seal──► frames ──► durable
+//!                 generation g     driver of the device
 //! ```
 //!
 //! Locks, in the order in which they may be taken together; the driver takes `open` only by trying:
@@ -22,23 +22,27 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, TryLockError};
 use std::task::Waker;
 
+use bytes::BytesMut;
+
 use crate::device::Core;
 use crate::lock::lock;
 use crate::reader::Reader;
-use crate::{CutError, Full, LogError, LogIdentity, Lsn, ReadError, Term};
+use crate::{CutError, Frame, Full, LogError, LogIdentity, Lsn, ReadError, Term};
 
 pub use appender::Appender;
+pub use follow::FrameSpace;
 pub use observer::{NoObserver, Observer};
 pub use progress::{Durable, Position, Positions};
 pub use slots::Hold;
 pub use space::Reservation;
 
-pub(crate) use group::{OpenGroup, Sealed, piece_bytes, worst_bytes};
+pub(crate) use group::{OpenGroup, Sealed, worst_bytes};
 pub(crate) use progress::Progress;
 pub(crate) use slots::{SlotRef, SlotTable};
 pub(crate) use space::LogSpace;
 
 mod appender;
+mod follow;
 mod group;
 mod observer;
 mod progress;
@@ -71,7 +75,10 @@ pub(crate) struct Shared {
     /// Something waits to be written.
     pub(crate) dirty: AtomicBool,
     failed: AtomicBool,
-    spare: Mutex<Vec<Vec<u8>>>,
+    /// Who ships the log seals its groups, not the driver.
+    shipped: AtomicBool,
+    /// How often the log was cut: what was read before may be void.
+    pub(crate) cuts: AtomicU64,
 }
 
 impl fmt::Debug for Shared {
@@ -89,8 +96,9 @@ impl fmt::Debug for Log {
 /// What observer and waiters are told, in order.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Sealed { generation: u64, end: Lsn },
+    Sealed { generation: u64, end: Lsn, frames: Vec<Frame> },
     Durable { generation: u64, end: Lsn },
+    Flushed { end: Lsn },
     Failed(LogError),
 }
 
@@ -98,12 +106,10 @@ pub(crate) enum Event {
 struct Events {
     queue: VecDeque<Event>,
     delivering: bool,
+    /// How many were queued, and how many are told, since the log runs.
+    queued: u64,
+    told: u64,
 }
-
-/// Largest payload buffer that is kept for reuse.
-const SPARE_BYTES_MAX: usize = 4 << 20;
-/// Payload buffers kept for reuse.
-const SPARES_MAX: usize = 4;
 
 /// With what a log begins to run.
 #[derive(Debug)]
@@ -111,6 +117,7 @@ pub(crate) struct Start {
     pub(crate) identity: LogIdentity,
     pub(crate) number: u32,
     pub(crate) end: Lsn,
+    pub(crate) chain: u64,
     pub(crate) term: Term,
     pub(crate) slots: SlotTable,
     /// Bytes left of the last slot.
@@ -122,12 +129,14 @@ impl Shared {
         let open = OpenGroup {
             generation: 1,
             start: start.end,
-            payload: Vec::new(),
+            chain: start.chain,
+            payload: BytesMut::new(),
             entries: 0,
             term: start.term,
             promised: 0,
             forced: false,
             room: start.room,
+            inside: false,
             closed: false,
         };
         Self {
@@ -146,28 +155,43 @@ impl Shared {
             in_flight: AtomicUsize::new(0),
             dirty: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-            spare: Mutex::default(),
+            shipped: false.into(),
+            cuts: AtomicU64::new(0),
         }
     }
 
     /// Ends the open group and queues it for the driver.
     pub(crate) fn seal(&self, group: &mut OpenGroup) {
-        let spare = lock(&self.spare).pop().unwrap_or_default();
         let promised = group.promised;
-        let (sealed, new_slots) = group.seal(self.core.geometry, spare);
+        let (sealed, new_slots) = group.seal(self.core.geometry);
+        let frames = sealed.frames.iter().cloned().collect();
+        self.queue(sealed, frames, (group, new_slots, promised));
+    }
+
+    /// Queues what was sealed: for the driver, and for who is told of it.
+    fn queue(
+        &self,
+        sealed: Sealed,
+        frames: Vec<Frame>,
+        (group, new_slots, promised): (&OpenGroup, u32, u64),
+    ) {
         {
             let mut space = lock(&self.space);
             space.owed += new_slots;
             space.room = group.room;
             space.settle(promised, &self.core);
         }
-        {
-            let mut progress = lock(&self.progress);
-            progress.positions.end = sealed.end;
-            progress.positions.check();
+        if sealed.is_whole() {
+            {
+                let mut progress = lock(&self.progress);
+                progress.positions.end = sealed.end;
+                progress.positions.check();
+            }
+            let (generation, end) = (sealed.generation, sealed.end);
+            self.tell(Event::Sealed { generation, end, frames });
         }
-        self.tell(Event::Sealed { generation: sealed.generation, end: sealed.end });
         lock(&self.sealed).push_back(sealed);
+        self.dirty.store(true, Ordering::SeqCst);
     }
 
     /// The driver's way to the open group: never waits. `None` if somebody appends right now.
@@ -177,10 +201,11 @@ impl Shared {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Poisoned(_)) => return Err(LogError::Interrupted),
         };
-        self.dirty.store(false, Ordering::SeqCst);
-        if !group.is_empty() {
+        if !group.is_empty() && !self.is_shipped() {
             self.seal(&mut group);
         }
+        // All that was sealed is taken over next; nobody adds anything while the group is locked.
+        self.dirty.store(false, Ordering::SeqCst);
         Ok(Some(()))
     }
 
@@ -190,13 +215,9 @@ impl Shared {
         drop(self.open.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Takes back a payload buffer.
-    pub(crate) fn recycle(&self, mut payload: Vec<u8>) {
-        let mut spare = lock(&self.spare);
-        if payload.capacity() <= SPARE_BYTES_MAX && spare.len() < SPARES_MAX {
-            payload.clear();
-            spare.push(payload);
-        }
+    /// Whether who ships the log seals its groups.
+    pub(crate) fn is_shipped(&self) -> bool {
+        self.shipped.load(Ordering::SeqCst)
     }
 
     pub(crate) fn check_running(&self) -> Result<(), LogError> {
@@ -209,7 +230,9 @@ impl Shared {
 
     /// Queues an event for [`Shared::deliver`].
     pub(crate) fn tell(&self, event: Event) {
-        lock(&self.events).queue.push_back(event);
+        let mut events = lock(&self.events);
+        events.queued += 1;
+        events.queue.push_back(event);
     }
 
     /// Tells observer and waiters what was queued, in order, without holding a lock meanwhile.
@@ -224,19 +247,24 @@ impl Shared {
             drop(events);
             self.deliver_one(event);
             events = lock(&self.events);
+            events.told += 1;
         }
         events.delivering = false;
     }
 
     fn deliver_one(&self, event: Event) {
         let wakers = match event {
-            Event::Sealed { generation, end } => {
-                self.observer.sealed(generation, end);
+            Event::Sealed { generation, end, frames } => {
+                self.observer.sealed(generation, end, &frames);
                 return;
             }
             Event::Durable { generation, end } => {
                 self.observer.durable(generation, end);
                 self.note_durable(generation, end)
+            }
+            Event::Flushed { end } => {
+                self.observer.flushed(end);
+                return;
             }
             Event::Failed(error) => {
                 let wakers = self.note_failed(&error);
@@ -265,6 +293,18 @@ impl Shared {
         progress.failed.get_or_insert_with(|| error.clone());
         self.failed.store(true, Ordering::Release);
         progress.take_ready()
+    }
+
+    /// Waits until what is queued now is told.
+    pub(crate) fn wait_told(&self) {
+        let queued = lock(&self.events).queued;
+        loop {
+            self.deliver();
+            if lock(&self.events).told >= queued {
+                return;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Waits while another thread is telling what this one waits for.
@@ -334,6 +374,7 @@ impl Log {
     /// If the log ended before. Whether the entry survives is then unknown (promise A5).
     pub fn wait_durable(&self, position: Position) -> Result<Lsn, LogError> {
         let shared = &self.shared;
+        shared.seal_shipped(position);
         loop {
             let progress = lock(&shared.progress);
             if let Some(outcome) = progress.outcome(position) {
@@ -356,6 +397,7 @@ impl Log {
     /// In [`crate::DriverMode::Inline`] polling drives the device, and blocks for that.
     #[must_use]
     pub fn durable(&self, position: Position) -> Durable {
+        self.shared.seal_shipped(position);
         Durable::new(self.shared.clone(), position)
     }
 
@@ -448,15 +490,33 @@ impl Log {
     /// # Errors
     /// [`CutError`]; only [`CutError::Log`] leaves the log changed, and ended.
     pub fn cut(&self, to: Lsn, term: Term) -> Result<Position, CutError> {
-        self.shared.core.cut(&self.shared, to, term)?;
+        let last = self.term()?;
+        if term <= last {
+            return Err(CutError::Term { term, last });
+        }
+        self.cut_back(to)?;
         Ok(self.begin_term(term)?)
     }
 
-    /// Writes everything, notes a clean end, and ends the log for all its handles.
+    /// As [`Log::cut`], without beginning a term: for a copy, which follows where it is cut. The log's
+    /// term is that of its last frame again.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn cut_back(&self, to: Lsn) -> Result<(), CutError> {
+        self.set_shipped(false);
+        self.shared.core.cut(&self.shared, to)
+    }
+
+    /// Writes everything, notes a clean end, and ends the log for all its handles. Half a group, of
+    /// which the rest never came, is cut off.
+    ///
     ///
     /// # Errors
     /// If the device refuses; the end is not clean then.
     pub fn close_clean(&self) -> Result<Lsn, LogError> {
+        self.set_shipped(false);
+        self.shared.cut_half_a_group()?;
         self.shared.core.close_log(&self.shared)
     }
 

@@ -84,7 +84,7 @@ fn logs_share_a_flush() {
 struct Told(Mutex<Vec<(&'static str, u64, Lsn)>>);
 
 impl Observer for Told {
-    fn sealed(&self, generation: u64, end: Lsn) {
+    fn sealed(&self, generation: u64, end: Lsn, _frames: &[resprout_wal::Frame]) {
         self.0.lock().expect("not poisoned").push(("sealed", generation, end));
     }
     fn durable(&self, generation: u64, end: Lsn) {

@@ -6,6 +6,7 @@ mod cut;
 mod damage;
 mod failure;
 mod flips;
+mod follow;
 mod harness;
 mod inspect;
 mod retention;

@@ -1,0 +1,163 @@
+//! Commands about databases.
+
+use std::collections::BTreeMap;
+
+use resprout_replication::Mode as Replication;
+
+use super::{
+    Command, DatabaseEntry, DatabaseState, Metadata, NewHome, News, NodeState, Outcome, Refusal,
+    Versioned,
+};
+use crate::{
+    Cfg, Copy, Database, Following, Incarnation, Instance, LeafId, NodeId, Ordinal, Partition,
+    Stamp, Term,
+};
+
+/// Partitions of one database at most: more than any cluster has use for.
+const PARTITIONS_MAX: usize = 1 << 16;
+
+impl DatabaseEntry {
+    /// When a commit is acknowledged.
+    #[must_use]
+    pub fn replication(&self) -> Replication {
+        // What cannot be together was refused when it was made.
+        Replication::new(self.map.sync, self.durable).unwrap_or(Replication::Durable)
+    }
+}
+
+impl Metadata {
+    pub(super) fn carry_out_on_database(
+        &mut self,
+        command: &Command,
+        news: News,
+    ) -> Result<Outcome, Refusal> {
+        match command {
+            Command::CreateDatabase { name, homes, sync, durable, redundancy } => {
+                let entry = DatabaseEntry {
+                    number: self.next_database,
+                    durable: *durable,
+                    redundancy: *redundancy,
+                    map: Database { sync: *sync, name: name.clone(), ..Database::default() },
+                    ..DatabaseEntry::default()
+                };
+                return self.create_database(entry, homes, news);
+            }
+            Command::DropDatabase { name } => {
+                self.databases.remove(name).ok_or_else(|| no_database(name))?;
+            }
+            Command::SetReplication { name, sync } => {
+                let entry = self.database_mut(name)?;
+                check_modes(*sync, entry.durable)?;
+                entry.map.sync = *sync;
+            }
+            Command::Opened { name } => self.database_mut(name)?.state = DatabaseState::Open,
+            Command::SetSchema { database, version, bytes } => {
+                let schema = &mut self.database_mut(database)?.schema;
+                if schema.version != *version {
+                    return Err(Refusal::Version { version: schema.version });
+                }
+                *schema = Versioned { version: version + 1, bytes: bytes.clone() };
+            }
+            command => return self.carry_out_on_record(command, news),
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn database_mut(&mut self, name: &str) -> Result<&mut DatabaseEntry, Refusal> {
+        self.databases.get_mut(name).ok_or_else(|| no_database(name))
+    }
+
+    fn create_database(
+        &mut self,
+        mut entry: DatabaseEntry,
+        homes: &[NewHome],
+        news: News,
+    ) -> Result<Outcome, Refusal> {
+        let name = entry.map.name.clone();
+        if self.databases.contains_key(&name) {
+            return Err(Refusal::DatabaseExists { name });
+        }
+        check_modes(entry.map.sync, entry.durable)?;
+        self.check_homes(homes)?;
+        let stamp = self.stamp(news);
+        let count = homes.len() as u64;
+        let partitions = (0..).zip(homes).map(|(n, home)| new_partition(n, count, home, stamp));
+        entry.map.partitions = partitions.collect();
+        let replicas = homes.iter().filter(|home| home.replica.is_some()).count() as u64;
+        entry.map.next_instance = Instance(1 + count + replicas);
+        entry.map.next_term = Term(2 + count);
+        let number = entry.number;
+        self.next_database += 1;
+        self.databases.insert(name, entry);
+        Ok(Outcome::Created { database: number })
+    }
+
+    /// Whoever placed them may have seen other leaves.
+    fn check_homes(&self, homes: &[NewHome]) -> Result<(), Refusal> {
+        if homes.is_empty() || homes.len() > PARTITIONS_MAX {
+            let text = format!("a database has 1 to {PARTITIONS_MAX} partitions");
+            return Err(Refusal::NotPossible { text });
+        }
+        let count = homes.iter().filter(|home| home.replica.is_some()).count();
+        if count != 0 && count != homes.len() {
+            let text = "some partitions have a replica and some have none".to_owned();
+            return Err(Refusal::NotPossible { text });
+        }
+        for home in homes {
+            for leaf in [Some(home.master), home.replica].into_iter().flatten() {
+                self.check_leaf(leaf, NodeState::Online)?;
+            }
+            if home.replica == Some(home.master) {
+                let text = "master and replica on one leaf".to_owned();
+                return Err(Refusal::NotPossible { text });
+            }
+        }
+        Ok(())
+    }
+
+    /// Only leaves that are online get copies, or those that are so far already.
+    pub(super) fn check_leaf(&self, leaf: LeafId, or: NodeState) -> Result<(), Refusal> {
+        let node = NodeId::from(leaf);
+        let found = self.nodes.get(&node).ok_or(Refusal::NoNode { node })?;
+        if !found.is_leaf() {
+            return Err(Refusal::WrongKind { node });
+        }
+        if found.state != NodeState::Online && found.state != or {
+            return Err(Refusal::NodeState { node, state: found.state });
+        }
+        Ok(())
+    }
+}
+
+/// Masters first: instances 1 to `count`, terms from 2; then the replicas in the same order.
+fn new_partition(n: u32, count: u64, home: &NewHome, stamp: Stamp) -> Partition {
+    let copy = |instance, following| Copy {
+        instance: Instance(instance),
+        following,
+        offline: false,
+        incarnation: Incarnation(1),
+    };
+    let mut copies = BTreeMap::from([(home.master, copy(1 + u64::from(n), Following::Sync))]);
+    // A replica is published when its master waits for it (rule 7), and never before.
+    let replica = copy(1 + count + u64::from(n), Following::Async);
+    copies.extend(home.replica.map(|leaf| (leaf, replica)));
+    Partition {
+        ordinal: Ordinal(n),
+        master: Some(home.master),
+        term: Term(2 + u64::from(n)),
+        cfg: Cfg(1),
+        stamp,
+        copies,
+        ..Partition::default()
+    }
+}
+
+fn no_database(name: &str) -> Refusal {
+    Refusal::NoDatabase { name: name.to_owned() }
+}
+
+fn check_modes(sync: bool, durable: bool) -> Result<(), Refusal> {
+    Replication::new(sync, durable)
+        .map(drop)
+        .map_err(|error| Refusal::NotPossible { text: error.to_string() })
+}

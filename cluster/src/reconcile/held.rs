@@ -1,0 +1,62 @@
+//! What a node has.
+
+use std::collections::BTreeMap;
+
+use resprout_wal::{Lsn, Term};
+
+use crate::{Incarnation, Instance, Ordinal, Stamp};
+
+/// Names a copy for ever, wherever it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CopyName {
+    /// The database's number.
+    pub database: u32,
+    /// The partition.
+    pub ordinal: Ordinal,
+    /// Which copy of it.
+    pub instance: Instance,
+}
+
+/// What a copy does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Doing {
+    /// It replays snapshot and log.
+    Recovering,
+    /// It has recovered, and waits to be told.
+    #[default]
+    Pending,
+    /// It is fenced: it takes nothing of an older term, and follows nobody.
+    Fenced,
+    /// It gets pages.
+    Provisioning,
+    /// It follows.
+    Following,
+    /// It is told to be master, and not writable yet.
+    Transitioning(Term),
+    /// It is master, and writable.
+    Online(Term),
+    /// It cannot be recovered here.
+    Unrecoverable,
+}
+
+/// A copy that a node has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldCopy {
+    /// The run that has it.
+    pub incarnation: Incarnation,
+    /// What it does.
+    pub doing: Doing,
+    /// The newest decision that it acts on.
+    pub knows: Stamp,
+    /// The newest term that it promised to take nothing older than.
+    pub promised: Term,
+    /// Term of its last record.
+    pub last_term: Term,
+    /// End of its last whole group.
+    pub last: Lsn,
+    /// The run before stopped in order, with everything flushed.
+    pub clean: bool,
+}
+
+/// All copies of a node.
+pub type Held = BTreeMap<CopyName, HeldCopy>;

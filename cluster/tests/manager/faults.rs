@@ -1,0 +1,116 @@
+//! What goes wrong, from a seed.
+
+use resprout_cluster::execution::Change;
+use resprout_cluster::metadata::Command;
+use resprout_cluster::{LeafId, NodeId, Ordinal};
+
+use crate::world::{VOTERS, World};
+
+/// Chances in so many per round; 0 for never.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Faults {
+    pub(crate) crash: u64,
+    pub(crate) stop: u64,
+    pub(crate) pause: u64,
+    pub(crate) cut: u64,
+    pub(crate) leader: u64,
+    pub(crate) loss: u64,
+    pub(crate) copy: u64,
+}
+
+impl Faults {
+    /// Different ones for each seed.
+    pub(crate) fn of(seed: u64) -> Self {
+        let pick = |shift: u32, values: [u64; 4]| values[(seed >> shift) as usize % 4];
+        Self {
+            crash: pick(0, [500, 200, 2_000, 300]),
+            stop: pick(1, [0, 600, 300, 0]),
+            pause: pick(2, [400, 0, 200, 0]),
+            cut: pick(3, [200, 100, 0, 400]),
+            leader: pick(4, [0, 300, 150, 600]),
+            loss: pick(5, [0, 20, 5, 0]),
+            copy: pick(6, [0, 500, 0, 250]),
+        }
+    }
+}
+
+impl World {
+    /// One round with whatever goes wrong in it.
+    pub(crate) fn faulty_step(&mut self, faults: &Faults) {
+        self.loss = faults.loss;
+        let before = self.show_leaves();
+        let leaves: Vec<NodeId> = self.leaves.keys().copied().collect();
+        let round = self.round;
+        for node in leaves {
+            let leaf = self.leaves.get_mut(&node).expect("known");
+            if !leaf.up {
+                if self.rng.chance(60) {
+                    leaf.start(round + self.rng.below(60));
+                }
+            } else if self.rng.chance(faults.crash) {
+                leaf.stop(false);
+                // Sometimes it is back before anybody could notice.
+                if self.rng.chance(3) {
+                    leaf.start(round + self.rng.below(3));
+                }
+            } else if self.rng.chance(faults.stop) {
+                leaf.stop(true);
+            } else if self.rng.chance(faults.pause) {
+                leaf.paused_until = round + self.rng.below(150);
+            }
+        }
+        let after = self.show_leaves();
+        if before != after {
+            self.trace(|| format!("leaves {after}"));
+        }
+        if self.rng.chance(faults.cut) {
+            let all = VOTERS + self.leaves.len() as u64;
+            let (one, other) = (1 + self.rng.below(all), 1 + self.rng.below(all));
+            if one != other {
+                self.cut(NodeId(one), NodeId(other));
+            }
+        }
+        if self.rng.chance(40) {
+            self.cuts.pop_first();
+        }
+        if self.rng.chance(faults.leader) {
+            let (to, unheard) = (NodeId(1 + self.rng.below(VOTERS)), self.rng.below(120));
+            self.change_leader(to, unheard);
+        }
+        if self.rng.chance(faults.copy) {
+            self.copy_somewhere();
+        }
+        self.checker.quiet_since = self.round + 1;
+        self.step();
+    }
+
+    /// Somebody rebalances: a third copy, wherever.
+    fn copy_somewhere(&mut self) {
+        let partitions = self.metadata.databases()["db"].map.partitions.len() as u64;
+        let ordinal = Ordinal(u32::try_from(self.rng.below(partitions)).expect("small"));
+        let leaf = LeafId(VOTERS + 1 + self.rng.below(self.leaves.len() as u64));
+        let change = Change::AddCopy { ordinal, leaf };
+        self.commit(Command::Execute { database: "db".to_owned(), change });
+    }
+
+    fn show_leaves(&self) -> String {
+        let show = |(node, leaf): (&NodeId, &crate::leaf::Leaf)| {
+            let at = (leaf.up, leaf.run.0, leaf.ready_at, leaf.paused_until);
+            format!("{node} {at:?}; ")
+        };
+        self.leaves.iter().map(show).collect()
+    }
+
+    /// Nothing goes wrong any more, and everybody is started.
+    pub(crate) fn heal(&mut self) {
+        let round = self.round;
+        (self.loss, self.checker.quiet_since) = (0, round);
+        self.cuts.clear();
+        for leaf in self.leaves.values_mut() {
+            leaf.paused_until = 0;
+            if !leaf.up {
+                leaf.start(round + 10);
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Bytes of commands, outcomes and the whole state.
+
+use proptest::prelude::*;
+use resprout_cluster::metadata::{CodecError, Command, Decree, Metadata, NodeState, Outcome};
+use resprout_cluster::{Incarnation, NodeId};
+use resprout_consensus::machine::{Applier, StateMachine};
+use resprout_consensus::{Entry, EntryId, Index, Payload, Proposal, ProposalId};
+use resprout_replication::CopyState;
+
+use crate::world::World;
+
+/// A world in which a bit of everything has happened.
+fn eventful() -> World {
+    let mut world = World::pair(true, false);
+    world.done(world.publish(0, 3, CopyState::Sync));
+    world.node_state(2, NodeState::Offline, 1);
+    let at = world.at(0);
+    world.done(Command::Intend { at });
+    world.done(world.elect(0, 3, 1, &[3]));
+    world.apply(world.elect(0, 3, 1, &[3]));
+    let (name, value) = ("auto_attach".to_owned(), Some("off".to_owned()));
+    world.done(Command::SetVariable { name: name.clone(), value });
+    world.done(Command::SetAccount { name, version: 0, bytes: Some(Box::new([1, 2, 3])) });
+    world
+}
+
+/// Promise: the same commands give the same state and the same bytes; bytes give the state back.
+#[test]
+fn the_same_commands_give_the_same_bytes() {
+    let world = eventful();
+    let mut other = Metadata::default();
+    for (index, decree) in &world.log {
+        let decoded = Decree::decode(&decree.encode()).unwrap();
+        assert_eq!(decoded, *decree);
+        let outcome = other.apply(*index, &decoded);
+        assert_eq!(Outcome::decode(&outcome.encode()).unwrap(), outcome);
+    }
+    let bytes = world.state.encode();
+    assert_eq!(other.encode(), bytes);
+    let back = Metadata::decode(&bytes).unwrap();
+    assert_eq!((&back, back.encode()), (&world.state, bytes));
+}
+
+/// Promise: consensus carries it: applied through its log, and after a snapshot, it is the same; a command
+/// that is none is answered, on every node alike.
+#[test]
+fn consensus_carries_it() {
+    let world = eventful();
+    let mut applier = Applier::new(Metadata::default());
+    let entry = |index, command: Vec<u8>| Entry {
+        id: EntryId { term: resprout_consensus::Term(1), index: Index(index) },
+        payload: Payload::Command(Proposal {
+            id: ProposalId(index.into()),
+            since: Index(0),
+            command: command.into(),
+        }),
+    };
+    for (index, decree) in &world.log {
+        applier.apply(&entry(*index, decree.encode()));
+    }
+    assert_eq!(applier.state(), &world.state);
+    let odd = applier.apply(&entry(world.index + 1, vec![9, 9, 9])).unwrap();
+    let answer = Outcome::decode(&odd.applied.unwrap().answer).unwrap();
+    assert!(matches!(answer, Outcome::Refused { .. }), "{answer:?}");
+    let mut restored = Metadata::default();
+    restored.restore(&applier.state().snapshot()).unwrap();
+    assert_eq!(&restored, applier.state());
+    assert!(restored.restore(&[1, 0, 7]).is_err());
+}
+
+/// Promise: cut anywhere, longer than they should be, or of another version, bytes are refused.
+#[test]
+fn bytes_that_are_not_whole_are_refused() {
+    let bytes = eventful().state.encode();
+    for cut in 0..bytes.len() {
+        assert!(Metadata::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert_eq!(Metadata::decode(&longer), Err(CodecError::Trailing(1)));
+    let other = [&[2, 0], &bytes[2..]].concat();
+    let version = CodecError::Version { found: 2, expected: 1 };
+    assert_eq!(Metadata::decode(&other), Err(version));
+}
+
+proptest! {
+    /// Promise (A10): any bytes give an error or a value that encodes to the same bytes, and never a panic.
+    #[test]
+    fn any_bytes_are_an_error_or_one_value(
+        start in prop::collection::vec(any::<u8>(), 0..8),
+        at in any::<prop::sample::Index>(),
+        place in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let world = eventful();
+        let mut all: Vec<Vec<u8>> = world.log.iter().map(|(_, decree)| decree.encode()).collect();
+        all.push(world.state.encode());
+        let mut bytes = all[at.index(all.len())].clone();
+        let place = place.index(bytes.len());
+        bytes[place] = byte;
+        if let Ok(decree) = Decree::decode(&bytes) {
+            prop_assert_eq!(decree.encode(), bytes.clone());
+            let mut state = world.state.clone();
+            state.apply(world.index + 1, &decree);
+            prop_assert_eq!(Metadata::decode(&state.encode()).unwrap(), state);
+        }
+        if let Ok(state) = Metadata::decode(&bytes) {
+            prop_assert_eq!(state.encode(), bytes);
+        }
+        let random = [&[1, 0][..], &start].concat();
+        if let Ok(decree) = Decree::decode(&random) {
+            prop_assert_eq!(decree.encode(), random);
+        }
+    }
+}
+
+/// Promise: a count that lies reserves no memory: what is not there is noticed first.
+#[test]
+fn counts_that_lie_are_refused() {
+    let node = NodeId(1);
+    let command = Command::SetNodeState {
+        node,
+        from: NodeState::Online,
+        to: NodeState::Offline,
+        incarnation: Incarnation(1),
+    };
+    let honest = Decree { office: 2, at_ms: 0, command }.encode();
+    assert!(Decree::decode(&honest).is_ok());
+    let homes = Command::CreateDatabase {
+        name: String::new(),
+        homes: Vec::new(),
+        sync: true,
+        durable: false,
+        redundancy: 1,
+    };
+    let mut lying = Decree { office: 2, at_ms: 0, command: homes }.encode();
+    // Version, office, time, variant, length of the name; then the number of homes.
+    let place = 2 + 8 + 8 + 1 + 4;
+    lying[place..place + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(matches!(Decree::decode(&lying), Err(CodecError::Short { .. })));
+}

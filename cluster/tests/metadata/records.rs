@@ -1,0 +1,213 @@
+//! Partition records: the catalogue's rules 1, 5 to 9, 14 and 15 as far as the state holds them.
+
+use resprout_cluster::execution::{Change, Refused};
+use resprout_cluster::metadata::{At, Command, Happened, NodeState, Refusal};
+use resprout_cluster::{Cfg, Following, Incarnation, Instance, LeafId, Ordinal, Term};
+use resprout_replication::CopyState;
+
+use crate::world::{DB, World};
+
+/// A pair whose replica is synchronous.
+fn in_step(durable: bool) -> World {
+    let mut world = World::pair(true, durable);
+    for (ordinal, replica) in [(0, 3), (1, 4)] {
+        world.done(world.publish(ordinal, replica, CopyState::Sync));
+    }
+    world
+}
+
+fn take_back(world: &World, ordinal: u32, instance: u64, run: u64, clean: bool) -> Command {
+    let (at, instance, incarnation) = (world.at(ordinal), Instance(instance), Incarnation(run));
+    Command::TakeBack { at, instance, incarnation, clean }
+}
+
+/// Promise (rule 1): a change holds for one version of the record, and each one makes another.
+#[test]
+fn changes_hold_for_one_version() {
+    let mut world = World::pair(true, false);
+    let early = world.publish(0, 3, CopyState::Sync);
+    let before = world.partition(0).clone();
+    world.done(world.publish(0, 3, CopyState::Ready));
+    let after = world.partition(0);
+    assert_eq!((after.term, after.cfg), (before.term, Cfg(before.cfg.0 + 1)));
+    assert!(after.stamp > before.stamp);
+    let changed = Refusal::Changed { term: after.term, cfg: after.cfg };
+    assert_eq!(world.refused(early), changed);
+    let at = At { cfg: Cfg(99), ..world.at(0) };
+    assert_eq!(world.refused(Command::Intend { at }), changed);
+    let at = At { ordinal: Ordinal(7), ..world.at(0) };
+    assert_eq!(world.refused(Command::Intend { at }), Refusal::NoPartition { ordinal: Ordinal(7) });
+}
+
+/// Promise (R04): an intent makes what was asked in the term before void.
+#[test]
+fn r04_an_intent_voids_what_was_asked_before() {
+    let mut world = in_step(false);
+    let demotion = world.publish(0, 3, CopyState::Async);
+    let at = world.at(0);
+    world.done(Command::Intend { at });
+    assert!(matches!(world.refused(demotion), Refusal::Changed { .. }));
+    let fenced = world.partition(0);
+    assert_eq!((fenced.master, fenced.former), (None, Some(LeafId(2))));
+    assert_eq!(fenced.copies[&LeafId(3)].following, Following::Sync);
+}
+
+/// Promise (rule 8): only who has everything becomes master, in a fenced term, where the leaf is; and whoever did
+/// not report is not waited for.
+#[test]
+fn only_synchronous_copies_are_elected() {
+    let mut world = in_step(false);
+    let too_early = world.refused(world.elect(0, 3, 1, &[3]));
+    assert!(too_early.to_string().contains("has a master"), "{too_early}");
+    world.node_state(2, NodeState::Offline, 1);
+    let at = world.at(0);
+    world.done(Command::Intend { at });
+    let lost = world.refused(world.elect(0, 1, 1, &[1]));
+    assert!(lost.to_string().contains("not there"), "{lost}");
+    world.done(world.elect(0, 3, 1, &[3]));
+    let partition = world.partition(0);
+    assert_eq!((partition.master, partition.former), (Some(LeafId(3)), Some(LeafId(2))));
+    let old = partition.copies[&LeafId(2)];
+    assert_eq!((old.following, old.offline), (Following::Async, true));
+    let event = &world.state.events().back().unwrap().happened;
+    assert!(matches!(event, Happened::Elected { may_have_lost: false, forced: false, .. }));
+}
+
+/// Promise (rule 8, N03): in a synchronous database nobody stands in for the only copy that has everything; an
+/// operator can insist, and then it is written down with the end of what there is.
+#[test]
+fn o18_force_is_written_down() {
+    let mut world = World::pair(true, false);
+    world.node_state(2, NodeState::Offline, 1);
+    let at = world.at(0);
+    world.done(Command::Intend { at });
+    let behind = world.elect(0, 3, 1, &[3]);
+    let refused = world.refused(behind.clone());
+    assert!(refused.to_string().contains("may miss acknowledged writes"), "{refused}");
+    let Command::Elect { at, instance, incarnation, reported, last_term, last, .. } = behind else {
+        panic!("an election")
+    };
+    let forced = Command::Elect {
+        at,
+        instance,
+        incarnation,
+        reported,
+        may_have_lost: false,
+        forced: true,
+        last_term,
+        last,
+    };
+    world.done(forced);
+    let event = &world.state.events().back().unwrap().happened;
+    let said =
+        matches!(event, Happened::Elected { may_have_lost: true, forced: true, last: 4096, .. });
+    assert!(said, "{event:?}");
+}
+
+/// Promise (rules 6, 8): a lost leaf takes from its copies the use, not the right: a master that waited for a
+/// copy still does until the record says otherwise.
+#[test]
+fn a_lost_leaf_keeps_what_it_has() {
+    let mut world = in_step(false);
+    let before = world.partition(0).clone();
+    world.node_state(3, NodeState::Offline, 1);
+    let partition = world.partition(0);
+    let copy = partition.copies[&LeafId(3)];
+    assert_eq!((copy.offline, copy.following), (true, Following::Sync));
+    assert_eq!(partition.serving(), Some(LeafId(2)));
+    assert_eq!(partition.term, before.term);
+    assert_eq!(world.partition(1).serving(), None);
+    assert_eq!(world.partition(1).master, Some(LeafId(3)));
+    // It cannot be published while its leaf is not there; it can be left behind.
+    let published = world.refused(world.publish(0, 3, CopyState::Ready));
+    assert!(published.to_string().contains("not there"), "{published}");
+    world.done(world.publish(0, 3, CopyState::Async));
+    assert_eq!(world.partition(0).record().copy(Instance(3)).state, CopyState::Offline);
+}
+
+/// Promise (rule 14): a master that comes back goes on in its term if it stopped in order or never stopped;
+/// otherwise its mastership is over, and nobody has the next before an election.
+#[test]
+fn p07_a_restart_ends_a_mastership_unless_it_was_clean() {
+    for (run, clean, goes_on) in [(1, false, true), (2, true, true), (2, false, false)] {
+        let mut world = in_step(false);
+        let term = world.partition(0).term;
+        world.node_state(2, NodeState::Offline, 1);
+        world.done(take_back(&world, 0, 1, run, clean));
+        let partition = world.partition(0);
+        assert_eq!(partition.master == Some(LeafId(2)), goes_on, "run {run}, clean {clean}");
+        assert_eq!(partition.term == term, goes_on, "run {run}, clean {clean}");
+        let copy = partition.copies[&LeafId(2)];
+        assert_eq!((copy.offline, copy.following), (false, Following::Sync));
+        let named = if clean { run } else { 1 };
+        assert_eq!(copy.incarnation, Incarnation(named), "a choice must see the restart");
+    }
+}
+
+/// Promise (rule 15, P06): a replica that crashed is synchronous no more, unless it flushes before it
+/// acknowledges, stopped in order, or did not stop at all.
+#[test]
+fn p06_a_replica_that_crashed_is_synchronous_no_more() {
+    let cases = [
+        (false, 2, false, Following::Async),
+        (false, 2, true, Following::Sync),
+        (false, 1, false, Following::Sync),
+        (true, 2, false, Following::Sync),
+    ];
+    for (durable, run, clean, following) in cases {
+        let mut world = in_step(durable);
+        world.node_state(3, NodeState::Offline, 1);
+        world.done(take_back(&world, 0, 3, run, clean));
+        let copy = world.partition(0).copies[&LeafId(3)];
+        assert_eq!((copy.following, copy.offline), (following, false), "{durable} {run} {clean}");
+        assert_eq!(copy.incarnation, Incarnation(run));
+        let older = world.refused(take_back(&world, 0, 3, 0, true));
+        assert!(older.to_string().contains("a newer run"), "{older}");
+    }
+}
+
+/// Promise (rule 15, P05): if the master is lost too, a replica that crashed keeps its right, and its old run's
+/// number: whoever chooses sees that it restarted.
+#[test]
+fn p05_if_all_crashed_all_are_compared() {
+    let mut world = in_step(false);
+    for leaf in [2, 3] {
+        world.node_state(leaf, NodeState::Offline, 1);
+    }
+    world.done(take_back(&world, 0, 3, 2, false));
+    let copy = world.partition(0).copies[&LeafId(3)];
+    assert_eq!((copy.following, copy.incarnation), (Following::Sync, Incarnation(1)));
+}
+
+/// Promise: a copy leaves the record only if somebody else serves.
+#[test]
+fn the_last_copy_stays_in_the_record() {
+    let mut world = in_step(false);
+    let orphan =
+        |world: &World, instance| Command::Orphan { at: world.at(0), instance: Instance(instance) };
+    assert!(world.refused(orphan(&world, 1)).to_string().contains("last copy"));
+    world.done(orphan(&world, 3));
+    assert_eq!(world.partition(0).copies.len(), 1);
+    assert!(world.refused(orphan(&world, 1)).to_string().contains("last copy"));
+}
+
+/// Promise: steps of plans change the same record, with the same terms, numbers and versions.
+#[test]
+fn plans_change_the_same_record() {
+    let mut world = in_step(false);
+    let (ordinal, before) = (Ordinal(0), world.partition(0).clone());
+    let promote = |to| {
+        let (to, term) = (LeafId(to), before.term);
+        let change = Change::Promote { ordinal, term, to, drop_leaving: None };
+        Command::Execute { database: DB.to_owned(), change }
+    };
+    world.done(promote(3));
+    let after = world.partition(0);
+    assert_eq!((after.master, after.term), (Some(LeafId(3)), Term(4)));
+    assert!(after.cfg > before.cfg && after.stamp > before.stamp);
+    let again = world.refused(promote(2));
+    assert_eq!(again, Refusal::Step { refused: Refused::OtherTerm });
+    let change = Change::AddCopy { ordinal, leaf: LeafId(9) };
+    let nowhere = Command::Execute { database: DB.to_owned(), change };
+    assert!(matches!(world.refused(nowhere), Refusal::NoNode { .. }));
+}

@@ -1,0 +1,545 @@
+//! A partition as one of two copies, shipped by hand: what is acknowledged, shown, taken over, taken
+//! back.
+
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::JoinHandle;
+
+use resprout_engine::table::{Change, NewColumn, Table, TableSchema, Value};
+use resprout_engine::{
+    CopyOptions, Durability, Engine, Error, Options, Partition, Shipper, State, StoredCopy,
+    Unknown, Vote,
+};
+use resprout_wal::disk::sim::{Effect, Fault, SimDisk};
+use resprout_wal::world::{SimClock, SimEntropy};
+use resprout_wal::{Frame, LogError, Lsn, Term, World};
+
+/// Keeps what a log ships.
+#[derive(Debug, Default)]
+struct Shipped(Mutex<Vec<Frame>>);
+
+impl Shipper for Shipped {
+    fn appended(&self, frames: &[Frame]) {
+        self.0.lock().expect("not poisoned").extend(frames.iter().cloned());
+    }
+    fn durable(&self, _lsn: Lsn) {}
+    fn failed(&self, _error: &LogError) {}
+}
+
+/// One node with one copy.
+struct Node {
+    engine: Engine,
+    copy: Arc<StoredCopy>,
+    shipped: Arc<Shipped>,
+    dir: Arc<tempfile::TempDir>,
+}
+
+fn options() -> Options {
+    Options { cluster: Some(7), attach: false, slot_bytes: 64 << 10, ..Options::default() }
+}
+
+impl Node {
+    fn new(instance: u64, durability: Durability) -> Self {
+        let dir = Arc::new(tempfile::tempdir().expect("a directory"));
+        let engine = Engine::open(dir.path(), options()).expect("opens");
+        let copies = CopyOptions { number: 3, instances: vec![instance], durability };
+        engine.create_copies("d", &copies).expect("made");
+        Self::of(engine, dir)
+    }
+
+    fn of(engine: Engine, dir: Arc<tempfile::TempDir>) -> Self {
+        let partition = engine.database("d").expect("there").partitions()[0].clone();
+        let shipped = Arc::new(Shipped::default());
+        let weak = Arc::downgrade(&shipped);
+        let weak: Weak<dyn Shipper> = weak;
+        let copy = Arc::new(partition.store_copy(weak).expect("it is PENDING"));
+        Self { engine, copy, shipped, dir }
+    }
+
+    /// Stops without an orderly end, and comes back.
+    fn crash(self) -> Self {
+        let Self { engine, copy, shipped, dir } = self;
+        drop((engine, copy, shipped));
+        Self::of(Engine::open(dir.path(), options()).expect("opens"), dir)
+    }
+
+    fn lead(&self, term: u64) {
+        self.copy.enter(State::Transitioning, "test");
+        self.copy.begin_term(Term(term), true).expect("begun");
+        self.copy.enter(State::Online, "test");
+    }
+
+    fn partition(&self) -> &Partition {
+        self.copy.partition()
+    }
+
+    fn end(&self) -> Lsn {
+        self.partition().status().end
+    }
+
+    /// Frames that were shipped and not taken. What is due goes first, as when an answer comes.
+    fn has_shipped(&self) -> usize {
+        self.copy.set_committed(Lsn::ZERO);
+        self.shipped.0.lock().expect("not poisoned").len()
+    }
+
+    fn take(&self) -> Vec<Frame> {
+        std::mem::take(&mut self.shipped.0.lock().expect("not poisoned"))
+    }
+
+    /// Takes what `master` has shipped, and applies it; shows nothing.
+    fn follow(&self, master: &Self) {
+        self.copy.enter(State::Replicating, "test");
+        let frames = master.take();
+        self.copy.reserve(frames.iter().map(Frame::padded_bytes).sum()).expect("space");
+        self.copy.follow(frames).expect("they follow");
+        self.copy.apply().expect("applied");
+    }
+
+    fn put(&self, id: i64, name: &str) -> JoinHandle<Result<(), Error>> {
+        let partition = self.partition().clone();
+        let row = [Value::Int(id), Value::Text(name.to_owned())];
+        std::thread::spawn(move || {
+            let table = partition.table("t")?;
+            let mut txn = partition.begin()?;
+            txn.insert(&table, &row)?;
+            txn.commit().map(drop)
+        })
+    }
+
+    fn rows(&self) -> Vec<String> {
+        let Ok(table) = self.partition().table("t") else { return Vec::new() };
+        rows(self.partition(), &table)
+    }
+}
+
+fn rows(partition: &Partition, table: &Table) -> Vec<String> {
+    let mut seen = Vec::new();
+    let txn = partition.begin().expect("readable");
+    txn.scan(table, &table.rows(), |row| {
+        let values = row.values().expect("a good row");
+        let shown: Vec<String> = values.iter().map(ToString::to_string).collect();
+        seen.push(shown.join("="));
+        ControlFlow::Continue(())
+    })
+    .expect("a scan of good rows");
+    seen
+}
+
+fn schema() -> TableSchema {
+    TableSchema::builder("t")
+        .column("id", "bigint")
+        .column("name", "varchar(100)")
+        .primary_key(&["id"])
+        .index("by_name", &["name"])
+        .build()
+        .expect("a sound schema")
+}
+
+/// Waits until something is so, which another thread sees to.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !so() {
+        assert!(start.elapsed().as_secs() < 20, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Lets everything that was shipped be followed and acknowledged.
+fn settle(master: &Node, replica: &Node) {
+    replica.follow(master);
+    show(replica, replica.end());
+    show(master, replica.end());
+}
+
+/// Tells a copy what is acknowledged, and lets its disk go on until it shows that.
+fn show(node: &Node, end: Lsn) {
+    node.copy.set_committed(end);
+    until("it is shown", || node.partition().status().committed >= end);
+    node.copy.disk_went_on();
+}
+
+/// A master of term 2 with a table, and its replica.
+fn pair(durability: Durability) -> (Node, Node) {
+    let (master, replica) = (Node::new(1, durability), Node::new(2, durability));
+    master.lead(2);
+    settle(&master, &replica);
+    let partition = master.partition().clone();
+    let made = std::thread::spawn(move || partition.create_table(schema()));
+    until("the table is shipped", || master.has_shipped() > 0);
+    settle(&master, &replica);
+    made.join().expect("no panic").expect("made");
+    (master, replica)
+}
+
+/// Commits a row that everybody gets.
+fn commit(master: &Node, replica: &Node, id: i64) {
+    let waiting = master.put(id, "x");
+    until("the row is shipped", || master.has_shipped() > 0 || waiting.is_finished());
+    settle(master, replica);
+    waiting.join().expect("no panic").expect("committed");
+}
+
+/// Promise (rules 4 and 13): a commit is neither acknowledged nor seen, on either side, before everybody
+/// has it who is waited for; then it is, and the copies are equal.
+#[test]
+fn a_commit_waits_for_the_other_copies() {
+    for durability in [Durability::Sync, Durability::Async] {
+        let (master, replica) = pair(durability);
+        let waiting = master.put(1, "one");
+        until("the row is shipped", || master.has_shipped() > 0);
+        replica.follow(&master);
+        assert!(!waiting.is_finished());
+        assert_eq!((master.rows(), replica.rows()), (vec![], vec![]));
+        let end = replica.end();
+        assert_eq!(end, master.end());
+        show(&replica, end);
+        show(&master, end);
+        waiting.join().expect("no panic").expect("committed");
+        assert_eq!((master.rows(), replica.rows()), (vec!["1=one".into()], vec!["1=one".into()]));
+        let proof = |node: &Node| node.copy.end().expect("runs");
+        assert_eq!(proof(&master), proof(&replica), "one history");
+    }
+}
+
+/// Promise: while one group is on its way the next one gathers, and goes when the answer has come.
+#[test]
+fn commits_gather_while_one_is_on_its_way() {
+    let (master, replica) = pair(Durability::Async);
+    let first = master.put(0, "x");
+    until("the first is shipped", || master.has_shipped() == 1);
+    let more: Vec<_> = (1..9).map(|id| master.put(id, "x")).collect();
+    // The locks of a row are free once it is appended.
+    until("the others are appended", || {
+        let partition = master.partition();
+        let table = partition.table("t").expect("there");
+        let is_there = |id| {
+            let mut txn = partition.begin().expect("online");
+            txn.set_lock_wait_limit(std::time::Duration::ZERO);
+            let row = [Value::Int(id), Value::Text("x".into())];
+            let mut step = Box::pin(txn.insert_async(&table, &row));
+            let waker = std::task::Waker::noop();
+            // It waits for the row of the other to be committed, before it says that it is there.
+            step.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending()
+        };
+        (1..9).all(is_there)
+    });
+    assert_eq!(master.has_shipped(), 1);
+    settle(&master, &replica);
+    first.join().expect("no panic").expect("committed");
+    until("all are committed", || {
+        settle(&master, &replica);
+        more.iter().all(JoinHandle::is_finished)
+    });
+    for waiting in more {
+        waiting.join().expect("no panic").expect("committed");
+    }
+    assert_eq!(replica.rows().len(), 9);
+}
+
+/// Promise (A5, rule 11): who waits when the copy is fenced learns that the outcome is unknown, nothing is
+/// written any more, and the copy that takes over has what was shipped.
+#[test]
+fn a_fenced_master_says_that_it_does_not_know() {
+    let (master, replica) = pair(Durability::Sync);
+    commit(&master, &replica, 1);
+    let mut open = master.partition().begin().expect("online");
+    let table = master.partition().table("t").expect("there");
+    open.insert(&table, &[Value::Int(9), Value::Text("open".into())]).expect("a row");
+    let waiting = master.put(2, "two");
+    until("the row is shipped", || master.has_shipped() > 0);
+    replica.follow(&master);
+    master.copy.fence().expect("fenced");
+    let outcome = waiting.join().expect("no panic").expect_err("nobody knows");
+    assert!(matches!(outcome, Error::OutcomeUnknown(Unknown::Fenced)), "{outcome}");
+    open.commit().expect_err("it is over");
+    let refused = master.partition().begin().expect_err("fenced");
+    assert!(matches!(refused, Error::NotOnline { state: State::Transitioning, .. }), "{refused}");
+
+    replica.lead(3);
+    show(&replica, replica.end());
+    assert_eq!(replica.rows(), ["1=x", "2=two"]);
+    // The other way round, from where they part: nothing of the fenced master is missing.
+    settle(&replica, &master);
+    commit(&replica, &master, 3);
+    assert_eq!(master.rows(), replica.rows());
+    assert_eq!(master.partition().status().term, Term(3));
+}
+
+/// Promise (rules 10 and 16): a tail that nobody else has is taken back, kept in a file, and the copy goes
+/// on with its new master's; readers never saw it.
+#[test]
+fn a_tail_that_nobody_has_is_taken_back() {
+    for crashes in [false, true] {
+        let (master, replica) = pair(Durability::Sync);
+        commit(&master, &replica, 1);
+        let common = replica.end();
+        let waiting = master.put(2, "lost");
+        until("the row is shipped", || master.has_shipped() > 0);
+        master.take();
+        master.copy.fence().expect("fenced");
+        waiting.join().expect("no panic").expect_err("nobody knows");
+        let master = if crashes { master.crash() } else { master };
+        assert!(master.end() > common);
+        if crashes {
+            // What it has is perhaps not acknowledged.
+            assert!(master.copy.acknowledged() <= common);
+            master.copy.enter(State::Replicating, "test");
+            let refused = master.partition().view().err().expect("it may vanish");
+            assert!(matches!(refused, Error::NotOnline { .. }), "{refused}");
+        }
+        master.copy.cut(common, true).expect("cut");
+        let saved = std::fs::read_dir(master.partition().dir()).expect("there");
+        let saved = saved.filter_map(Result::ok).map(|file| file.file_name());
+        let saved: Vec<_> = saved.filter_map(|name| name.into_string().ok()).collect();
+        assert!(saved.iter().any(|name| name.starts_with("cut-")), "{saved:?}");
+        assert_eq!(master.end(), common);
+
+        replica.lead(3);
+        settle(&replica, &master);
+        commit(&replica, &master, 5);
+        assert_eq!(master.rows(), ["1=x", "5=x"]);
+        assert_eq!(master.copy.end().expect("runs"), replica.copy.end().expect("runs"));
+    }
+}
+
+/// Promise (R21): a replica knows a table's new form from the position on where its master changed it.
+#[test]
+fn r21_changes_of_tables_arrive_in_order() {
+    let (master, replica) = pair(Durability::Sync);
+    commit(&master, &replica, 1);
+    let partition = master.partition().clone();
+    let column = NewColumn::parse("note", "varchar(9)").expect("a type");
+    let change = Change::AddColumn(column);
+    let changed = std::thread::spawn(move || partition.alter_table("t", change));
+    until("the change is shipped", || master.has_shipped() > 0);
+    replica.follow(&master);
+    assert_eq!(replica.partition().table("t").expect("there").schema().columns.len(), 2);
+    show(&replica, replica.end());
+    assert_eq!(replica.partition().table("t").expect("there").schema().columns.len(), 3);
+    show(&master, replica.end());
+    changed.join().expect("no panic").expect("changed");
+    assert_eq!(replica.rows(), master.rows());
+}
+
+/// Promise: what was in doubt at the old master is in doubt at the new one, with its locks, and ends there.
+#[test]
+fn what_is_in_doubt_is_taken_over() {
+    let (master, replica) = pair(Durability::Async);
+    let partition = master.partition().clone();
+    let prepared = std::thread::spawn(move || {
+        let table = partition.table("t")?;
+        let mut txn = partition.begin()?;
+        txn.insert(&table, &[Value::Int(1), Value::Text("promised".into())])?;
+        txn.prepare(b"g", &[0])
+    });
+    until("the promise is shipped", || {
+        settle(&master, &replica);
+        prepared.is_finished()
+    });
+    prepared.join().expect("no panic").expect("promised");
+    master.copy.fence().expect("fenced");
+    replica.lead(3);
+    show(&replica, replica.end());
+    let partition = replica.partition();
+    assert_eq!(partition.in_doubt().expect("online").len(), 1);
+    let table = partition.table("t").expect("there");
+    let mut txn = partition.begin().expect("online");
+    txn.set_lock_wait_limit(std::time::Duration::ZERO);
+    let row = [Value::Int(1), Value::Text("other".into())];
+    let refused = txn.insert(&table, &row).expect_err("the row is locked");
+    assert!(matches!(refused, Error::LockWaitTimeout { .. }), "{refused}");
+    drop(txn);
+    partition.commit_prepared(b"g").expect("committed");
+    let voting = {
+        let p = partition.clone();
+        std::thread::spawn(move || p.vote(b"g"))
+    };
+    until("the vote is shipped", || {
+        settle(&replica, &master);
+        voting.is_finished()
+    });
+    assert_eq!(voting.join().expect("no panic").expect("a vote"), Vote::Committed);
+    assert_eq!(replica.rows(), ["1=promised"]);
+    assert_eq!(master.rows(), replica.rows());
+}
+
+/// Promise: a reader who knows a position of the master finds there what was written.
+#[test]
+fn readers_of_a_replica_wait_for_a_position() {
+    let (master, replica) = pair(Durability::Sync);
+    let waiting = master.put(1, "one");
+    until("the row is shipped", || master.has_shipped() > 0);
+    let end = master.end();
+    let reader = {
+        let (partition, table) = (replica.partition().clone(), replica.partition().table("t"));
+        let table = table.expect("there");
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(partition.shown(end)).expect("readable");
+            rows(&partition, &table)
+        })
+    };
+    settle(&master, &replica);
+    waiting.join().expect("no panic").expect("committed");
+    assert_eq!(reader.join().expect("no panic"), ["1=one"]);
+    let mut txn = replica.partition().begin().expect("it reads");
+    let table = replica.partition().table("t").expect("there");
+    let refused = txn.insert(&table, &[Value::Int(2), Value::Text("no".into())]).expect_err("only");
+    assert!(matches!(refused, Error::NotOnline { state: State::Replicating, .. }), "{refused}");
+}
+
+/// Brings `to` to what `from` is by an image; how many pieces of how many had to come.
+fn provision(from: &Node, to: &Node) -> (usize, usize) {
+    let image = from.copy.image().expect("held");
+    let own = to.copy.own_chunks().expect("runs");
+    let missing: Vec<(u64, u64)> =
+        (0..).zip(image.digests().iter().copied()).filter(|(_, d)| !own.contains(*d)).collect();
+    let pieces: std::collections::BTreeMap<u64, bytes::Bytes> =
+        missing.iter().map(|(n, digest)| (*digest, image.piece(*n).expect("there"))).collect();
+    let at = (image.lsn(), image.lineage().clone());
+    let whole =
+        to.copy.install(at, image.digests(), &mut |digest| Ok(pieces.get(&digest).cloned()));
+    assert!(whole.expect("installed"));
+    (missing.len(), image.digests().len())
+}
+
+fn fill(node: &Node, ids: std::ops::Range<i64>, name: &str) {
+    let partition = node.partition().clone();
+    let name = name.to_owned();
+    let filled = std::thread::spawn(move || {
+        let table = partition.table("t")?;
+        let mut txn = partition.begin()?;
+        for id in ids {
+            txn.insert(&table, &[Value::Int(id), Value::Text(format!("{name} {id}"))])?;
+        }
+        txn.commit()
+    });
+    until("it is shipped", || node.has_shipped() > 0);
+    until("it is committed", || {
+        show(node, node.end());
+        filled.is_finished()
+    });
+    filled.join().expect("no panic").expect("committed");
+}
+
+/// Promise (R16, D32): an image brings only the pieces that differ, whatever the copies' pages look like;
+/// what it becomes is there after a crash, and the log goes on behind it.
+#[test]
+fn r16_an_image_brings_what_differs() {
+    let (master, replica) = pair(Durability::Sync);
+    fill(&master, 0..20_000, "row");
+    let first = provision(&master, &replica);
+    assert!(first.0 >= first.1 - 2 && first.1 > 100, "{first:?}: nothing was there");
+    replica.copy.enter(State::Replicating, "test");
+    assert_eq!(replica.rows(), master.rows());
+    assert_eq!(replica.copy.end().expect("runs"), master.copy.end().expect("runs"));
+
+    // Some rows in between, whatever had been shipped is lost.
+    master.take();
+    for id in [30_000, 40_000] {
+        fill(&master, id..id + 40, "more");
+    }
+    let second = provision(&master, &replica);
+    assert!(second.0 * 20 < second.1, "{second:?}: few pieces differ");
+    let replica = replica.crash();
+    assert_eq!(replica.copy.end().expect("runs"), master.copy.end().expect("runs"));
+    assert_eq!(replica.copy.acknowledged(), master.end());
+    master.take();
+    commit(&master, &replica, 50_000);
+    assert_eq!(replica.rows(), master.rows());
+    assert_eq!(replica.rows().len(), 20_081);
+}
+
+/// Promise (D32): a piece that is missing, or is not what it should be, leaves everything as it was.
+#[test]
+fn d32_an_image_that_is_not_whole_changes_nothing() {
+    let (master, replica) = pair(Durability::Sync);
+    fill(&master, 0..3000, "row");
+    let image = master.copy.image().expect("held");
+    let before = (replica.copy.end().expect("runs"), replica.rows());
+    let pieces = image.digests().len() as u64;
+    for spoils in [false, true] {
+        let at = (image.lsn(), image.lineage().clone());
+        let mut number = 0;
+        let mut fetched = |_digest| {
+            number += 1;
+            let piece = image.piece(number - 1).expect("there");
+            let last = number == pieces;
+            let other = bytes::Bytes::from(piece.iter().map(|byte| byte ^ 1).collect::<Vec<_>>());
+            Ok((!last || spoils).then(|| if last { other } else { piece }))
+        };
+        let whole = replica.copy.install(at, image.digests(), &mut fetched).expect("no fault");
+        assert!(!whole);
+        assert_eq!((replica.copy.end().expect("runs"), replica.rows()), before);
+    }
+    replica.follow(&master);
+    show(&replica, replica.end());
+    assert_eq!(replica.rows(), master.rows());
+}
+
+/// A node on a simulated disk, which a test may stop anywhere.
+fn simulated(disk: &SimDisk, seed: u64) -> Result<Engine, Error> {
+    let world = World {
+        disk: Arc::new(disk.clone()),
+        clock: Arc::new(SimClock::default()),
+        entropy: Arc::new(SimEntropy::new(seed)),
+    };
+    let simulated = Options::simulated(world);
+    Engine::open("/data", Options { cluster: Some(7), attach: false, ..simulated })
+}
+
+/// Promise (D32, P03): a crash at any operation of a switch to an image leaves what was before, or the
+/// image; interrupted again while it is finished, too.
+#[test]
+fn d32_a_crash_inside_the_switch_to_an_image() {
+    let (master, other) = pair(Durability::Sync);
+    fill(&master, 0..300, "row");
+    let first = master.copy.image().expect("held");
+    master.take();
+    fill(&master, 300..400, "more");
+    let second = master.copy.image().expect("held");
+    drop(other);
+    let install = |copy: &StoredCopy, image: &resprout_engine::Image| {
+        let at = (image.lsn(), image.lineage().clone());
+        let numbers: std::collections::BTreeMap<u64, u64> =
+            image.digests().iter().copied().zip(0..).collect();
+        copy.install(at, image.digests(), &mut |digest| Ok(image.piece(numbers[&digest])))
+    };
+    let (mut before, mut after) = (0, 0);
+    for k in 0..90 {
+        let disk = SimDisk::new(k);
+        let engine = simulated(&disk, 1).expect("opens");
+        let options = CopyOptions { number: 3, instances: vec![5], durability: Durability::Sync };
+        let database = engine.create_copies("d", &options).expect("made");
+        let shipped: Arc<dyn Shipper> = Arc::new(Shipped::default());
+        let copy = database.partitions()[0].store_copy(Arc::downgrade(&shipped)).expect("pending");
+        assert!(install(&copy, &first).expect("installed"));
+        disk.fail(Fault::at(k, Effect::CrashDuring));
+        let done = install(&copy, &second);
+        drop((copy, database, engine));
+        let mut disk = disk.crash(k);
+        disk.heal();
+        for again in 0..3 {
+            disk.fail(Fault::at(again * 3, Effect::CrashDuring));
+            drop(simulated(&disk, 2 + again));
+            disk = disk.crash(again);
+            disk.heal();
+        }
+        let engine = simulated(&disk, 9).expect("opens");
+        let partition = engine.database("d").expect("there").partitions()[0].clone();
+        let status = partition.status();
+        assert_eq!(status.state, State::Pending, "crash at {k}: {status:?}");
+        let copy = partition.store_copy(Arc::downgrade(&shipped)).expect("pending");
+        let (end, lineage) = copy.end().expect("runs");
+        let image = if end == first.lsn() { &first } else { &second };
+        assert_eq!((end, &lineage), (image.lsn(), image.lineage()), "crash at {k}");
+        let own = copy.own_chunks().expect("runs");
+        assert!(image.digests().iter().all(|digest| own.contains(*digest)), "crash at {k}");
+        assert!(done.is_err() || end == second.lsn(), "what was done is lost: crash at {k}");
+        before += u64::from(end == first.lsn());
+        after += u64::from(end == second.lsn());
+    }
+    assert!(before > 5 && after > 5, "{before} before, {after} after: both were met");
+}

@@ -1,0 +1,457 @@
+//! One copy, driven: events in, outputs carried out in their order. See [`super`].
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Sender, unbounded};
+use resprout_engine::{Shipper, State as StoredState, StoredCopy};
+use resprout_wal::frame::FRAME_BYTES_MAX;
+use resprout_wal::{Frame, Hold, LogError, Lsn};
+
+use super::images::Images;
+use super::kept::Kept;
+use super::worker::{Job, Worker};
+use super::{Shared, StartError};
+use crate::{
+    Alarm, Config, Envelope, Event, Identity, Instance, MemberStatus, Message, Output,
+    PartitionCopy, Role, Seed, State, Tail, Turn, Write,
+};
+
+/// The core and what it wants done.
+#[derive(Debug)]
+struct Core {
+    copy: PartitionCopy,
+    outbox: VecDeque<Output>,
+    /// Somebody is carrying out what is in the outbox.
+    is_busy: bool,
+    state: State,
+    /// On a master: the log from here on is kept for others.
+    hold: Option<Hold>,
+    /// Where the log began when the core was told.
+    first: Lsn,
+    /// The device had no space for what is to come.
+    is_full: bool,
+    alarms: u64,
+}
+
+/// One copy, driven. See [`super`].
+pub struct CopyDriver {
+    node: Weak<Shared>,
+    config: Config,
+    identity: Identity,
+    stored: OnceLock<StoredCopy>,
+    core: Mutex<Option<Core>>,
+    jobs: Sender<Job>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+    /// A position on the medium that the core is not told while the tree lags behind; 0 if none.
+    untold_durable: AtomicU64,
+}
+
+impl fmt::Debug for CopyDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CopyDriver({:?})", self.identity)
+    }
+}
+
+/// Where a copy stands, for people and programs.
+#[derive(Clone, Debug)]
+pub struct CopyStatus {
+    /// Which copy, in which run.
+    pub identity: Identity,
+    /// What it is.
+    pub state: State,
+    /// Where its log ends.
+    pub end: Lsn,
+    /// Known acknowledged.
+    pub committed: Lsn,
+    /// Bytes that have come and are not applied.
+    pub unapplied_bytes: u64,
+    /// On a master, the others.
+    pub members: Vec<MemberStatus>,
+    /// Things that an operator should know, counted; each is one line of the log.
+    pub alarms: u64,
+}
+
+impl CopyDriver {
+    pub(super) fn start(
+        node: &Arc<Shared>,
+        partition: &resprout_engine::Partition,
+        config: Config,
+    ) -> Result<Arc<Self>, StartError> {
+        let kept = Kept::begin_run(partition.dir())?;
+        let log = partition.log_identity();
+        let identity = Identity {
+            partition: log.into(),
+            instance: Instance(log.instance),
+            incarnation: kept.incarnation,
+        };
+        let (jobs, to_do) = unbounded();
+        let copy = Arc::new(Self {
+            node: Arc::downgrade(node),
+            config,
+            identity,
+            stored: OnceLock::new(),
+            core: Mutex::default(),
+            jobs,
+            worker: Mutex::default(),
+            untold_durable: AtomicU64::new(0),
+        });
+        let shipper: Weak<dyn Shipper> = {
+            let weak: Weak<Self> = Arc::downgrade(&copy);
+            weak
+        };
+        let stored = partition.store_copy(shipper)?;
+        let (end, lineage) = stored.end()?;
+        let first = stored.first();
+        let seed = Seed {
+            identity,
+            config,
+            promise: kept.promise,
+            tail: Tail::new(end, lineage),
+            committed: stored.acknowledged().min(end),
+            first,
+        };
+        let core = Core {
+            copy: PartitionCopy::new(seed, node.clock.now()),
+            outbox: VecDeque::new(),
+            is_busy: false,
+            state: State::Pending,
+            hold: None,
+            first,
+            is_full: false,
+            alarms: 0,
+        };
+        assert!(copy.stored.set(stored).is_ok(), "set once");
+        *copy.core() = Some(core);
+        let worker = Worker { copy: copy.clone(), kept, images: Images::default() };
+        let name = format!("resprout-copy-{}", partition.ordinal());
+        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run(&to_do));
+        let thread = thread.map_err(StartError::Thread)?;
+        *copy.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(copy)
+    }
+
+    /// Which copy, in the run that it was started with.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The engine's side.
+    ///
+    /// # Panics
+    /// Never: it is there from the start on.
+    #[must_use]
+    pub fn stored(&self) -> &StoredCopy {
+        self.stored.get().expect("set when the copy was started")
+    }
+
+    fn core(&self) -> MutexGuard<'_, Option<Core>> {
+        // A core that has panicked is given up by whoever finds it so.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn status(&self) -> CopyStatus {
+        let core = self.core();
+        let mut status = CopyStatus {
+            identity: self.identity,
+            state: State::Pending,
+            end: Lsn::ZERO,
+            committed: Lsn::ZERO,
+            unapplied_bytes: self.stored().unapplied_bytes(),
+            members: Vec::new(),
+            alarms: 0,
+        };
+        let Some(core) = core.as_ref() else { return status };
+        status.state = core.state;
+        status.identity.incarnation = self.identity.incarnation;
+        status.alarms = core.alarms;
+        match core.copy.role() {
+            Role::Replica(replica) => {
+                (status.end, status.committed) = (replica.tail().whole(), replica.visible());
+                status.identity.incarnation = replica.incarnation();
+            }
+            Role::Master(master) => {
+                let known = master.status();
+                (status.end, status.committed) = (known.end, known.committed);
+                status.members = known.members;
+            }
+        }
+        status
+    }
+
+    /// Hands an event to the core, and carries out what comes of it, unless another thread is at it.
+    pub(super) fn step(&self, event: Event) {
+        let Some(node) = self.node.upgrade() else { return };
+        if self.core.is_poisoned() {
+            self.stored().give_up("a panic interrupted the replication of this copy");
+            return;
+        }
+        let mut guard = self.core();
+        let Some(core) = guard.as_mut() else { return };
+        for mut output in core.copy.step(node.clock.now(), event) {
+            self.post(&node, std::mem::take(&mut output.messages));
+            core.outbox.push_back(output);
+        }
+        if std::mem::replace(&mut core.is_busy, true) {
+            return;
+        }
+        loop {
+            let Some(core) = guard.as_mut() else { return };
+            let Some(output) = core.outbox.pop_front() else {
+                core.is_busy = false;
+                return;
+            };
+            drop(guard);
+            self.carry_out(&node, output);
+            guard = self.core();
+        }
+    }
+
+    /// Messages leave before anything else is done: they say what the core has decided.
+    fn post(&self, node: &Shared, messages: Vec<Envelope>) {
+        let mut rest = messages.as_slice();
+        while let Some(first) = rest.first() {
+            let same = rest.iter().take_while(|message| message.to == first.to).count();
+            let (batch, behind) = rest.split_at(same);
+            rest = behind;
+            match node.home(first.to) {
+                Some(home) => node.post.send(home, batch),
+                None => {
+                    tracing::debug!(copy = ?self.identity, to = %first.to, "nobody knows where")
+                }
+            }
+        }
+    }
+
+    fn carry_out(&self, node: &Shared, output: Output) {
+        if let Some(turn) = &output.turn {
+            self.turn(turn);
+        }
+        for write in output.writes {
+            self.write(write);
+        }
+        if let Some(lsn) = output.committed {
+            self.stored().set_committed(lsn);
+        }
+        if let Some(state) = output.state {
+            self.enter(state);
+        }
+        let partition = self.identity.partition;
+        for request in output.requests {
+            node.authority.request(partition, request);
+        }
+        if let Some(report) = output.report {
+            node.authority.report(partition, report);
+        }
+        output.lookups.into_iter().for_each(|lookup| self.later(Job::Lookup(lookup)));
+        output.reads.into_iter().for_each(|read| self.later(Job::Read(read)));
+        output.pages.into_iter().for_each(|work| self.later(Job::Pages(work)));
+        output.alarms.iter().for_each(|alarm| self.alarm(alarm));
+    }
+
+    fn turn(&self, turn: &Turn) {
+        match turn {
+            Turn::Master(_) => {
+                self.stored().enter(StoredState::Transitioning, "becomes master");
+                let hold = self.stored().hold(self.stored().first());
+                if let Some(core) = self.core().as_mut() {
+                    core.hold = hold.ok();
+                }
+            }
+            Turn::Replica(_) => {
+                if let Err(error) = self.stored().fence() {
+                    self.fail(&error);
+                }
+                if let Some(core) = self.core().as_mut() {
+                    core.hold = None;
+                }
+            }
+        }
+    }
+
+    fn write(&self, write: Write) {
+        match write {
+            Write::Append(frames) => match self.stored().follow(frames) {
+                Ok(()) => self.later(Job::Apply),
+                Err(error) => self.fail(&error),
+            },
+            write => self.later(Job::Write(write)),
+        }
+    }
+
+    fn later(&self, job: Job) {
+        // Without a worker the copy has stopped, and nothing counts any more.
+        let _stopped = self.jobs.send(job);
+    }
+
+    /// The engine's state follows the core's.
+    fn enter(&self, state: State) {
+        if let Some(core) = self.core().as_mut() {
+            core.state = state;
+        }
+        let stored = self.stored();
+        match state {
+            State::Pending => stored.enter(StoredState::Pending, "waits for the record"),
+            // A copy that lost its master goes on to be read.
+            State::Connecting => {}
+            State::Provisioning { .. } => {
+                stored.enter(StoredState::Provisioning, "gets pages of its master");
+            }
+            State::Replicating => stored.enter(StoredState::Replicating, "follows its master"),
+            State::Transitioning(_) | State::Fenced(_) => {
+                stored.enter(StoredState::Transitioning, "its role changes");
+            }
+            State::Online(_) => stored.enter(StoredState::Online, "master by the record"),
+            State::Halted(why) => stored.give_up(&why.to_string()),
+        }
+    }
+
+    fn alarm(&self, alarm: &Alarm) {
+        if let Some(core) = self.core().as_mut() {
+            core.alarms += 1;
+        }
+        match alarm {
+            Alarm::Lost { .. } | Alarm::Differs { .. } => {
+                tracing::error!(copy = ?self.identity, ?alarm, "alarm");
+            }
+            _ => tracing::warn!(copy = ?self.identity, ?alarm, "alarm"),
+        }
+    }
+
+    /// Stops the copy for good: its files are left as they are.
+    pub(super) fn fail(&self, error: &dyn std::error::Error) {
+        tracing::error!(copy = ?self.identity, %error, "the copy stops");
+        self.stored().give_up(&error.to_string());
+        self.step(Event::LogFailed);
+    }
+
+    /// A message of another copy of the partition.
+    pub(super) fn receive(&self, envelope: Envelope) {
+        if matches!(envelope.message, Message::Frames { .. }) {
+            self.make_room();
+        }
+        self.step(Event::Receive(envelope));
+    }
+
+    /// Reserves what the core may take next. Whether there is room now and was not, or the other way
+    /// round, is told to it first.
+    fn make_room(&self) {
+        let wanted = self.config.limits.window_bytes + FRAME_BYTES_MAX as u64;
+        let room = self.stored().reserve(wanted);
+        let event = {
+            let mut guard = self.core();
+            let Some(core) = guard.as_mut() else { return };
+            match (&room, core.is_full) {
+                (Ok(()), true) => Event::SpaceBack,
+                (Err(_), false) => Event::Full,
+                _ => return,
+            }
+        };
+        if let Some(core) = self.core().as_mut() {
+            core.is_full = room.is_err();
+        }
+        if let Err(full) = room {
+            tracing::warn!(copy = ?self.identity, %full, "takes nothing more until there is room");
+        }
+        self.step(event);
+    }
+
+    /// What has come is applied as far as it goes.
+    pub(super) fn applied(&self) {
+        let held_back = self.untold_durable.swap(0, Ordering::AcqRel);
+        if held_back > 0 {
+            self.tell_durable(Lsn(held_back));
+        }
+        self.step(Event::Applied(self.stored().shown()));
+    }
+
+    fn tell_durable(&self, lsn: Lsn) {
+        if self.stored().unapplied_bytes() <= self.config.limits.window_bytes {
+            self.step(Event::Durable(lsn));
+        } else {
+            // Told when something is applied; nothing before it waits longer than that.
+            self.untold_durable.fetch_max(lsn.0, Ordering::AcqRel);
+            self.later(Job::Apply);
+        }
+    }
+
+    /// Now and then: what goes by time.
+    pub(super) fn tick(&self) {
+        let Some(node) = self.node.upgrade() else { return };
+        let (is_due, leads, is_full, first) = {
+            let mut guard = self.core();
+            let Some(core) = guard.as_mut() else { return };
+            let is_due = node.clock.now() >= core.copy.deadline();
+            let leads = matches!(core.copy.role(), Role::Master(_));
+            if let (Role::Master(master), Some(hold)) = (core.copy.role(), &core.hold) {
+                hold.advance(master.needed_from());
+            }
+            let first = self.stored().first();
+            let moved = (first > core.first).then_some(first);
+            core.first = first;
+            (is_due, leads, core.is_full, moved)
+        };
+        if let Some(first) = first {
+            self.step(Event::Trimmed(first));
+        }
+        if is_full {
+            self.make_room();
+        }
+        if leads {
+            // What nobody waits for goes all the same.
+            self.stored().ship();
+        }
+        if is_due {
+            self.step(Event::Tick);
+        }
+    }
+
+    /// Ends the worker. Nothing is carried out any more.
+    pub(super) fn stop(&self) {
+        self.later(Job::Stop);
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(worker) = worker
+            && worker.thread().id() != std::thread::current().id()
+            && worker.join().is_err()
+        {
+            tracing::error!(copy = ?self.identity, "the thread of a copy had panicked");
+        }
+        if matches!(self.status().state, State::Online(_) | State::Transitioning(_))
+            && let Err(error) = self.stored().fence()
+        {
+            tracing::warn!(copy = ?self.identity, %error, "stopped with its log");
+        }
+        *self.core() = None;
+    }
+}
+
+impl Shipper for CopyDriver {
+    fn appended(&self, frames: &[Frame]) {
+        for frame in frames {
+            self.step(Event::Appended(frame.clone()));
+        }
+    }
+
+    fn durable(&self, lsn: Lsn) {
+        self.tell_durable(lsn);
+        if let Some(stored) = self.stored.get() {
+            stored.disk_went_on();
+        }
+    }
+
+    fn failed(&self, _error: &LogError) {
+        self.step(Event::LogFailed);
+    }
+}

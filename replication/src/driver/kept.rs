@@ -1,0 +1,152 @@
+//! What a copy keeps beside log and pages: what it has promised, and how often it was started. One small
+//! file in the partition's folder, replaced as a whole.
+//!
+//! ```text
+//!  0 magic "RSPRCOPY"   8 version u32   12 zero
+//! 16 incarnation u64   24 term u64   32 stamp: term u64   40 index u64   48 crc32 of 0..48
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use resprout_wal::Term;
+
+use super::StartError;
+use crate::{Incarnation, Promise, Stamp};
+
+const MAGIC: [u8; 8] = *b"RSPRCOPY";
+const VERSION: u32 = 1;
+const CRC_AT: usize = 48;
+const BYTES: usize = CRC_AT + 4;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Kept {
+    path: PathBuf,
+    pub(super) incarnation: Incarnation,
+    pub(super) promise: Promise,
+}
+
+impl Kept {
+    /// Reads what is there, and counts this run: durably, before it does anything (rule 14).
+    pub(super) fn begin_run(dir: &Path) -> Result<Self, StartError> {
+        let path = dir.join("copy");
+        let mut kept = match fs::read(&path) {
+            Ok(bytes) => {
+                let (incarnation, promise) = decode(&bytes).map_err(|why| failed(&path, why))?;
+                Self { path, incarnation, promise }
+            }
+            Err(none) if none.kind() == io::ErrorKind::NotFound => {
+                let (incarnation, promise) = (Incarnation(0), Promise::default());
+                Self { path, incarnation, promise }
+            }
+            Err(error) => return Err(failed(&path, error)),
+        };
+        kept.incarnation.0 += 1;
+        kept.store()?;
+        Ok(kept)
+    }
+
+    /// Another run begins: an image was installed.
+    pub(super) fn another_run(&mut self) -> Result<(), StartError> {
+        self.incarnation.0 += 1;
+        self.store()
+    }
+
+    /// Stores a promise; what is older of it stays as it is.
+    pub(super) fn promise(&mut self, promise: Promise) -> Result<(), StartError> {
+        self.promise = self.promise.joined(promise);
+        self.store()
+    }
+
+    fn store(&self) -> Result<(), StartError> {
+        self.replace().map_err(|error| failed(&self.path, error))
+    }
+
+    /// Writes beside, flushes, renames, flushes the folder.
+    fn replace(&self) -> io::Result<()> {
+        let beside = self.path.with_extension("tmp");
+        let mut file = File::create(&beside)?;
+        file.write_all(&self.encode())?;
+        file.sync_all()?;
+        fs::rename(&beside, &self.path)?;
+        let dir = self.path.parent().unwrap_or_else(|| Path::new("."));
+        File::open(dir)?.sync_all()
+    }
+
+    fn encode(&self) -> [u8; BYTES] {
+        let mut out = [0; BYTES];
+        out[..8].copy_from_slice(&MAGIC);
+        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        let Promise { term, stamp } = self.promise;
+        let numbers = [self.incarnation.0, term.0, stamp.term, stamp.index];
+        for (place, number) in out[16..CRC_AT].chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        let crc = crc32fast::hash(&out[..CRC_AT]);
+        out[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+}
+
+fn failed(path: &Path, error: io::Error) -> StartError {
+    StartError::Kept { path: path.to_owned(), error }
+}
+
+fn decode(bytes: &[u8]) -> io::Result<(Incarnation, Promise)> {
+    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let bytes: &[u8; BYTES] =
+        bytes.try_into().map_err(|_| damaged("not what a copy keeps: another length"))?;
+    if bytes[..8] != MAGIC {
+        return Err(damaged("not what a copy keeps: another magic"));
+    }
+    let u32_at = |at: usize| u32::from_le_bytes(std::array::from_fn(|n| bytes[at + n]));
+    let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|n| bytes[at + n]));
+    if u32_at(CRC_AT) != crc32fast::hash(&bytes[..CRC_AT]) {
+        return Err(damaged("damaged: restore it or provision the copy anew"));
+    }
+    if u32_at(8) != VERSION {
+        return Err(damaged("written by a newer program"));
+    }
+    let stamp = Stamp { term: u64_at(32), index: u64_at(40) };
+    Ok((Incarnation(u64_at(16)), Promise { term: Term(u64_at(24)), stamp }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise (rule 14, assertion 6): runs are counted and promises kept, whatever comes between; what is
+    /// older takes nothing back.
+    #[test]
+    fn runs_are_counted_and_promises_kept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut kept = Kept::begin_run(dir.path()).expect("new");
+        assert_eq!((kept.incarnation, kept.promise), (Incarnation(1), Promise::default()));
+        let newer = Promise { term: Term(4), stamp: Stamp { term: 2, index: 9 } };
+        kept.promise(newer).expect("stored");
+        kept.promise(Promise { term: Term(3), ..newer }).expect("stored");
+        fs::write(dir.path().join("copy.tmp"), b"half").expect("written");
+        let kept = Kept::begin_run(dir.path()).expect("read");
+        assert_eq!((kept.incarnation, kept.promise), (Incarnation(2), newer));
+    }
+
+    /// Promise (D04): a damaged file is never taken for no promise.
+    #[test]
+    fn damage_is_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("copy");
+        drop(Kept::begin_run(dir.path()).expect("new"));
+        let good = fs::read(&path).expect("there");
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 0x10;
+            fs::write(&path, &bytes).expect("written");
+            let error = Kept::begin_run(dir.path()).expect_err("damaged");
+            assert!(matches!(error, StartError::Kept { .. }), "byte {at}: {error}");
+        }
+        fs::write(&path, b"").expect("written");
+        Kept::begin_run(dir.path()).expect_err("nothing in it");
+    }
+}

@@ -1,0 +1,112 @@
+//! What may wait is done here, one thing after the other, by the copy's own thread.
+
+use std::sync::Arc;
+
+use crossbeam::channel::Receiver;
+use resprout_engine::{ReadBack, StoredCopy};
+
+use super::CopyDriver;
+use super::images::Images;
+use super::kept::Kept;
+use crate::{Event, Lookup, PageWork, Read, Write};
+
+/// One thing to be done.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Frames have come.
+    Apply,
+    /// A promise, a cut, the beginning of a term.
+    Write(Write),
+    Lookup(Lookup),
+    Read(Read),
+    Pages(PageWork),
+    Stop,
+}
+
+/// The copy's thread.
+pub(super) struct Worker {
+    pub(super) copy: Arc<CopyDriver>,
+    pub(super) kept: Kept,
+    pub(super) images: Images,
+}
+
+impl Worker {
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        for job in jobs {
+            match job {
+                Job::Stop => return,
+                job => {
+                    if let Err(error) = self.carry_out(job) {
+                        self.copy.fail(&*error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn stored(&self) -> &StoredCopy {
+        self.copy.stored()
+    }
+
+    fn carry_out(&mut self, job: Job) -> Result<(), Box<dyn std::error::Error>> {
+        match job {
+            Job::Apply => self.apply()?,
+            Job::Write(write) => self.write(write)?,
+            Job::Lookup(Lookup(at)) => {
+                let chain = self.stored().chain_at(at)?;
+                self.copy.step(Event::Chain { at, chain });
+            }
+            Job::Read(read) => self.read(read),
+            Job::Pages(work) => {
+                let done = self.images.carry_out(self.copy.stored(), &mut self.kept, work)?;
+                if let Some(event) = done {
+                    self.copy.step(event);
+                }
+            }
+            Job::Stop => {}
+        }
+        Ok(())
+    }
+
+    fn apply(&self) -> Result<(), resprout_engine::Error> {
+        self.stored().apply()?;
+        self.copy.applied();
+        Ok(())
+    }
+
+    fn write(&mut self, write: Write) -> Result<(), Box<dyn std::error::Error>> {
+        match write {
+            Write::Promise(promise) => {
+                // What was handed to the log before is told before: a position is reported behind
+                // a promise, and nothing may come after it (row R13).
+                self.stored().wait_told();
+                self.kept.promise(promise)?;
+                self.copy.step(Event::Promised(promise));
+            }
+            Write::Cut { to, save } => {
+                self.stored().cut(to, save)?;
+                self.copy.step(Event::Cut { to });
+            }
+            Write::BeginTerm(term) => {
+                let paced = self.copy.config().mode.is_sync();
+                self.stored().begin_term(term, paced)?;
+            }
+            Write::Append(_) => unreachable!("frames are appended by whoever brings them"),
+        }
+        Ok(())
+    }
+
+    fn read(&self, read: Read) {
+        let Read { from, until, bytes_max, .. } = read;
+        let frames = match self.stored().read(from, until, bytes_max) {
+            Ok(ReadBack::Frames(frames)) => Some(frames),
+            Ok(ReadBack::Gone) => None,
+            Err(error) => {
+                // Nothing damaged is handed on; the other copy gets pages instead (row D26).
+                tracing::error!(copy = ?self.stored(), %error, "the log cannot be read back");
+                None
+            }
+        };
+        self.copy.step(Event::Read { read, frames });
+    }
+}

@@ -1,0 +1,5 @@
+//! Real engines, real connections, real time: two or three nodes in one process, driven.
+
+mod pair;
+mod rounds;
+mod world;
