@@ -100,6 +100,7 @@
 //! | show progress | [`progress`] |
 //! | know when a commit counts | [`commit_rule`] |
 
+mod batch;
 mod blocking;
 pub mod commit_rule;
 mod core;
@@ -133,6 +134,7 @@ pub mod tree;
 mod tuning;
 mod write_set;
 
+pub use batch::Refused;
 pub use commit_rule::Durability;
 pub use database::Database;
 pub use engine::{CopyOptions, DatabaseOptions, Engine, MAX_PARTITIONS, NodeStatus};

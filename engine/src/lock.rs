@@ -11,8 +11,12 @@
 //!          └──► Deadlock  the chain owner → row → owner … ends at us
 //! ```
 //!
+//! Who writes many rows at once may take all their locks in one step, if nobody has any of them. They
+//! lie in a sorted list then, and one becomes a row of the table only when somebody else asks for it.
+//!
 //! [`LockTable`] is plain rules without threads or clocks; [`RowLocks`] adds the waiting.
 
+use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -53,9 +57,39 @@ pub struct LockTable {
     rows: HashMap<RowKey, Row, FixedState>,
     owned: HashMap<TxnId, Vec<RowKey>, FixedState>,
     waiting: HashMap<TxnId, RowKey, FixedState>,
+    /// Keys that were taken together, in order. Few: one for each that runs.
+    batches: Vec<(TxnId, Vec<RowKey>)>,
+}
+
+/// Who took this key in a batch.
+fn batch_owner(batches: &[(TxnId, Vec<RowKey>)], key: &[u8]) -> Option<TxnId> {
+    let has = |keys: &[RowKey]| keys.binary_search_by(|own| (**own).cmp(key)).is_ok();
+    batches.iter().find(|(_, keys)| has(keys)).map(|(owner, _)| *owner)
 }
 
 impl LockTable {
+    /// Takes keys, sorted and each once, if no other transaction has one of them; else gives them back.
+    ///
+    /// # Panics
+    /// If `txn` waits.
+    ///
+    /// # Errors
+    /// The keys: none of them was taken.
+    pub fn acquire_sorted(&mut self, txn: TxnId, keys: Vec<RowKey>) -> Result<(), Vec<RowKey>> {
+        assert!(!self.waiting.contains_key(&txn), "{txn:?} asks while it waits");
+        let is_of_others = |owner: Option<TxnId>| owner.is_some_and(|owner| owner != txn);
+        let in_rows = !self.rows.is_empty()
+            && keys.iter().any(|key| is_of_others(self.rows.get(key).map(|row| row.owner)));
+        let mut others = self.batches.iter().filter(|(owner, _)| *owner != txn);
+        if in_rows || others.any(|(_, taken)| have_one_in_common(&keys, taken)) {
+            return Err(keys);
+        }
+        if !keys.is_empty() {
+            self.batches.push((txn, keys));
+        }
+        Ok(())
+    }
+
     /// Asks for a row's lock on behalf of `txn`.
     ///
     /// # Panics
@@ -65,9 +99,10 @@ impl LockTable {
         let owner = match self.rows.entry(Arc::clone(key)) {
             Entry::Occupied(row) => row.get().owner,
             Entry::Vacant(free) => {
-                free.insert(Row { owner: txn, queue: VecDeque::new() });
-                self.owned.entry(txn).or_default().push(Arc::clone(key));
-                return Acquired::Granted;
+                let owner = batch_owner(&self.batches, key).unwrap_or(txn);
+                free.insert(Row { owner, queue: VecDeque::new() });
+                self.owned.entry(owner).or_default().push(Arc::clone(key));
+                owner
             }
         };
         if owner == txn {
@@ -104,6 +139,7 @@ impl LockTable {
     /// what they waited for.
     pub fn release_all(&mut self, txn: TxnId) -> Vec<TxnId> {
         self.stop_waiting(txn);
+        self.batches.retain(|(owner, _)| *owner != txn);
         let mut granted = Vec::new();
         for key in self.owned.remove(&txn).unwrap_or_default() {
             let Entry::Occupied(mut row) = self.rows.entry(Arc::clone(&key)) else { continue };
@@ -132,7 +168,19 @@ impl LockTable {
     /// Who holds a row.
     #[must_use]
     pub fn owner(&self, key: &[u8]) -> Option<TxnId> {
-        self.rows.get(key).map(|row| row.owner)
+        let row = self.rows.get(key).map(|row| row.owner);
+        row.or_else(|| batch_owner(&self.batches, key))
+    }
+
+    /// The keys that a transaction holds, sorted.
+    #[must_use]
+    pub fn owned_by(&self, txn: TxnId) -> Vec<RowKey> {
+        let single = self.owned.get(&txn).into_iter().flatten();
+        let batches = self.batches.iter().filter(|(owner, _)| *owner == txn);
+        let mut keys: Vec<_> = single.chain(batches.flat_map(|(_, keys)| keys)).cloned().collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 
     /// Who holds the row that `txn` waits for; none if it waits for none.
@@ -144,14 +192,32 @@ impl LockTable {
     /// Locked rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rows.len()
+        let only_in_batches = |key: &&RowKey| !self.rows.contains_key(*key);
+        let mut batches: Vec<_> =
+            self.batches.iter().flat_map(|(_, keys)| keys).filter(only_in_batches).collect();
+        batches.sort_unstable();
+        batches.dedup();
+        self.rows.len() + batches.len()
     }
 
     /// Whether no row is locked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.is_empty() && self.batches.is_empty()
     }
+}
+
+/// Of two sorted lists.
+fn have_one_in_common(one: &[RowKey], other: &[RowKey]) -> bool {
+    let (mut one, mut other) = (one, other);
+    while let ([first, ..], [second, ..]) = (one, other) {
+        match first.cmp(second) {
+            Ordering::Equal => return true,
+            Ordering::Less => one = &one[one.partition_point(|key| key < second)..],
+            Ordering::Greater => other = &other[other.partition_point(|key| key < first)..],
+        }
+    }
+    false
 }
 
 /// Why a wait for a lock ended without it.
@@ -252,6 +318,18 @@ impl RowLocks {
         }
     }
 
+    /// As [`LockTable::acquire_sorted`]; a transaction that is over gets none.
+    ///
+    /// # Errors
+    /// The keys, to be asked for one by one.
+    pub fn acquire_sorted(&self, txn: TxnId, keys: Vec<RowKey>) -> Result<(), Vec<RowKey>> {
+        let mut shared = self.lock();
+        if shared.first_live.is_some_and(|first| txn < first) {
+            return Err(keys);
+        }
+        shared.table.acquire_sorted(txn, keys)
+    }
+
     /// Ends a transaction's locks and lets in who waited for them.
     pub fn release_all(&self, txn: TxnId) {
         let granted: Vec<Arc<Place>> = {
@@ -308,11 +386,7 @@ impl RowLocks {
     /// The keys that a transaction holds, sorted.
     #[must_use]
     pub fn owned_by(&self, txn: TxnId) -> Vec<Vec<u8>> {
-        let shared = self.lock();
-        let owned = shared.table.owned.get(&txn);
-        let mut keys: Vec<_> = owned.into_iter().flatten().map(|key| key.to_vec()).collect();
-        keys.sort_unstable();
-        keys
+        self.lock().table.owned_by(txn).iter().map(|key| key.to_vec()).collect()
     }
 
     /// As [`LockTable::awaited`].
@@ -462,6 +536,18 @@ mod tests {
                     waiting[granted.0 as usize] = false;
                 }
                 waiting[txn as usize] = false;
+            } else if random(4) == 0 {
+                let rows = random(32);
+                let rows: Vec<_> = (0..5)
+                    .filter(|at| rows & 1 << at != 0)
+                    .map(|at| key(&at.to_string()))
+                    .collect();
+                let of_others =
+                    |row: &RowKey| table.owner(row).is_some_and(|owner| owner != TxnId(txn));
+                let free = !rows.iter().any(of_others);
+                assert_eq!(table.acquire_sorted(TxnId(txn), rows.clone()).is_ok(), free);
+                let owned = table.owned_by(TxnId(txn));
+                assert!(!free || rows.iter().all(|row| owned.contains(row)));
             } else {
                 let row = key(&random(5).to_string());
                 waiting[txn as usize] = table.acquire(TxnId(txn), &row) == Acquired::Wait;
@@ -472,6 +558,28 @@ mod tests {
             table.release_all(TxnId(txn));
         }
         assert!(table.is_empty() && table.owned.is_empty() && table.waiting.is_empty());
+    }
+
+    /// Keys that were taken together are waited for like any other, and each is free when their
+    /// transaction ends; who has some of them may ask for all.
+    #[test]
+    fn keys_taken_together_are_locked() {
+        let mut table = LockTable::default();
+        let keys = |names: &[&str]| names.iter().map(|name| key(name)).collect::<Vec<_>>();
+        assert_eq!(table.acquire(A, &key("c")), Acquired::Granted);
+        assert_eq!(table.acquire_sorted(A, keys(&["a", "c", "e"])), Ok(()));
+        assert_eq!(table.acquire_sorted(B, keys(&["b", "e", "f"])), Err(keys(&["b", "e", "f"])));
+        assert_eq!(table.acquire_sorted(B, keys(&["b", "d", "f"])), Ok(()));
+        assert_eq!((table.owner(b"e"), table.owner(b"d"), table.len()), (Some(A), Some(B), 6));
+        assert_eq!(table.acquire(B, &key("e")), Acquired::Wait);
+        assert_eq!((table.awaited(B), table.len()), (Some(A), 6));
+        assert_eq!(table.acquire(A, &key("d")), Acquired::Deadlock);
+        assert_eq!(table.acquire(A, &key("a")), Acquired::Granted);
+        assert_eq!(table.owned_by(A), keys(&["a", "c", "e"]));
+        assert_eq!(table.release_all(A), vec![B]);
+        assert_eq!(table.owned_by(B), keys(&["b", "d", "e", "f"]));
+        assert_eq!(table.release_all(B), vec![]);
+        assert!(table.is_empty());
     }
 
     /// A wait ends with a clear refusal when its limit passes, and its place is free again.

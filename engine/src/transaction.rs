@@ -58,7 +58,7 @@ pub struct Transaction {
     pub(crate) id: TxnId,
     pub(crate) writes: WriteSet,
     pub(crate) tables: Vec<Arc<Table>>,
-    numbers: Sequences,
+    pub(crate) numbers: Sequences,
     /// How long it waits for a lock, if not as the engine's options say.
     lock_wait_limit: Option<Duration>,
     /// Locks pass on to a prepared transaction.
@@ -548,7 +548,7 @@ impl Transaction {
         Ok(())
     }
 
-    async fn lock(&self, key: &RowKey) -> Result<(), Error> {
+    pub(crate) async fn lock(&self, key: &RowKey) -> Result<(), Error> {
         let core = self.partition.online()?;
         core.check_live(self.id)?;
         let usual = self.partition.inner.context.options.lock_wait_limit;
@@ -596,10 +596,15 @@ impl Transaction {
             }
         }
         self.writes.extend(plan.ops);
+        self.has_changed(table);
+        Ok(())
+    }
+
+    /// Notes that rows of a table are among the writes.
+    pub(crate) fn has_changed(&mut self, table: &Arc<Table>) {
         if !self.tables.iter().any(|known| Arc::ptr_eq(known, table)) {
             self.tables.push(Arc::clone(table));
         }
-        Ok(())
     }
 
     /// A row as `table` describes it.
@@ -633,7 +638,7 @@ impl Transaction {
     }
 
     /// Waits until what was read from the newest state is committed, if it is not yet.
-    async fn settle(&self, key: &[u8], newest: Option<&[u8]>) -> Result<(), Error> {
+    pub(crate) async fn settle(&self, key: &[u8], newest: Option<&[u8]>) -> Result<(), Error> {
         let core = self.core()?;
         if core.view().get(key) == newest {
             return Ok(());
@@ -662,7 +667,7 @@ fn claim_entries(table: &Table, key: &[u8], plan: &mut RowWrites) -> Result<(), 
     Ok(())
 }
 
-fn block_in<F: Future>(partition: &Partition, future: F) -> F::Output {
+pub(crate) fn block_in<F: Future>(partition: &Partition, future: F) -> F::Output {
     block_on(future, || {
         if let Some(core) = partition.core() {
             core.locks.expire(core.clock.now());

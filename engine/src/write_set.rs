@@ -55,6 +55,22 @@ impl WriteSet {
         }
     }
 
+    /// Sets the states of keys that are in order, each once.
+    pub(crate) fn set_in_order(&mut self, states: Vec<(RowKey, Wanted)>) {
+        if !self.rows.is_empty() || self.undo.is_some() {
+            for (key, wanted) in states {
+                self.set(key, wanted);
+            }
+            return;
+        }
+        let bytes = |(key, wanted): &(RowKey, Wanted)| {
+            key.len() + wanted.value.as_ref().map_or(0, Vec::len)
+        };
+        self.bytes += states.iter().map(bytes).sum::<usize>();
+        // Of what is in order a tree is built leaf by leaf.
+        self.rows = states.into_iter().collect();
+    }
+
     /// A point to go back to. From the first one on, what is replaced is kept.
     pub(crate) fn mark(&mut self) -> usize {
         self.undo.get_or_insert_default().len()

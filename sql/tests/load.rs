@@ -10,10 +10,13 @@ use mysql_async::{Conn, Error};
 use running::{code, fails, fresh, rows};
 use runtime::run;
 
+/// Bytes of a piece.
+const PIECE: usize = 1000;
+
 /// Loads a text, which comes in pieces.
 async fn load(conn: &mut Conn, file: &str, rest: &str) -> Result<(), Error> {
     let pieces: Vec<_> =
-        file.as_bytes().chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        file.as_bytes().chunks(PIECE).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
     conn.set_infile_handler(async move { Ok(futures_util::stream::iter(pieces).boxed()) });
     conn.query_drop(format!("LOAD DATA LOCAL INFILE 'f' {rest}")).await
 }
@@ -102,6 +105,36 @@ fn a_load_is_part_of_a_transaction() {
         assert_eq!(rows(&mut conn, "SELECT COUNT(*) FROM t").await, ["51"]);
         conn.query_drop("ROLLBACK").await.unwrap();
         assert_eq!(rows(&mut conn, "SELECT COUNT(*) FROM t").await, ["0"]);
+        server.end().await;
+    });
+}
+
+/// Measures rows a second of a load; prints medians. With
+/// `cargo test --release -p resprout-sql --test load -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures, proves nothing"]
+fn rows_a_second() {
+    const ROWS: usize = 200_000;
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        for (name, keys) in [("plain", ""), ("indexed", ", KEY (k)")] {
+            let table = format!("{name} (id BIGINT PRIMARY KEY, k INT, c VARCHAR(120){keys})");
+            conn.query_drop(format!("CREATE TABLE {table}")).await.unwrap();
+            let c = "c".repeat(100);
+            let mut rates = Vec::new();
+            for _ in 0..5 {
+                conn.query_drop(format!("TRUNCATE TABLE {name}")).await.unwrap();
+                let line = |id: usize| format!("{id}\t{}\t{c}\n", id * 7919 % 1_000_003);
+                let file: String = (0..ROWS).map(line).collect();
+                let began = std::time::Instant::now();
+                load(&mut conn, &file, &format!("INTO TABLE {name}")).await.unwrap();
+                rates.push(ROWS as f64 / began.elapsed().as_secs_f64() / 1e6);
+                assert_eq!(conn.affected_rows(), ROWS as u64);
+            }
+            rates.sort_by(f64::total_cmp);
+            println!("{name:8} {:.3} M rows/s (median of {})", rates[2], rates.len());
+        }
+        drop(conn);
         server.end().await;
     });
 }

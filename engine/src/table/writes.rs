@@ -146,23 +146,36 @@ fn entry(
     primary_key: &[u8],
     values: Values<'_, '_>,
 ) -> Result<Entry, RowError> {
-    let mut out = Vec::with_capacity(64);
-    key::start(index.id, &mut out);
+    let mut key = Vec::with_capacity(64);
+    let (value, exclusive) = entry_into(table, index, primary_key, values, &mut key)?;
+    Ok(Entry { key, value, exclusive })
+}
+
+/// As [`entry`], with the key in `key`, whose contents are replaced. Gives the value, and whether no other
+/// row may have this key.
+fn entry_into(
+    table: &Table,
+    index: &Index,
+    primary_key: &[u8],
+    values: Values<'_, '_>,
+    key: &mut Vec<u8>,
+) -> Result<(Vec<u8>, bool), RowError> {
+    key::start(index.id, key);
     let mut exclusive = index.unique;
     for id in &index.columns {
         let column = table.schema().column(*id);
         let value = values(*id)?;
         exclusive &= !value.is_null();
-        key::append(&column.ty, column.nullable, &value, &mut out)
+        key::append(&column.ty, column.nullable, &value, key)
             .map_err(|error| table.key_error(*id, error))?;
     }
     let primary_key = &primary_key[size_of::<IndexId>()..];
     if exclusive {
-        return Ok(Entry { key: out, value: primary_key.to_vec(), exclusive });
+        return Ok((primary_key.to_vec(), exclusive));
     }
-    key::append_encoded(primary_key, &mut out)
+    key::append_encoded(primary_key, key)
         .map_err(|error| table.key_error(index.columns[0], error))?;
-    Ok(Entry { key: out, value: Vec::new(), exclusive })
+    Ok((Vec::new(), exclusive))
 }
 
 /// The primary key, with index number, that an index entry leads to.
@@ -208,19 +221,8 @@ pub fn plan_insert(
     values: &[Value],
     hidden: Option<u64>,
 ) -> Result<RowWrites, RowError> {
-    if values.len() != table.live().len() {
-        let (expected, found) = (table.live().len(), values.len());
-        return Err(RowError::Count { table: table.name().to_owned(), expected, found });
-    }
-    let coerced;
-    let values = if fit(table, values) {
-        values
-    } else {
-        let coerce = |(id, value): (&ColumnId, &Value)| table.coerce(*id, value.clone());
-        coerced = table.live().iter().zip(values).map(coerce).collect::<Result<Vec<_>, _>>()?;
-        &coerced
-    };
-
+    let coerced = fitting(table, values)?;
+    let values = coerced.as_deref().unwrap_or(values);
     let mut plan = RowWrites::default();
     let (mut key, mut row) = (Vec::new(), Vec::new());
     table.encoder().encode(values, hidden, &mut key, &mut row)?;
@@ -233,6 +235,49 @@ pub fn plan_insert(
     plan.must_be_absent.insert(0, MustBeAbsent { key: key.clone(), index });
     plan.ops.insert(0, Write::insert(key, row));
     Ok(plan)
+}
+
+/// As [`plan_insert`], for one of many rows: gives each key that the row gets to `take`, with its value and
+/// the index of which it must be absent, that of the primary index first. `scratch` is for the keys.
+///
+/// # Errors
+/// As there. Some keys may have been given by then.
+///
+/// # Panics
+/// As there.
+pub(crate) fn each_inserted_key(
+    table: &Table,
+    values: &[Value],
+    hidden: Option<u64>,
+    scratch: &mut [Vec<u8>; 2],
+    mut take: impl FnMut(&[u8], Vec<u8>, Option<IndexId>),
+) -> Result<(), RowError> {
+    let coerced = fitting(table, values)?;
+    let values = coerced.as_deref().unwrap_or(values);
+    let [primary, secondary] = scratch;
+    primary.clear();
+    let mut row = Vec::new();
+    table.encoder().encode(values, hidden, primary, &mut row)?;
+    take(primary, row, Some(table.schema().primary_index));
+    let get = |column| Ok(values[table.position(column)].as_ref());
+    for index in &table.schema().indexes {
+        let (value, exclusive) = entry_into(table, index, primary, &get, secondary)?;
+        take(secondary, value, exclusive.then_some(index.id));
+    }
+    Ok(())
+}
+
+/// The values of a row brought to their columns' types, if they are not of them.
+fn fitting(table: &Table, values: &[Value]) -> Result<Option<Vec<Value>>, RowError> {
+    if values.len() != table.live().len() {
+        let (expected, found) = (table.live().len(), values.len());
+        return Err(RowError::Count { table: table.name().to_owned(), expected, found });
+    }
+    if fit(table, values) {
+        return Ok(None);
+    }
+    let coerce = |(id, value): (&ColumnId, &Value)| table.coerce(*id, value.clone());
+    table.live().iter().zip(values).map(coerce).collect::<Result<Vec<_>, _>>().map(Some)
 }
 
 fn fit(table: &Table, values: &[Value]) -> bool {

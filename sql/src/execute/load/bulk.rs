@@ -59,7 +59,13 @@ impl Loaded {
 }
 
 /// A row and its number in the file.
-type Numbered = (u64, Vec<Value>);
+pub(super) struct Numbered(pub(super) u64, pub(super) Vec<Value>);
+
+impl AsRef<[Value]> for Numbered {
+    fn as_ref(&self) -> &[Value] {
+        &self.1
+    }
+}
 
 /// All partitions of a load.
 pub(super) struct Bulk {
@@ -146,20 +152,16 @@ fn insert(
 ) -> Result<Loaded, SqlError> {
     let mut transaction = partition.begin()?;
     let mut loaded = Loaded::default();
-    for (number, row) in piece {
-        match transaction.insert(table, &row) {
-            Ok(_) => loaded.rows += 1,
-            Err(error) => {
-                let is_duplicate = matches!(error, Error::Duplicate(_));
-                let of_row = is_duplicate || matches!(error, Error::Row(_));
-                let lenient = leniency.all || leniency.duplicates && is_duplicate;
-                let error = at_row(error, usize::try_from(number).unwrap_or(usize::MAX));
-                if !(of_row && lenient) {
-                    return Err(error);
-                }
-                loaded.leave_out(error);
-            }
+    let refused = transaction.insert_many(table, &piece)?;
+    loaded.rows += (piece.len() - refused.len()) as u64;
+    for (at, error) in refused {
+        let is_duplicate = matches!(error, Error::Duplicate(_));
+        let lenient = leniency.all || leniency.duplicates && is_duplicate;
+        let error = at_row(error, usize::try_from(piece[at].0).unwrap_or(usize::MAX));
+        if !lenient {
+            return Err(error);
         }
+        loaded.leave_out(error);
     }
     transaction.commit()?;
     Ok(loaded)
