@@ -135,8 +135,10 @@ impl Pair {
     }
 
     fn promote(&self, number: u64) -> Result<()> {
-        let run = self.copy(number).status().identity.incarnation;
-        self.authority.promote(PARTITION, Instance(number), run);
+        self.until("it may be promoted", |pair| {
+            let run = pair.copy(number).status().identity.incarnation;
+            pair.authority.promote(PARTITION, Instance(number), run)
+        })?;
         self.until("it is online", |pair| {
             matches!(pair.copy(number).status().state, State::Online(_))
         })
@@ -254,7 +256,12 @@ fn round_trip(time: Duration) -> Result<Duration> {
 }
 
 /// Commits on an engine that stands alone.
-fn alone(base: &Path, durability: Durability, clients: usize, time: Duration) -> Result<(f64, Duration)> {
+fn alone(
+    base: &Path,
+    durability: Durability,
+    clients: usize,
+    time: Duration,
+) -> Result<(f64, Duration)> {
     let dir = tempfile::tempdir_in(base)?;
     let engine = Engine::open(dir.path(), Options::default())?;
     let options = DatabaseOptions { partitions: 1, durability };
@@ -313,7 +320,10 @@ fn catching_up(base: &Path, rows: i64) -> Result<()> {
     pair.until("the replica is sync", |pair| pair.is_sync(2))?;
     let took = start.elapsed().as_secs_f64();
     let rate = bytes as f64 / took / 1e6;
-    show("shipping a log, start of the replica included", &format!("{rate:.0} MB/s ({bytes} bytes)"));
+    show(
+        "shipping a log, start of the replica included",
+        &format!("{rate:.0} MB/s ({bytes} bytes)"),
+    );
     pair.verify()?;
     for (what, more) in [("1 % of the rows are new", rows / 100), ("few rows are new", 100)] {
         pair.stop(2)?;
@@ -333,7 +343,8 @@ fn catching_up(base: &Path, rows: i64) -> Result<()> {
         let start = Instant::now();
         pair.start(2)?;
         pair.until("the replica is sync", |pair| pair.is_sync(2))?;
-        let received: u64 = pair.members[&2].transport.status().iter().map(|peer| peer.received_bytes).sum();
+        let received: u64 =
+            pair.members[&2].transport.status().iter().map(|peer| peer.received_bytes).sum();
         let all = pair.partition(1).status().rows * 120;
         let share = received as f64 / all as f64 * 100.0;
         show(

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use resprout_wal::Term;
+
 use crate::{
     CopyRecord, CopyState, Decided, Incarnation, Instance, Partition, Record, Report, Request,
     Stamp,
@@ -67,12 +69,17 @@ impl MemoryAuthority {
         locked(&self.records).reports.get(&(partition, instance)).copied()
     }
 
-    /// Changes a partition's record, and tells everybody: for whoever decides by hand.
-    pub fn decide(&self, partition: Partition, change: impl FnOnce(&Record) -> Option<Record>) {
+    /// Changes a partition's record, and tells everybody: for whoever decides by hand. Whether there
+    /// was anything to change.
+    pub fn decide(
+        &self,
+        partition: Partition,
+        change: impl FnOnce(&Record) -> Option<Record>,
+    ) -> bool {
         let decided = {
             let mut records = locked(&self.records);
             let before = records.decided.get(&partition).map(|known| known.record.clone());
-            let Some(record) = change(&before.unwrap_or_default()) else { return };
+            let Some(record) = change(&before.unwrap_or_default()) else { return false };
             records.index += 1;
             let stamp = Stamp { term: 1, index: records.index };
             let decided = Decided { stamp, record };
@@ -81,23 +88,33 @@ impl MemoryAuthority {
             decided
         };
         self.tell(partition, &decided);
+        true
     }
 
     /// Makes a copy master in a new term, in two steps: nobody takes anything of the old term from the
-    /// first on. Whoever calls this decides that `instance` has everything acknowledged: it must have
-    /// been sync, or have [reported](Self::report_of) the best log of all that were.
-    pub fn promote(&self, partition: Partition, instance: Instance, incarnation: Incarnation) {
-        self.decide(partition, |record| Some(record.intent()));
-        self.decide(partition, |record| {
-            let mut record = record.elected(instance, incarnation);
-            // The master before may have what nobody else has; it is taken in anew when it follows.
-            for (other, copy) in &mut record.copies {
-                if *other != instance && copy.state != CopyState::Offline {
-                    copy.state = CopyState::Async;
-                }
-            }
-            Some(record)
+    /// first on. False, and nothing done, unless the record says that the copy is sync, so that it has
+    /// everything that was acknowledged (rule 8), or nobody was master yet.
+    pub fn promote(
+        &self,
+        partition: Partition,
+        instance: Instance,
+        incarnation: Incarnation,
+    ) -> bool {
+        let fenced = self.decide(partition, |record| {
+            let may = record.copy(instance).state == CopyState::Sync || record.term == Term(0);
+            may.then(|| record.intent())
         });
+        fenced
+            && self.decide(partition, |record| {
+                let mut record = record.elected(instance, incarnation);
+                // The master before may have what nobody else has; it is taken in anew when it follows.
+                for (other, copy) in &mut record.copies {
+                    if *other != instance && copy.state != CopyState::Offline {
+                        copy.state = CopyState::Async;
+                    }
+                }
+                Some(record)
+            })
     }
 
     /// Takes a copy into the record, asynchronous; or tells of another run of it.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use resprout_engine::{Error, Partition};
-use resprout_replication::{CopyState, Mode};
+use resprout_replication::Mode;
 use resprout_wal::world::Rng;
 
 use crate::world::{World, put};
@@ -115,8 +115,7 @@ impl World {
             2 => {
                 self.cut(master, true);
                 std::thread::sleep(std::time::Duration::from_millis(rng.below(200)));
-                if self.state_in_record(replica) == CopyState::Sync {
-                    self.promote(replica);
+                if self.try_promote(replica) {
                     self.until_online(replica);
                     self.cut(master, false);
                     return replica;
@@ -127,14 +126,13 @@ impl World {
             _ => {
                 partitions.lock().expect("not poisoned").clear();
                 self.kill(master);
-                if self.state_in_record(replica) != CopyState::Sync {
+                if !self.try_promote(replica) {
                     // It left meanwhile: only the old master has everything.
                     self.start(master);
                     self.promote(master);
                     self.until_online(master);
                     return master;
                 }
-                self.promote(replica);
                 self.until_online(replica);
                 self.show(partitions);
                 std::thread::sleep(std::time::Duration::from_millis(rng.below(100)));

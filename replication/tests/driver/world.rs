@@ -185,9 +185,15 @@ impl World {
         }
     }
 
+    /// Waits until the node's copy may be promoted, and does it.
     pub(crate) fn promote(&self, number: u64) {
-        let incarnation = self.running(number).copy.identity().incarnation;
-        self.authority.promote(PARTITION, Instance(number), incarnation);
+        until(&format!("node {number} may be promoted"), || self.try_promote(number));
+    }
+
+    /// Whether the node's copy could be promoted.
+    pub(crate) fn try_promote(&self, number: u64) -> bool {
+        let run = self.running(number).copy.status().identity.incarnation;
+        self.authority.promote(PARTITION, Instance(number), run)
     }
 
     pub(crate) fn is_online(&self, number: u64) -> bool {
