@@ -130,7 +130,7 @@ impl Bulk {
         }
         let to = self.target.database.partitions()[partition].clone();
         let (table, leniency) = (Arc::clone(&self.target.table), self.leniency);
-        let insert = move || insert(&to, &table, piece, leniency);
+        let insert = move || insert(&to, &table, &piece, leniency);
         lane.running = Some(tokio::task::spawn_blocking(insert));
         Ok(())
     }
@@ -147,12 +147,12 @@ impl Bulk {
 fn insert(
     partition: &Partition,
     table: &Arc<Table>,
-    piece: Vec<Numbered>,
+    piece: &[Numbered],
     leniency: Leniency,
 ) -> Result<Loaded, SqlError> {
     let mut transaction = partition.begin()?;
     let mut loaded = Loaded::default();
-    let refused = transaction.insert_many(table, &piece)?;
+    let refused = transaction.insert_many(table, piece)?;
     loaded.rows += (piece.len() - refused.len()) as u64;
     for (at, error) in refused {
         let is_duplicate = matches!(error, Error::Duplicate(_));
