@@ -39,6 +39,10 @@ mod image;
 mod inflow;
 mod switch;
 
+/// The file in a partition's folder where whoever replicates it keeps what it has promised. A partition
+/// that has it never attaches itself: another copy may be master.
+pub const COPY_FILE: &str = "copy";
+
 /// See the module.
 pub struct StoredCopy {
     partition: Partition,
@@ -77,6 +81,14 @@ impl Partition {
         core.publisher.replicate(Lsn(self.inner.acknowledged.load(Ordering::Relaxed)), shipper);
         let space = Mutex::new(core.log.frame_space());
         Ok(StoredCopy { partition: self.clone(), space, inflow: Mutex::default() })
+    }
+
+    /// Whether somebody has replicated this partition before. If that cannot be found out, it counts as
+    /// if: the price is a copy that waits.
+    pub(crate) fn is_driven(&self) -> bool {
+        let disk = self.inner.context.world().disk.as_ref();
+        let kept = self.inner.dir.join(COPY_FILE);
+        disk.list(&self.inner.dir).map_or(true, |found| found.iter().any(|at| at.path == kept))
     }
 
     /// Waits until this copy shows everything before `lsn`, which its master may have named: to read
@@ -366,6 +378,8 @@ impl StoredCopy {
         self.apply()?;
         let core = self.core();
         let stopped = |error: &LogError| core.stop(&error.to_string());
+        // A master takes no frames: what was set aside for them is free again.
+        *locked(&self.space) = core.log.frame_space();
         let space = core.log.reserve(0).map_err(Error::LogFull)?;
         let mut prepared = core.prepared();
         let mut writer = core.writer()?;

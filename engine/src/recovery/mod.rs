@@ -181,7 +181,14 @@ fn work(engine: &Engine, partitions: &[Partition], begun: Duration) -> Vec<Parti
                 Ok(report) => reports.lock().unwrap_or_else(PoisonError::into_inner).push(report),
                 Err(error) => partition.give_up(&error.to_string()),
             }
-            if context.options.attach && partition.state() == State::Pending {
+            let waits = partition.state() == State::Pending;
+            if context.options.attach && waits && partition.is_driven() {
+                let partition = partition.name();
+                tracing::warn!(
+                    partition,
+                    "one of several copies: PENDING until it is told its role"
+                );
+            } else if context.options.attach && waits {
                 // The state and the log already tell the reason.
                 if let Err(error) = partition.attach() {
                     tracing::error!(partition = partition.name(), %error, "not attached");

@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use resprout_engine::COPY_FILE;
 use resprout_wal::Term;
 
 use super::StartError;
@@ -31,7 +32,7 @@ pub(super) struct Kept {
 impl Kept {
     /// Reads what is there, and counts this run: durably, before it does anything (rule 14).
     pub(super) fn begin_run(dir: &Path) -> Result<Self, StartError> {
-        let path = dir.join("copy");
+        let path = dir.join(COPY_FILE);
         let mut kept = match fs::read(&path) {
             Ok(bytes) => {
                 let (incarnation, promise) = decode(&bytes).map_err(|why| failed(&path, why))?;
