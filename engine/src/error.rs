@@ -50,6 +50,14 @@ pub enum Error {
         /// Its state.
         state: State,
     },
+    /// Copies have one history, which whoever replicates them decides about.
+    #[error(
+        "partition {partition} is one of several copies: its record says who is master, and what is taken back"
+    )]
+    OneOfSeveral {
+        /// `database:ordinal`.
+        partition: String,
+    },
     /// Another transaction kept a row locked for too long (MySQL 1205).
     #[error("lock wait limit of {limit:?} exceeded; roll back or try again")]
     LockWaitTimeout {

@@ -271,12 +271,14 @@ impl Partition {
     /// stop that was not clean, mastership continues in a new term, durable before it serves.
     ///
     /// # Errors
-    /// [`Error::NotOnline`] if it is not PENDING, [`Error::Stopped`] if the log fails.
+    /// [`Error::NotOnline`] if it is not PENDING, [`Error::Stopped`] if the log fails,
+    /// [`Error::OneOfSeveral`] if somebody replicates it: only its record makes it master (rule 1).
     pub fn attach(&self) -> Result<(), Error> {
         let not_pending = |state| Error::NotOnline { partition: self.name().to_owned(), state };
         let state = self.state();
         let core =
             self.core().filter(|_| state == State::Pending).ok_or_else(|| not_pending(state))?;
+        self.refuse_replicated(core)?;
         self.enter(State::Transitioning, "attach");
         let next_term = self.inner.next_term.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(term) = next_term {
@@ -287,6 +289,17 @@ impl Partition {
             }
         }
         self.enter(State::Online, "attached as master");
+        Ok(())
+    }
+
+    /// Refuses what only whoever replicates the partition may do.
+    ///
+    /// # Errors
+    /// [`Error::OneOfSeveral`].
+    pub(crate) fn refuse_replicated(&self, core: &Core) -> Result<(), Error> {
+        if core.publisher.is_replicated() {
+            return Err(Error::OneOfSeveral { partition: self.name().to_owned() });
+        }
         Ok(())
     }
 

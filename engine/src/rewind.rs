@@ -51,9 +51,11 @@ impl Partition {
     ///
     /// # Errors
     /// [`Error::CannotRewind`] if no group ends there or the log behind was released; nothing was
-    /// changed then. [`Error::Stopped`] if the log fails on the way.
+    /// changed then. [`Error::Stopped`] if the log fails on the way. [`Error::OneOfSeveral`] if somebody
+    /// replicates the partition.
     pub fn rewind(&self, to: Lsn) -> Result<RewindReport, Error> {
         let core = self.online()?;
+        self.refuse_replicated(core)?;
         let _alone = self.inner.exclusive.lock().unwrap_or_else(PoisonError::into_inner);
         let mut prepared = core.prepared();
         let mut writer = core.writer()?;

@@ -15,7 +15,7 @@
 //! master at the same position.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use resprout_wal::{
@@ -48,6 +48,14 @@ pub struct StoredCopy {
     partition: Partition,
     space: Mutex<FrameSpace>,
     inflow: Mutex<Inflow>,
+    /// How often it was fenced. Moved with the writer locked.
+    fences: AtomicU64,
+}
+
+/// A call to be master, for [`StoredCopy::begin_term`]: void once the copy is fenced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    fences: u64,
 }
 
 impl fmt::Debug for StoredCopy {
@@ -80,7 +88,8 @@ impl Partition {
         core.writer()?.leads = false;
         core.publisher.replicate(Lsn(self.inner.acknowledged.load(Ordering::Relaxed)), shipper);
         let space = Mutex::new(core.log.frame_space());
-        Ok(StoredCopy { partition: self.clone(), space, inflow: Mutex::default() })
+        let (partition, inflow, fences) = (self.clone(), Mutex::default(), 0.into());
+        Ok(StoredCopy { partition, space, inflow, fences })
     }
 
     /// Whether somebody has replicated this partition before. If that cannot be found out, it counts as
@@ -155,12 +164,15 @@ impl StoredCopy {
         Lsn(self.partition.inner.acknowledged.load(Ordering::Relaxed))
     }
 
-    /// Keeps the log from a position on, until dropped.
-    ///
-    /// # Errors
-    /// If it is gone already.
-    pub fn hold(&self, lsn: Lsn) -> Result<Hold, ReadError> {
-        self.core().log.hold(lsn)
+    /// Keeps all of the log that is there, until dropped.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        loop {
+            // What is first may be given up between the look and the hold.
+            if let Ok(hold) = self.core().log.hold(self.first()) {
+                return hold;
+            }
+        }
     }
 
     /// The chain at a position that is on the medium; `None` if no group ends there, or it is not kept
@@ -366,23 +378,33 @@ impl StoredCopy {
         Ok(())
     }
 
+    /// The copy is called to be master, from here on.
+    #[must_use]
+    pub fn call(&self) -> Call {
+        Call { fences: self.fences.load(Ordering::Acquire) }
+    }
+
     /// Begins a term: applies what has come, takes over what is in doubt, and appends the record that
     /// starts it. `paced` if commits wait for other copies: groups then gather while those answer.
+    /// False, and nothing done, if the copy was fenced since it was called.
     ///
     /// # Errors
     /// [`Error::Stopped`], [`Error::LogFull`], [`Error::DataDamaged`].
     ///
     /// # Panics
     /// If the term is not newer than the log's (rule 2).
-    pub fn begin_term(&self, term: Term, paced: bool) -> Result<(), Error> {
+    pub fn begin_term(&self, term: Term, paced: bool, call: Call) -> Result<bool, Error> {
         self.apply()?;
         let core = self.core();
         let stopped = |error: &LogError| core.stop(&error.to_string());
-        // A master takes no frames: what was set aside for them is free again.
-        *locked(&self.space) = core.log.frame_space();
         let space = core.log.reserve(0).map_err(Error::LogFull)?;
         let mut prepared = core.prepared();
         let mut writer = core.writer()?;
+        if self.call() != call {
+            return Ok(false);
+        }
+        // A master takes no frames: what was set aside for them is free again.
+        *locked(&self.space) = core.log.frame_space();
         self.reread(&mut writer, core.log.positions().end)?;
         core.skip_txns(core.log.positions().end);
         core.restore_prepared(&writer.tree, &mut prepared)?;
@@ -395,7 +417,7 @@ impl StoredCopy {
         writer.leads = true;
         drop((writer, prepared));
         core.log.deliver_sealed();
-        Ok(())
+        Ok(true)
     }
 
     /// Ends the mastership: nothing is appended any more, open transactions are over, and who waits for
@@ -411,6 +433,7 @@ impl StoredCopy {
             let mut prepared = core.prepared();
             let mut writer = core.writer()?;
             writer.leads = false;
+            self.fences.fetch_add(1, Ordering::AcqRel);
             core.end_open_transactions(&writer);
             prepared.clear();
         }

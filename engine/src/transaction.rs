@@ -607,15 +607,15 @@ impl Transaction {
         }
     }
 
-    /// A row as `table` describes it.
-    ///
-    /// # Errors
-    /// [`Error::SchemaChanged`] if the row was written after the table was changed.
     /// Whether it has written a row with a key in the range.
     pub(crate) fn has_written_in(&self, range: &KeyRange) -> bool {
         self.writes.range(&range.from, range.to.as_deref()).next().is_some()
     }
 
+    /// A row as `table` describes it.
+    ///
+    /// # Errors
+    /// [`Error::SchemaChanged`] if the row was written after the table was changed.
     pub(crate) fn row<'r>(
         &self,
         table: &'r Table,

@@ -80,7 +80,7 @@ impl Node {
 
     fn lead(&self, term: u64) {
         self.copy.enter(State::Transitioning, "test");
-        self.copy.begin_term(Term(term), true).expect("begun");
+        assert!(self.copy.begin_term(Term(term), true, self.copy.call()).expect("begun"));
         self.copy.enter(State::Online, "test");
     }
 
@@ -578,4 +578,57 @@ fn a_copy_does_not_attach_itself() {
     std::fs::remove_file(folder.join(COPY_FILE)).expect("removed");
     let engine = reopen(&dir, &Options { attach: true, ..options() });
     assert_eq!(engine.database("d").expect("there").partitions()[0].state(), State::Online);
+}
+
+/// Promise (rules 1, 2 and 11): who was called to be master and is fenced before it began does not begin;
+/// called again it takes over what is in doubt as if nothing had been.
+#[test]
+fn a_call_to_be_master_is_void_after_a_fence() {
+    let (master, replica) = pair(Durability::Async);
+    let partition = master.partition().clone();
+    let prepared = std::thread::spawn(move || {
+        let table = partition.table("t")?;
+        let mut txn = partition.begin()?;
+        txn.insert(&table, &[Value::Int(1), Value::Text("promised".into())])?;
+        txn.prepare(b"g", &[0])
+    });
+    until("the promise is shipped", || {
+        settle(&master, &replica);
+        prepared.is_finished()
+    });
+    prepared.join().expect("no panic").expect("promised");
+    let call = replica.copy.call();
+    replica.copy.fence().expect("fenced");
+    let end = replica.end();
+    assert!(!replica.copy.begin_term(Term(3), true, call).expect("no fault"));
+    assert_eq!(replica.end(), end, "nothing was written");
+    replica.lead(4);
+    show(&replica, replica.end());
+    assert_eq!(replica.partition().in_doubt().expect("online").len(), 1);
+    assert_eq!(replica.partition().status().term, Term(4));
+}
+
+/// Promise (rule 1): nobody but whoever replicates a partition makes it master or takes something back.
+#[test]
+fn a_replicated_partition_is_not_changed_by_hand() {
+    let node = Node::new(1, Durability::Sync);
+    let refused = node.partition().attach().expect_err("the record decides");
+    assert!(matches!(refused, Error::OneOfSeveral { .. }), "{refused}");
+    assert_eq!(node.partition().state(), State::Pending);
+    node.lead(1);
+    let refused = node.partition().rewind(Lsn::ZERO).expect_err("the record decides");
+    assert!(matches!(refused, Error::OneOfSeveral { .. }), "{refused}");
+}
+
+/// Promise: a database whose copies were provisioned is dropped with everything in it.
+#[test]
+fn a_provisioned_database_is_dropped_whole() {
+    let (master, replica) = pair(Durability::Sync);
+    fill(&master, 0..300, "row");
+    provision(&master, &replica);
+    let dir = replica.partition().dir().to_owned();
+    std::fs::write(dir.join("image").join("pieces"), b"left of another").expect("written");
+    replica.engine.drop_database("d").expect("dropped");
+    let left: Vec<_> = std::fs::read_dir(dir).expect("its folder").collect();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -158,7 +158,8 @@ impl Node {
     }
 
     /// Stops in order: replicas say that they are not to be waited for, then all copies stop. What is
-    /// acknowledged stays; a mastership is not handed over, that is for the authority before.
+    /// acknowledged stays; a mastership is not handed over, that is for the authority before. To be
+    /// called before the engine is closed.
     pub fn stop(&self) {
         let copies = self.shared.all();
         copies.iter().for_each(|copy| copy.step(Event::Stopping));

@@ -469,7 +469,15 @@ pub(crate) fn remove_files(partition: &Partition) -> Result<(), Error> {
     let disk = context_of(partition).world().disk.as_ref();
     let dir = &partition.inner.dir;
     for entry in disk.list(dir).map_err(at("list", dir))? {
-        disk.remove(&entry.path).map_err(at("remove", &entry.path))?;
+        if entry.is_dir {
+            // Of an image: nothing in it is a folder.
+            for inside in disk.list(&entry.path).map_err(at("list", &entry.path))? {
+                disk.remove(&inside.path).map_err(at("remove", &inside.path))?;
+            }
+            disk.remove_dir(&entry.path).map_err(at("remove", &entry.path))?;
+        } else {
+            disk.remove(&entry.path).map_err(at("remove", &entry.path))?;
+        }
     }
     disk.sync_dir(dir).map_err(at("flush directory", dir))
 }

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 
@@ -46,6 +47,8 @@ pub struct CopyDriver {
     core: Mutex<Option<Core>>,
     jobs: Sender<Job>,
     worker: Mutex<Option<JoinHandle<()>>>,
+    /// It was told to stop: without its worker nothing counts any more.
+    is_stopping: AtomicBool,
     /// A position on the medium that the core is not told while the tree lags behind; 0 if none.
     untold_durable: AtomicU64,
 }
@@ -97,6 +100,7 @@ impl CopyDriver {
             core: Mutex::default(),
             jobs,
             worker: Mutex::default(),
+            is_stopping: AtomicBool::new(false),
             untold_durable: AtomicU64::new(0),
         });
         let shipper: Weak<dyn Shipper> = {
@@ -265,9 +269,9 @@ impl CopyDriver {
         match turn {
             Turn::Master(_) => {
                 self.stored().enter(StoredState::Transitioning, "becomes master");
-                let hold = self.stored().hold(self.stored().first());
+                let hold = self.stored().hold();
                 if let Some(core) = self.core().as_mut() {
-                    core.hold = hold.ok();
+                    core.hold = Some(hold);
                 }
             }
             Turn::Replica(_) => {
@@ -287,13 +291,17 @@ impl CopyDriver {
                 Ok(()) => self.later(Job::Apply),
                 Err(error) => self.fail(&error),
             },
-            write => self.later(Job::Write(write)),
+            Write::Promise(promise) => self.later(Job::Promise(promise)),
+            Write::Cut { to, save } => self.later(Job::Cut { to, save }),
+            // Called here, in order with what fences: by the time the worker is there it may be over.
+            Write::BeginTerm(term) => self.later(Job::BeginTerm(term, self.stored().call())),
         }
     }
 
     fn later(&self, job: Job) {
-        // Without a worker the copy has stopped, and nothing counts any more.
-        let _stopped = self.jobs.send(job);
+        if self.jobs.send(job).is_err() && !self.is_stopping.load(Ordering::Acquire) {
+            self.fail(&io::Error::other("the thread of the copy has panicked"));
+        }
     }
 
     /// The engine's state follows the core's.
@@ -350,18 +358,15 @@ impl CopyDriver {
     fn make_room(&self) {
         let wanted = self.config.limits.window_bytes + FRAME_BYTES_MAX as u64;
         let room = self.stored().reserve(wanted);
-        let event = {
-            let mut guard = self.core();
-            let Some(core) = guard.as_mut() else { return };
-            match (&room, core.is_full) {
-                (Ok(()), true) => Event::SpaceBack,
-                (Err(_), false) => Event::Full,
-                _ => return,
-            }
+        let was_full = match self.core().as_mut() {
+            Some(core) => std::mem::replace(&mut core.is_full, room.is_err()),
+            None => return,
         };
-        if let Some(core) = self.core().as_mut() {
-            core.is_full = room.is_err();
-        }
+        let event = match (&room, was_full) {
+            (Ok(()), true) => Event::SpaceBack,
+            (Err(_), false) => Event::Full,
+            _ => return,
+        };
         if let Err(full) = room {
             tracing::warn!(copy = ?self.identity, %full, "takes nothing more until there is room");
         }
@@ -420,6 +425,7 @@ impl CopyDriver {
 
     /// Ends the worker. Nothing is carried out any more.
     pub(super) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
         self.later(Job::Stop);
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(worker) = worker
@@ -445,8 +451,9 @@ impl Shipper for CopyDriver {
     }
 
     fn durable(&self, lsn: Lsn) {
-        self.tell_durable(lsn);
+        // Before that there is no core to be told.
         if let Some(stored) = self.stored.get() {
+            self.tell_durable(lsn);
             stored.disk_went_on();
         }
     }

@@ -164,6 +164,7 @@ impl Images {
         // What was fetched has served, or is not what it should be.
         fetch.store.remove()?;
         if !whole {
+            tracing::warn!(copy = ?stored, image = head.id, "pieces of an image cannot be read back or are not what they should be; it is fetched anew");
             return Ok(spoiled);
         }
         kept.another_run()?;

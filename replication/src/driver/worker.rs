@@ -3,20 +3,25 @@
 use std::sync::Arc;
 
 use crossbeam::channel::Receiver;
-use resprout_engine::{ReadBack, StoredCopy};
+use resprout_engine::{Call, ReadBack, StoredCopy};
+use resprout_wal::{Lsn, Term};
 
 use super::CopyDriver;
 use super::images::Images;
 use super::kept::Kept;
-use crate::{Event, Lookup, PageWork, Read, Write};
+use crate::{Event, Lookup, PageWork, Promise, Read};
 
 /// One thing to be done.
 #[derive(Debug)]
 pub(super) enum Job {
     /// Frames have come.
     Apply,
-    /// A promise, a cut, the beginning of a term.
-    Write(Write),
+    Promise(Promise),
+    Cut {
+        to: Lsn,
+        save: bool,
+    },
+    BeginTerm(Term, Call),
     Lookup(Lookup),
     Read(Read),
     Pages(PageWork),
@@ -51,7 +56,23 @@ impl Worker {
     fn carry_out(&mut self, job: Job) -> Result<(), Box<dyn std::error::Error>> {
         match job {
             Job::Apply => self.apply()?,
-            Job::Write(write) => self.write(&write)?,
+            Job::Promise(promise) => {
+                // What was handed to the log before is told before: a position is reported behind
+                // a promise, and nothing may come after it (row R13).
+                self.stored().wait_told();
+                self.kept.promise(promise)?;
+                self.copy.step(Event::Promised(promise));
+            }
+            Job::Cut { to, save } => {
+                self.stored().cut(to, save)?;
+                self.copy.step(Event::Cut { to });
+            }
+            Job::BeginTerm(term, call) => {
+                let paced = self.copy.config().mode.is_sync();
+                if !self.stored().begin_term(term, paced, call)? {
+                    tracing::info!(copy = ?self.stored(), %term, "fenced before the term began");
+                }
+            }
             Job::Lookup(Lookup(at)) => {
                 let chain = self.stored().chain_at(at)?;
                 self.copy.step(Event::Chain { at, chain });
@@ -71,28 +92,6 @@ impl Worker {
     fn apply(&self) -> Result<(), resprout_engine::Error> {
         self.stored().apply()?;
         self.copy.applied();
-        Ok(())
-    }
-
-    fn write(&mut self, write: &Write) -> Result<(), Box<dyn std::error::Error>> {
-        match *write {
-            Write::Promise(promise) => {
-                // What was handed to the log before is told before: a position is reported behind
-                // a promise, and nothing may come after it (row R13).
-                self.stored().wait_told();
-                self.kept.promise(promise)?;
-                self.copy.step(Event::Promised(promise));
-            }
-            Write::Cut { to, save } => {
-                self.stored().cut(to, save)?;
-                self.copy.step(Event::Cut { to });
-            }
-            Write::BeginTerm(term) => {
-                let paced = self.copy.config().mode.is_sync();
-                self.stored().begin_term(term, paced)?;
-            }
-            Write::Append(_) => unreachable!("frames are appended by whoever brings them"),
-        }
         Ok(())
     }
 

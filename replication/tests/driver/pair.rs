@@ -165,3 +165,27 @@ fn r16_a_replica_behind_the_log_gets_an_image() {
         assert_eq!(world.rows(2).len() as i64, 200 + (id - 1000) + 3);
     }
 }
+
+/// Promise (R12, assertion 6): a copy that cannot store what it promises takes no part, and says so; when it
+/// can again, a start of it goes on, and nothing is lost.
+#[test]
+fn a_promise_that_cannot_be_stored_stops_the_copy() {
+    let mut world = World::new(2, Mode::Received);
+    world.put(1, 1, "one").expect("committed");
+    let dir = world.running(2).copy.stored().partition().dir().to_owned();
+    // Where a promise is written before it counts; one may be just about to.
+    until("nothing is there", || std::fs::create_dir(dir.join("copy.tmp")).is_ok());
+    world.promote(2);
+    until("the copy stops", || matches!(world.running(2).copy.status().state, State::Halted(_)));
+    let status = world.running(2).copy.stored().partition().status();
+    let why = status.error.expect("a reason");
+    assert!(why.contains("copy"), "{why}");
+    std::fs::remove_dir(dir.join("copy.tmp")).expect("removed");
+    world.kill(2);
+    world.start(2);
+    world.promote(2);
+    world.until_online(2);
+    world.put(2, 2, "two").expect("committed");
+    world.until_sync(1);
+    world.until_equal(2, 1);
+}

@@ -122,15 +122,20 @@ impl Core {
         observer: Arc<dyn Observer>,
     ) -> Result<Log, LogError> {
         assert!(start.lsn.0.is_multiple_of(SECTOR as u64), "a log begins at a sector");
-        let full = |refused: super::space::Refused| crate::Full {
+        let index = self.take_first_slot()?;
+        let lane = self.write_first_slot(identity, index, start)?;
+        Ok(self.run(identity, SlotTable::new([lane.active.slot]), lane, observer))
+    }
+
+    /// A slot for a log to begin with.
+    fn take_first_slot(&self) -> Result<u32, LogError> {
+        let taken = self.space.take(1, self).map_err(|refused| crate::Full {
             path: self.path.clone(),
             needed: worst_bytes(0, self.geometry),
             available: u64::from(refused.free) * self.geometry.capacity(),
             reason: refused.reason,
-        };
-        let taken = self.space.take(1, self).map_err(full)?;
-        let lane = self.write_first_slot(identity, taken[0], start)?;
-        Ok(self.run(identity, SlotTable::new([lane.active.slot]), lane, observer))
+        })?;
+        Ok(taken[0])
     }
 
     /// Writes the slot that a log begins with, durably.
@@ -158,13 +163,7 @@ impl Core {
         start: &LogStart,
     ) -> Result<(), LogError> {
         log.check_running()?;
-        let full = |refused: super::space::Refused| crate::Full {
-            path: self.path.clone(),
-            needed: worst_bytes(0, self.geometry),
-            available: u64::from(refused.free) * self.geometry.capacity(),
-            reason: refused.reason,
-        };
-        let index = self.space.take(1, self).map_err(full)?[0];
+        let index = self.take_first_slot()?;
         loop {
             self.turn_until_idle();
             let mut open = log.lock_open()?;
