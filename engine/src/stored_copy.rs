@@ -19,8 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use resprout_wal::{
-    CutError, Frame, FrameSpace, Full, Geometry, Hold, Lineage, LogError, LogIdentity, Lsn,
-    ReadError, Term,
+    CutError, Frame, FrameSpace, Full, Hold, Lineage, LogError, Lsn, ReadError, Term,
 };
 
 use crate::core::{Core, Writer};
@@ -126,18 +125,6 @@ impl StoredCopy {
 
     fn core(&self) -> &Core {
         self.partition.core().expect("a stored copy is recovered")
-    }
-
-    /// Whose log it is.
-    #[must_use]
-    pub fn identity(&self) -> LogIdentity {
-        self.partition.inner.identity
-    }
-
-    /// How its log is cut into slots: no frame is longer than one.
-    #[must_use]
-    pub fn geometry(&self) -> Geometry {
-        self.partition.inner.context.device.geometry()
     }
 
     /// The end of its log, everything before it on the medium, and what proves it.

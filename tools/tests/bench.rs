@@ -69,6 +69,24 @@ fn commit_verifies_and_reports() {
     }
 }
 
+/// Promise: a replica in another process has every acknowledged row, and the numbers stand beside their
+/// bounds; a mode that promises nothing is bad usage.
+#[test]
+fn replicate_verifies_and_reports() {
+    for (mode, durability) in [("sync", "async"), ("sync", "sync"), ("async", "async")] {
+        let args = ["replicate", "--mode", mode, "--durability", durability, "--clients", "2"];
+        let json = bench(&[&args[..], &["--seconds", "1"]].concat());
+        has_numbers(&json, &["loopback_p50_us", "above_loopback_us", "ratio_to_alone"]);
+        for commits in ["replicated", "alone"] {
+            has_numbers(&json[commits], &["commits_per_s", "p50_us", "p99_us", "p999_us"]);
+        }
+        assert_eq!(json["promotion_ms"].is_number(), mode == "sync");
+        assert_eq!(json["verified"], true);
+    }
+    let ran = resprout(["bench", "replicate", "--mode", "async", "--durability", "sync"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+}
+
 /// Promise: replay, read and snapshot print the names that other tools read.
 #[test]
 fn the_other_benches_verify_and_report() {

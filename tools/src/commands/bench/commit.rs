@@ -37,7 +37,7 @@ const CLIENT_SLICE: Duration = Duration::from_millis(500);
 /// How long the device is looked at.
 const DEVICE_SLICE: Duration = Duration::from_millis(100);
 /// Bits of a key that number the rows of one client.
-const SEQUENCE_BITS: u32 = 40;
+pub(super) const SEQUENCE_BITS: u32 = 40;
 
 /// When a commit is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -4,6 +4,7 @@ pub mod commit;
 pub mod read;
 pub mod recovery;
 pub mod replay;
+pub mod replicate;
 pub mod snapshot;
 
 use clap::Subcommand;
@@ -23,6 +24,11 @@ pub enum BenchCommand {
     Snapshot(snapshot::SnapshotArgs),
     /// Point reads of random rows
     Read(read::ReadArgs),
+    /// Commits that wait for a replica in another process, and its promotion
+    Replicate(replicate::ReplicateArgs),
+    /// The replica of `bench replicate`
+    #[command(hide = true)]
+    ReplicateReplica(replicate::replica::ReplicaArgs),
     /// The process that `bench recovery` kills
     #[command(hide = true)]
     RecoveryWriter(recovery::writer::WriterArgs),
@@ -39,6 +45,8 @@ pub fn run(command: &BenchCommand) -> Result<Exit, Failure> {
         BenchCommand::Replay(args) => replay::run(args),
         BenchCommand::Snapshot(args) => snapshot::run(args),
         BenchCommand::Read(args) => read::run(args),
+        BenchCommand::Replicate(args) => replicate::run(args),
+        BenchCommand::ReplicateReplica(args) => replicate::replica::run(args),
         BenchCommand::RecoveryWriter(args) => recovery::writer::run(args),
     }?;
     Ok(Exit::Done)
