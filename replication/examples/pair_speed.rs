@@ -1,5 +1,6 @@
 //! What replication costs: two nodes in one process, each with its own directory, over TCP on this
-//! machine. Every figure stands beside its bound, measured in the same run.
+//! machine. Both copies are compared behind what a pair has done; what one engine does alone is not
+//! verified here (`resprout bench replicate` does, with two processes).
 //!
 //! ```text
 //! cargo run --release -p resprout-replication --example pair_speed -- [SECONDS] [ROWS]
