@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -160,7 +161,7 @@ impl CopyDriver {
     }
 
     fn core(&self) -> MutexGuard<'_, Option<Core>> {
-        // A core that has panicked is given up by whoever finds it so.
+        // After a panic there is no core: see `stop_after_panic`.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -196,12 +197,27 @@ impl CopyDriver {
     }
 
     /// Hands an event to the core, and carries out what comes of it, unless another thread is at it.
+    ///
+    /// A panic on this way, an assertion of the core above all, stops this copy and nothing else: the
+    /// thread belongs to a connection, the log or the clock, which serve others too.
     pub(super) fn step(&self, event: Event) {
-        let Some(node) = self.node.upgrade() else { return };
-        if self.core.is_poisoned() {
-            self.stored().give_up("a panic interrupted the replication of this copy");
-            return;
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.step_unguarded(event)));
+        if stepped.is_err() {
+            self.stop_after_panic();
         }
+    }
+
+    /// Nothing is acknowledged any more, and who waits learns that nobody knows.
+    fn stop_after_panic(&self) {
+        *self.core() = None;
+        self.stored().give_up("a panic interrupted the replication of this copy");
+        if let Err(error) = self.stored().fence() {
+            tracing::error!(copy = ?self.identity, %error, "not fenced in order");
+        }
+    }
+
+    fn step_unguarded(&self, event: Event) {
+        let Some(node) = self.node.upgrade() else { return };
         let mut guard = self.core();
         let Some(core) = guard.as_mut() else { return };
         for mut output in core.copy.step(node.clock.now(), event) {

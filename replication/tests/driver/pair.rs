@@ -189,3 +189,27 @@ fn a_promise_that_cannot_be_stored_stops_the_copy() {
     world.until_sync(1);
     world.until_equal(2, 1);
 }
+
+/// Promise (P16, A5): a panic while a copy is driven stops that copy, says so, and leaves nobody waiting; the
+/// threads that drive others go on.
+#[test]
+fn p16_a_panic_stops_one_copy_and_nothing_else() {
+    let mut world = World::new(2, Mode::Received);
+    world.put(1, 1, "one").expect("committed");
+    world.touchy.panics.store(true, std::sync::atomic::Ordering::SeqCst);
+    world.kill(2);
+    let outcome = world.put(1, 2, "two").expect_err("the master asks, and the copy stops");
+    assert!(matches!(outcome, Error::OutcomeUnknown(_)), "{outcome}");
+    world.touchy.panics.store(false, std::sync::atomic::Ordering::SeqCst);
+    let status = world.running(1).copy.stored().partition().status();
+    assert!(status.error.expect("a reason").contains("panic"));
+    // The clock of the node goes on: a copy of it that is started anew comes as far as any.
+    world.kill(1);
+    world.start(1);
+    world.start(2);
+    world.promote(1);
+    world.until_online(1);
+    world.put(1, 3, "three").expect("committed");
+    world.until_sync(2);
+    world.until_equal(1, 2);
+}

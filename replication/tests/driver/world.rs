@@ -8,16 +8,38 @@ use std::time::{Duration, Instant};
 
 use resprout_engine::table::{TableSchema, Value, ValueRef};
 use resprout_engine::{CopyOptions, Durability, Engine, Error, Options};
-use resprout_replication::driver::{CopyDriver, MemoryAuthority, Node, Post, RecordListener};
+use resprout_replication::driver::{
+    Authority, CopyDriver, MemoryAuthority, Node, Post, RecordListener,
+};
 use resprout_replication::transport::{
     LocalNode, NodeId, Secret, Sender, Transport, TransportOptions,
 };
-use resprout_replication::{Config, CopyState, Envelope, Instance, Mode, Partition, State, Timing};
+use resprout_replication::{
+    Config, CopyState, Envelope, Instance, Mode, Partition, Report, Request, State, Timing,
+};
 use resprout_wal::world::SystemClock;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 pub(crate) const PARTITION: Partition = Partition { cluster: 7, database: 3, ordinal: 0 };
+
+/// An authority that has a bug when it is told to.
+#[derive(Debug, Default)]
+pub(crate) struct Touchy {
+    authority: Arc<MemoryAuthority>,
+    pub(crate) panics: AtomicBool,
+}
+
+impl Authority for Touchy {
+    fn request(&self, partition: Partition, request: Request) {
+        assert!(!self.panics.load(Ordering::SeqCst), "a bug");
+        self.authority.request(partition, request);
+    }
+
+    fn report(&self, partition: Partition, report: Report) {
+        self.authority.report(partition, report);
+    }
+}
 
 /// Messages, unless the node is cut off.
 #[derive(Debug)]
@@ -46,6 +68,7 @@ pub(crate) struct Running {
 /// All nodes, by number; one that is `None` is down.
 pub(crate) struct World {
     pub(crate) authority: Arc<MemoryAuthority>,
+    pub(crate) touchy: Arc<Touchy>,
     pub(crate) nodes: BTreeMap<u64, Option<Running>>,
     dirs: BTreeMap<u64, TempDir>,
     addresses: Mutex<BTreeMap<NodeId, String>>,
@@ -94,8 +117,10 @@ impl World {
     pub(crate) fn new(nodes: u64, mode: Mode) -> Self {
         let durability = if mode == Mode::Durable { Durability::Sync } else { Durability::Async };
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let touchy = Arc::new(Touchy::default());
         let mut world = Self {
-            authority: Arc::new(MemoryAuthority::default()),
+            authority: touchy.authority.clone(),
+            touchy,
             nodes: BTreeMap::new(),
             dirs: BTreeMap::new(),
             addresses: Mutex::default(),
@@ -139,8 +164,7 @@ impl World {
             engine.create_copies("d", &copies).expect("made")
         });
         let line = Arc::new(Line { sender: transport.sender(), is_cut: false.into() });
-        let node =
-            Node::start(line.clone(), self.authority.clone(), Arc::new(SystemClock::default()));
+        let node = Node::start(line.clone(), self.touchy.clone(), Arc::new(SystemClock::default()));
         let node = Arc::new(node.expect("a thread"));
         let homes = self.dirs.keys().map(|number| (Instance(*number), NodeId(*number)));
         node.set_homes(homes.collect());
