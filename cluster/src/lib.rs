@@ -6,6 +6,8 @@
 //! - [`reconcile`]: what a node does until it is as they say.
 //! - [`detector`]: who is lost.
 //! - [`manager`]: what the master aggregator decides: failover, attach, and back again.
+//! - [`carrier`]: consensus over the connections between nodes.
+//! - [`control`]: what nodes say to each other about it.
 //! - [`placement`]: where the copies of a database belong, with the fewest copies and promotions.
 //! - [`plan`]: the steps from what is to what shall be, what they take, and the questions around them.
 //! - [`execution`]: a plan as a core without I/O, and the changes of the record that it is made of.
@@ -69,6 +71,8 @@ pub use id::{Address, Cfg, Incarnation, Instance, LeafId, NodeId, Ordinal, Stamp
 pub use leaf::{Group, Leaf, Mode, Standing};
 pub use record::RecordError;
 
+pub mod carrier;
+pub mod control;
 mod copies;
 pub mod detector;
 pub mod execution;

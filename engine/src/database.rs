@@ -53,7 +53,7 @@ impl Database {
         self.inner.manifest.durability()
     }
 
-    /// Its partitions by ordinal.
+    /// Its partitions in the order of their ordinals: all of them, unless it is of [copies](crate::CopyOptions).
     #[must_use]
     pub fn partitions(&self) -> &[Partition] {
         &self.inner.partitions

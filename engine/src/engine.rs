@@ -19,7 +19,9 @@ use crate::database::Database;
 use crate::error::{Error, at};
 use crate::identity::Identity;
 use crate::keeper::Keeper;
-use crate::manifest::{MAX_DATABASE_NAME, Manifest, partition_dir};
+use crate::manifest::{
+    MAX_COPIES_NAME, MAX_DATABASE_NAME, Manifest, NO_INSTANCE, fits_file_name, partition_dir,
+};
 use crate::memory::MemoryBound;
 use crate::options::Options;
 use crate::partition::{Context, NewPartition, Partition, PartitionStatus};
@@ -53,17 +55,41 @@ impl Default for DatabaseOptions {
 pub struct CopyOptions {
     /// The database's number in the cluster.
     pub number: u32,
-    /// The instance of each partition's copy, by ordinal.
+    /// The instance of each partition's copy, by ordinal; 0 where this node has none.
     pub instances: Vec<u64>,
     /// When commits are acknowledged; fixed for its life.
     pub durability: Durability,
 }
 
-fn check_name(name: &str) -> Result<(), Error> {
-    if (1..=MAX_DATABASE_NAME).contains(&name.len()) {
+impl CopyOptions {
+    /// One copy, of one partition.
+    #[must_use]
+    pub fn one(number: u32, ordinal: u32, instance: u64, durability: Durability) -> Self {
+        let mut instances = vec![0; ordinal as usize];
+        instances.push(instance);
+        Self { number, instances, durability }
+    }
+
+    fn has(&self, partition: &Partition) -> bool {
+        let instance = self.instances.get(partition.ordinal() as usize);
+        instance == Some(&partition.log_identity().instance)
+    }
+}
+
+fn check_name(name: &str, bytes_max: usize) -> Result<(), Error> {
+    if (1..=bytes_max).contains(&name.len()) {
         return Ok(());
     }
-    let why = format!("a name has 1 to {MAX_DATABASE_NAME} bytes");
+    let why = format!("a name has 1 to {bytes_max} bytes");
+    Err(Error::BadOption { option: "database", why })
+}
+
+/// A name that may be longer must not make a file's name too long.
+fn check_file_name(name: &str) -> Result<(), Error> {
+    if fits_file_name(name) {
+        return Ok(());
+    }
+    let why = "as the name of a file it is too long".to_owned();
     Err(Error::BadOption { option: "database", why })
 }
 
@@ -214,7 +240,7 @@ impl Engine {
     /// # Errors
     /// [`Error::DatabaseExists`], [`Error::BadOption`], [`Error::LogFull`] and disk errors.
     pub fn create_database(&self, name: &str, options: DatabaseOptions) -> Result<Database, Error> {
-        check_name(name)?;
+        check_name(name, MAX_DATABASE_NAME)?;
         check_partitions(options.partitions as usize)?;
         // Held throughout: one database is made or dropped at a time.
         let mut databases = self.shared.databases.write().unwrap_or_else(PoisonError::into_inner);
@@ -228,7 +254,7 @@ impl Engine {
             name: name.to_owned(),
             database: number,
             sync_durability: options.durability == Durability::Sync,
-            instances: (0..options.partitions).map(|_| world.entropy.next()).collect(),
+            instances: (0..options.partitions).map(|_| world.entropy.next().max(1)).collect(),
         };
         self.make_known(&mut databases, &manifest, true)
     }
@@ -236,18 +262,33 @@ impl Engine {
     /// Makes this node's copies of a database's partitions, which stay PENDING until they are told what
     /// they are: see [`Partition::store_copy`]. After a crash in the middle there is none.
     ///
+    /// A leaf of a cluster has some partitions of a database, which come and go one by one: each is made under
+    /// a name of its own, with the same number.
+    ///
     /// # Errors
-    /// As [`Engine::create_database`]; [`Error::BadOption`] if the number is taken.
+    /// As [`Engine::create_database`], with names up to [`MAX_COPIES_NAME`] bytes; [`Error::BadOption`] if one of
+    /// these copies is here already, or none is made.
     pub fn create_copies(&self, name: &str, options: &CopyOptions) -> Result<Database, Error> {
-        check_name(name)?;
+        check_name(name, MAX_COPIES_NAME)?;
+        check_file_name(name)?;
         check_partitions(options.instances.len())?;
         let mut databases = self.shared.databases.write().unwrap_or_else(PoisonError::into_inner);
         if databases.contains_key(name) {
             return Err(Error::DatabaseExists { database: name.to_owned() });
         }
-        if let Some(other) = databases.values().find(|other| other.number() == options.number) {
-            let why = format!("{} is the number of '{}'", options.number, other.name());
+        let has_one = |other: &&Database| {
+            let partitions = other.partitions();
+            other.number() == options.number
+                && partitions.iter().any(|partition| options.has(partition))
+        };
+        if let Some(other) = databases.values().find(has_one) {
+            let (name, number) = (other.name(), options.number);
+            let why = format!("'{name}' of number {number} is one of these copies");
             return Err(Error::BadOption { option: "number", why });
+        }
+        if options.instances.iter().all(|instance| *instance == NO_INSTANCE) {
+            let why = "no copy is to be made".to_owned();
+            return Err(Error::BadOption { option: "instances", why });
         }
         let manifest = Manifest {
             name: name.to_owned(),
@@ -286,7 +327,7 @@ impl Engine {
             return;
         }
         for ordinal in 0..u32::try_from(manifest.instances.len()).unwrap_or(u32::MAX) {
-            let Some(identity) = manifest.log_identity(context.cluster, ordinal) else { break };
+            let Some(identity) = manifest.log_identity(context.cluster, ordinal) else { continue };
             if let Err(error) = context.device.remove(identity) {
                 tracing::warn!(log = %identity, %error, "an empty log is left");
             }
@@ -303,8 +344,13 @@ impl Engine {
             // Copies begin alike, before anybody's term.
             recovery::start_empty(partition, Term(u64::from(attach)))?;
         }
-        let root = partition_dir(&context.dir, &manifest.name, 0);
-        for folder in root.ancestors().skip(1).take_while(|path| path.starts_with(&context.dir)) {
+        let Some(first) = database.partitions().first() else {
+            let why = "it has no partition".to_owned();
+            return Err(Error::BadOption { option: "partitions", why });
+        };
+        for folder in
+            first.dir().ancestors().skip(1).take_while(|path| path.starts_with(&context.dir))
+        {
             disk.sync_dir(folder).map_err(at("flush directory", folder))?;
         }
         manifest.store(disk, &context.dir)?;
@@ -490,8 +536,8 @@ impl Database {
     pub(crate) fn known(context: &Arc<Context>, manifest: Manifest) -> Self {
         let durability = manifest.durability();
         let mut partitions = Vec::with_capacity(manifest.instances.len());
-        for ordinal in 0.. {
-            let Some(identity) = manifest.log_identity(context.cluster, ordinal) else { break };
+        for ordinal in (0..).take(manifest.instances.len()) {
+            let Some(identity) = manifest.log_identity(context.cluster, ordinal) else { continue };
             let dir = partition_dir(&context.dir, &manifest.name, ordinal);
             let database = manifest.name.as_str();
             let new = NewPartition { database, ordinal, identity, dir, durability };

@@ -140,7 +140,7 @@ pub use database::Database;
 pub use engine::{CopyOptions, DatabaseOptions, Engine, MAX_PARTITIONS, NodeStatus};
 pub use error::{Error, Unknown};
 pub use identity::{FORMAT_VERSION, Identity};
-pub use manifest::{MAX_DATABASE_NAME, Manifest, partition_dir};
+pub use manifest::{MAX_COPIES_NAME, MAX_DATABASE_NAME, Manifest, partition_dir};
 pub use options::Options;
 pub use partition::{Partition, PartitionStatus};
 pub use prepared::{InDoubt, Promise, Vote};

@@ -33,9 +33,12 @@ pub struct Manifest {
     pub database: u32,
     /// Whether commits are acknowledged only when on disk.
     pub sync_durability: bool,
-    /// The instance of each partition's copy, by ordinal.
+    /// The instance of each partition's copy, by ordinal; 0 where there is none here.
     pub instances: Vec<u64>,
 }
+
+/// Stands for a partition of which a node has no copy.
+pub(crate) const NO_INSTANCE: u64 = 0;
 
 impl Manifest {
     /// Durability of the database.
@@ -44,11 +47,17 @@ impl Manifest {
         if self.sync_durability { Durability::Sync } else { Durability::Async }
     }
 
-    /// Identity of the log of partition `ordinal`.
+    /// Identity of the log of partition `ordinal`; none if it is not here.
     #[must_use]
     pub fn log_identity(&self, cluster: u128, ordinal: u32) -> Option<LogIdentity> {
         let instance = *self.instances.get(ordinal as usize)?;
-        Some(LogIdentity { cluster, database: self.database, partition: ordinal, instance })
+        let is_here = instance != NO_INSTANCE;
+        is_here.then_some(LogIdentity {
+            cluster,
+            database: self.database,
+            partition: ordinal,
+            instance,
+        })
     }
 
     /// Stores the manifest durably.
@@ -188,7 +197,18 @@ fn escaped(name: &str) -> String {
 /// Longest name of a database, in bytes: three bytes per escaped one must fit a file name.
 pub const MAX_DATABASE_NAME: usize = 64;
 
-const _: () = assert!(MAX_DATABASE_NAME * 3 + ".db.tmp".len() < 255);
+/// Longest name of a database of copies, in bytes: that of their database, with numbers.
+pub const MAX_COPIES_NAME: usize = MAX_DATABASE_NAME + 32;
+
+/// Longest name of a file, in bytes, on every file system that is used.
+const FILE_NAME_MAX: usize = 255;
+
+/// Whether a database of that name can be written down.
+pub(crate) fn fits_file_name(name: &str) -> bool {
+    escaped(name).len() + ".db.tmp".len() <= FILE_NAME_MAX
+}
+
+const _: () = assert!(MAX_DATABASE_NAME * 3 + 32 + ".db.tmp".len() <= FILE_NAME_MAX);
 const _: () = assert!(HEADER < SECTOR);
 
 #[cfg(test)]

@@ -105,7 +105,9 @@ impl Pair {
         let incarnation = copy.identity().incarnation;
         self.members.insert(number, Member { engine, node, copy, transport });
         for member in self.members.values() {
-            member.node.set_homes(self.addresses.keys().map(|id| (Instance(id.0), *id)).collect());
+            member
+                .node
+                .set_homes(self.addresses.keys().map(|id| ((1, Instance(id.0)), *id)).collect());
             member.transport.set_peers(&self.addresses);
         }
         self.authority.register(PARTITION, Instance(number), incarnation);

@@ -28,7 +28,7 @@ use std::time::Duration;
 use resprout_wal::world::Clock;
 
 use crate::transport::{Deliver, NodeId, Sender};
-use crate::{Config, Decided, Envelope, Event, Instance, Partition};
+use crate::{Config, Decided, Envelope, Event, Incarnation, Instance, Partition};
 
 pub use authority::{Authority, MemoryAuthority, RecordListener};
 pub use copy::{CopyDriver, CopyStatus};
@@ -53,6 +53,9 @@ impl Post for Sender {
     }
 }
 
+/// On which node a copy lives, by the number of its database: instances are counted in each.
+pub type Homes = BTreeMap<(u32, Instance), NodeId>;
+
 /// What all copies of a node share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -61,7 +64,7 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     copies: RwLock<BTreeMap<Partition, Arc<CopyDriver>>>,
     /// On which node a copy lives.
-    homes: RwLock<BTreeMap<Instance, NodeId>>,
+    homes: RwLock<Homes>,
     stopping: AtomicBool,
 }
 
@@ -76,8 +79,9 @@ pub struct Node {
 const TICK: Duration = Duration::from_millis(10);
 
 impl Shared {
-    fn home(&self, instance: Instance) -> Option<NodeId> {
-        self.homes.read().unwrap_or_else(PoisonError::into_inner).get(&instance).copied()
+    fn home(&self, partition: Partition, instance: Instance) -> Option<NodeId> {
+        let homes = self.homes.read().unwrap_or_else(PoisonError::into_inner);
+        homes.get(&(partition.database, instance)).copied()
     }
 
     fn copy(&self, partition: Partition) -> Option<Arc<CopyDriver>> {
@@ -125,7 +129,7 @@ impl Node {
     }
 
     /// Tells where copies live. Messages of a copy are taken from its node only.
-    pub fn set_homes(&self, homes: BTreeMap<Instance, NodeId>) {
+    pub fn set_homes(&self, homes: Homes) {
         *self.shared.homes.write().unwrap_or_else(PoisonError::into_inner) = homes;
     }
 
@@ -138,10 +142,43 @@ impl Node {
         partition: &resprout_engine::Partition,
         config: Config,
     ) -> Result<Arc<CopyDriver>, StartError> {
-        let copy = CopyDriver::start(&self.shared, partition, config)?;
+        self.add_run(partition, config, Incarnation(1))
+    }
+
+    /// As [`Node::add`], for a copy whose folder is new while the record knows runs of it: its run has at least
+    /// that number.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn add_run(
+        &self,
+        partition: &resprout_engine::Partition,
+        config: Config,
+        least: Incarnation,
+    ) -> Result<Arc<CopyDriver>, StartError> {
+        let copy = CopyDriver::start(&self.shared, partition, (config, least))?;
         let mut copies = self.shared.copies.write().unwrap_or_else(PoisonError::into_inner);
         copies.insert(copy.identity().partition, copy.clone());
         Ok(copy)
+    }
+
+    /// Stops the copy of a partition in order, as [`Node::stop`] does all of them, and gives it up: it is
+    /// PENDING or what it failed with, and its files stay. Whether there was one.
+    pub fn remove(&self, partition: Partition) -> bool {
+        let mut copies = self.shared.copies.write().unwrap_or_else(PoisonError::into_inner);
+        let removed = copies.remove(&partition);
+        drop(copies);
+        if let Some(copy) = &removed {
+            copy.step(Event::Stopping);
+            copy.stop();
+        }
+        removed.is_some()
+    }
+
+    /// All copies that were added and not removed.
+    #[must_use]
+    pub fn copies(&self) -> Vec<Arc<CopyDriver>> {
+        self.shared.all()
     }
 
     /// The copy of a partition, if there is one here.
@@ -189,7 +226,7 @@ impl RecordListener for Node {
 
 impl Deliver for Shared {
     fn deliver(&self, from: NodeId, envelope: Envelope) {
-        if self.home(envelope.from.instance) != Some(from) {
+        if self.home(envelope.from.partition, envelope.from.instance) != Some(from) {
             tracing::debug!(%from, instance = %envelope.from.instance, "a message of a copy that does not live there");
             return;
         }

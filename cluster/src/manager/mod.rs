@@ -23,10 +23,10 @@ use resprout_replication::{Decided, Instance, Report, Request};
 use crate::detector::{self, Detector};
 use crate::execution;
 use crate::metadata::{
-    At, Command, DatabaseEntry, Decree, Happened, Metadata, Node, NodeState, Outcome,
+    At, Command, DatabaseEntry, DatabaseState, Decree, Happened, Metadata, Node, NodeState, Outcome,
 };
-use crate::reconcile::{CopyName, Held};
-use crate::{Incarnation, LeafId, NodeId, Ordinal, Partition, Term};
+use crate::reconcile::{CopyName, Doing, Held};
+use crate::{Copy, Incarnation, LeafId, NodeId, Ordinal, Partition, Term};
 
 use elections::Gathering;
 use promotions::Promotions;
@@ -179,6 +179,7 @@ enum About {
     Office,
     Node(NodeId),
     Record(u32, Ordinal),
+    Database(u32),
     Step(usize),
     /// For people only; each for itself.
     News(u64),
@@ -343,6 +344,7 @@ impl Manager {
             for partition in &entry.map.partitions {
                 self.look_at_record(metadata, entry, partition);
             }
+            self.open(metadata, entry);
         }
         self.promote_back(metadata);
     }
@@ -398,6 +400,32 @@ impl Manager {
         self.pending.insert(about, Pending { id, since: now });
         let decree = Decree { office, at_ms: self.now.wall_ms, command };
         self.out.proposals.push(Proposal { id, decree });
+    }
+
+    /// A new database is open once all of its copies do what the record says.
+    fn open(&mut self, metadata: &Metadata, entry: &DatabaseEntry) {
+        if entry.state != DatabaseState::Creating {
+            return;
+        }
+        let does = |partition: &Partition, leaf: &LeafId, copy: &Copy| {
+            let name = copy_name(entry, partition, copy.instance);
+            let answer = self.heard_as_known(metadata, (*leaf).into());
+            let doing = answer.and_then(|answer| answer.held.get(&name)).map(|held| held.doing);
+            if partition.master == Some(*leaf) {
+                doing == Some(Doing::Online(partition.term))
+            } else {
+                doing == Some(Doing::Following)
+                    && (!entry.map.sync || entry.map.is_promotable(copy))
+            }
+        };
+        let are_there = entry.map.partitions.iter().all(|partition| {
+            let mut copies = partition.copies.iter().filter(|(_, copy)| !copy.offline);
+            partition.serving().is_some() && copies.all(|(leaf, copy)| does(partition, leaf, copy))
+        });
+        if are_there {
+            let command = Command::Opened { name: entry.map.name.clone() };
+            self.propose(About::Database(entry.number), command);
+        }
     }
 
     fn requested(&mut self, metadata: &Metadata, copy: CopyName, request: Request) {

@@ -51,7 +51,7 @@ pub enum CodecError {
 }
 
 /// What is left of bytes.
-pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
+pub(crate) struct Cursor<'a>(pub(super) &'a [u8]);
 
 impl<'a> Cursor<'a> {
     fn bytes(&mut self, need: usize) -> Result<&'a [u8], CodecError> {
@@ -75,13 +75,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// Nothing may be left.
-    pub(super) fn end(self) -> Result<(), CodecError> {
+    pub(crate) fn end(self) -> Result<(), CodecError> {
         if self.0.is_empty() { Ok(()) } else { Err(CodecError::Trailing(self.0.len())) }
     }
 }
 
 /// A field: at least one byte.
-pub(super) trait Field: Sized {
+pub(crate) trait Field: Sized {
     fn put(&self, out: &mut Vec<u8>);
     fn take(from: &mut Cursor<'_>) -> Result<Self, CodecError>;
 }
@@ -160,7 +160,7 @@ macro_rules! variants {
     };
 }
 
-pub(super) use {fields, variants};
+pub(crate) use {fields, variants};
 
 impl Field for bool {
     fn put(&self, out: &mut Vec<u8>) {

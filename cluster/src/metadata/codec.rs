@@ -14,14 +14,14 @@ use resprout_wal::Lsn;
 /// The version that this program writes, and the only one that it reads.
 pub const VERSION: u16 = 1;
 
-fn encode(value: &impl Field) -> Vec<u8> {
+pub(crate) fn encode(value: &impl Field) -> Vec<u8> {
     let mut out = Vec::new();
     VERSION.put(&mut out);
     value.put(&mut out);
     out
 }
 
-fn decode<T: Field>(bytes: &[u8]) -> Result<T, CodecError> {
+pub(crate) fn decode<T: Field>(bytes: &[u8]) -> Result<T, CodecError> {
     let mut from = Cursor(bytes);
     let found = u16::take(&mut from)?;
     if found != VERSION {

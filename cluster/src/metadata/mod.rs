@@ -26,8 +26,8 @@ pub use command::{At, Command, Decree, NewHome, Outcome, Refusal};
 pub use event::{EVENTS_MAX, Event, Happened};
 pub use node::{Kind, Node, NodeState, Role};
 
-mod bytes;
-mod codec;
+pub(crate) mod bytes;
+pub(crate) mod codec;
 mod command;
 mod databases;
 mod event;

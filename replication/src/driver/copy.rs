@@ -11,15 +11,15 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Sender, unbounded};
 use resprout_engine::{Shipper, State as StoredState, StoredCopy};
 use resprout_wal::frame::FRAME_BYTES_MAX;
-use resprout_wal::{Frame, Hold, LogError, Lsn};
+use resprout_wal::{Frame, Hold, LogError, Lsn, Term};
 
 use super::images::Images;
 use super::kept::Kept;
 use super::worker::{Job, Worker};
 use super::{Shared, StartError};
 use crate::{
-    Alarm, Config, Envelope, Event, Identity, Instance, MemberStatus, Message, Output,
-    PartitionCopy, Role, Seed, State, Tail, Turn, Write,
+    Alarm, Config, Envelope, Event, Identity, Incarnation, Instance, MemberStatus, Message, Output,
+    PartitionCopy, Role, Seed, Stamp, State, Tail, Turn, Write,
 };
 
 /// The core and what it wants done.
@@ -67,6 +67,12 @@ pub struct CopyStatus {
     pub identity: Identity,
     /// What it is.
     pub state: State,
+    /// The newest decision that it goes by, in this run.
+    pub knows: Stamp,
+    /// The term that it promised to take nothing older than.
+    pub promised: Term,
+    /// Term of its last record.
+    pub last_term: Term,
     /// Where its log ends.
     pub end: Lsn,
     /// Known acknowledged.
@@ -83,9 +89,9 @@ impl CopyDriver {
     pub(super) fn start(
         node: &Arc<Shared>,
         partition: &resprout_engine::Partition,
-        config: Config,
+        (config, least): (Config, Incarnation),
     ) -> Result<Arc<Self>, StartError> {
-        let kept = Kept::begin_run(partition.dir())?;
+        let kept = Kept::begin_run(partition.dir(), least)?;
         let log = partition.log_identity();
         let identity = Identity {
             partition: log.into(),
@@ -172,6 +178,9 @@ impl CopyDriver {
         let mut status = CopyStatus {
             identity: self.identity,
             state: State::Pending,
+            knows: Stamp::default(),
+            promised: Term(0),
+            last_term: Term(0),
             end: Lsn::ZERO,
             committed: Lsn::ZERO,
             unapplied_bytes: self.stored().unapplied_bytes(),
@@ -185,11 +194,16 @@ impl CopyDriver {
         match core.copy.role() {
             Role::Replica(replica) => {
                 (status.end, status.committed) = (replica.tail().whole(), replica.visible());
+                status.knows = replica.decided().map_or_else(Stamp::default, |known| known.stamp);
+                (status.promised, status.last_term) =
+                    (replica.promised(), replica.tail().last_term());
                 status.identity.incarnation = replica.incarnation();
             }
             Role::Master(master) => {
                 let known = master.status();
                 (status.end, status.committed) = (known.end, known.committed);
+                status.knows = master.decided().stamp;
+                (status.promised, status.last_term) = (known.term, known.last_term);
                 status.members = known.members;
             }
         }
@@ -246,7 +260,7 @@ impl CopyDriver {
             let same = rest.iter().take_while(|message| message.to == first.to).count();
             let (batch, behind) = rest.split_at(same);
             rest = behind;
-            match node.home(first.to) {
+            match node.home(self.identity.partition, first.to) {
                 Some(home) => node.post.send(home, batch),
                 None => {
                     tracing::debug!(copy = ?self.identity, to = %first.to, "nobody knows where");

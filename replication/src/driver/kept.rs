@@ -30,8 +30,8 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Reads what is there, and counts this run: durably, before it does anything (rule 14).
-    pub(super) fn begin_run(dir: &Path) -> Result<Self, StartError> {
+    /// Reads what is there, and counts this run, from `least` on: durably, before it does anything (rule 14).
+    pub(super) fn begin_run(dir: &Path, least: Incarnation) -> Result<Self, StartError> {
         let path = dir.join(COPY_FILE);
         let mut kept = match fs::read(&path) {
             Ok(bytes) => {
@@ -44,7 +44,7 @@ impl Kept {
             }
             Err(error) => return Err(failed(&path, error)),
         };
-        kept.incarnation.0 += 1;
+        kept.incarnation = Incarnation(kept.incarnation.0 + 1).max(least);
         kept.store()?;
         Ok(kept)
     }
@@ -123,13 +123,13 @@ mod tests {
     #[test]
     fn runs_are_counted_and_promises_kept() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut kept = Kept::begin_run(dir.path()).expect("new");
+        let mut kept = Kept::begin_run(dir.path(), Incarnation(1)).expect("new");
         assert_eq!((kept.incarnation, kept.promise), (Incarnation(1), Promise::default()));
         let newer = Promise { term: Term(4), stamp: Stamp { term: 2, index: 9 } };
         kept.promise(newer).expect("stored");
         kept.promise(Promise { term: Term(3), ..newer }).expect("stored");
         fs::write(dir.path().join("copy.tmp"), b"half").expect("written");
-        let kept = Kept::begin_run(dir.path()).expect("read");
+        let kept = Kept::begin_run(dir.path(), Incarnation(1)).expect("read");
         assert_eq!((kept.incarnation, kept.promise), (Incarnation(2), newer));
     }
 
@@ -138,16 +138,16 @@ mod tests {
     fn damage_is_told() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("copy");
-        drop(Kept::begin_run(dir.path()).expect("new"));
+        drop(Kept::begin_run(dir.path(), Incarnation(1)).expect("new"));
         let good = fs::read(&path).expect("there");
         for at in 0..good.len() {
             let mut bytes = good.clone();
             bytes[at] ^= 0x10;
             fs::write(&path, &bytes).expect("written");
-            let error = Kept::begin_run(dir.path()).expect_err("damaged");
+            let error = Kept::begin_run(dir.path(), Incarnation(1)).expect_err("damaged");
             assert!(matches!(error, StartError::Kept { .. }), "byte {at}: {error}");
         }
         fs::write(&path, b"").expect("written");
-        Kept::begin_run(dir.path()).expect_err("nothing in it");
+        Kept::begin_run(dir.path(), Incarnation(1)).expect_err("nothing in it");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use resprout_wal::{Lsn, Term};
 
 use super::{Master, Standing};
-use crate::{Cfg, Incarnation, Instance, State};
+use crate::{Cfg, Decided, Incarnation, Instance, State};
 
 /// A master's positions and its replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Status {
     pub term: Term,
     /// The version of the record that it goes by.
     pub cfg: Cfg,
+    /// Term of the last record.
+    pub last_term: Term,
     /// End of the log.
     pub end: Lsn,
     /// On the medium here.
@@ -46,6 +48,12 @@ pub struct MemberStatus {
 }
 
 impl Master {
+    /// The record that it goes by.
+    #[must_use]
+    pub fn decided(&self) -> &Decided {
+        &self.decided
+    }
+
     /// For those who ask.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -63,6 +71,7 @@ impl Master {
             state: self.told,
             term: self.term(),
             cfg: self.cfg(),
+            last_term: self.tail.last_term(),
             end: self.tail.end(),
             durable: self.tail.durable(),
             committed: self.committed,

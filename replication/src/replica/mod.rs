@@ -349,6 +349,12 @@ impl Replica {
         self.decided.as_ref()
     }
 
+    /// The term that it promised to take nothing older than.
+    #[must_use]
+    pub fn promised(&self) -> Term {
+        self.promised.term
+    }
+
     /// Which run it is: a provisioned copy is another one.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {

@@ -15,6 +15,7 @@ use super::peer::Peer;
 use super::reader::MessageReader;
 use super::shared::Shared;
 use super::{Deliver, TransportOptions};
+use crate::wire::Received;
 
 /// Carries messages both ways until something ends it, and says why.
 pub(super) async fn run(
@@ -112,10 +113,12 @@ fn take(
     let mut is_corked = false;
     let mut next = reader.cut()?;
     let ended = loop {
-        let Some(envelope) = next else { break Ok(()) };
-        let (expected, found) = (shared.local.cluster, envelope.from.partition.cluster);
-        if expected != found {
-            break Err(ConnectionError::Foreign { expected, found });
+        let Some(received) = next else { break Ok(()) };
+        if let Received::Envelope(envelope) = &received {
+            let (expected, found) = (shared.local.cluster, envelope.from.partition.cluster);
+            if expected != found {
+                break Err(ConnectionError::Foreign { expected, found });
+            }
         }
         // A flaw behind this message does not undo it.
         let following = reader.cut();
@@ -123,7 +126,10 @@ fn take(
             is_corked = peer.outbox.cork();
         }
         peer.received.fetch_add(1, Ordering::Relaxed);
-        deliver.deliver(peer.node, envelope);
+        match received {
+            Received::Envelope(envelope) => deliver.deliver(peer.node, envelope),
+            Received::Note(lane, bytes) => deliver.note(peer.node, lane, bytes),
+        }
         match following {
             Ok(following) => next = following,
             Err(error) => break Err(error),

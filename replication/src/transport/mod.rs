@@ -31,6 +31,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -41,8 +42,10 @@ pub use error::ConnectionError;
 pub use handshake::{GreetingError, Refusal, Versions};
 pub use local::LocalNode;
 pub use options::TransportOptions;
-pub use secret::{SECRET_BYTES_MIN, Secret, SecretError};
+pub use secret::{PROOF_BYTES, SECRET_BYTES_MIN, Secret, SecretError};
 pub use status::{Connected, InboundStatus, PeerStatus};
+
+pub use crate::wire::Lane;
 
 use local::Local;
 use peer::{Past, Peer};
@@ -85,6 +88,9 @@ impl fmt::Display for NodeId {
 pub trait Deliver: Send + Sync + 'static {
     /// A message from a peer.
     fn deliver(&self, from: NodeId, envelope: Envelope);
+
+    /// A note from a peer.
+    fn note(&self, _from: NodeId, _lane: Lane, _bytes: Bytes) {}
 
     /// There is a connection with that run of a peer: messages to it may arrive from here on.
     fn connected(&self, _node: NodeId, _run: u64) {}
@@ -245,6 +251,16 @@ impl Sender {
     pub fn send(&self, to: NodeId, envelope: &Envelope) {
         let Some(peer) = self.connected(to, 1) else { return };
         match self.shared.encode(to, envelope) {
+            Some(message) => peer.outbox.send([message]),
+            None => peer.outbox.drop_messages(1),
+        }
+    }
+
+    /// The same for a note: a message that is not of copies. What is said in one lane keeps its order, and
+    /// little of it waits for no partition's bulk.
+    pub fn send_note(&self, to: NodeId, lane: Lane, bytes: Bytes) {
+        let Some(peer) = self.connected(to, 1) else { return };
+        match self.shared.encode_note(to, lane, bytes) {
             Some(message) => peer.outbox.send([message]),
             None => peer.outbox.drop_messages(1),
         }

@@ -6,8 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::error::ConnectionError;
 use super::handshake::{self, REFUSAL_RECORD_BYTES};
 use super::outbox::BEAT;
-use crate::Envelope;
-use crate::wire::{self, HEADER_BYTES, Header};
+use crate::wire::{self, HEADER_BYTES, Header, Received};
 
 /// Room made for reads: payloads are slices of it.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -48,7 +47,7 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
     }
 
     /// The next message, if all of it has arrived.
-    pub(super) fn cut(&mut self) -> Result<Option<Envelope>, ConnectionError> {
+    pub(super) fn cut(&mut self) -> Result<Option<Received>, ConnectionError> {
         loop {
             let Some(head) = self.buffer.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
             if head == BEAT {
@@ -67,7 +66,7 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
             self.need = 0;
             self.buffer.advance(HEADER_BYTES);
             let body = self.buffer.split_to(header.length).freeze();
-            return Ok(Some(wire::decode_body(&header, body)?));
+            return Ok(Some(wire::decode_received(&header, body)?));
         }
     }
 
@@ -89,7 +88,7 @@ mod tests {
 
     use super::*;
     use crate::transport::handshake::Refusal;
-    use crate::{Identity, Instance, Message, StreamId};
+    use crate::{Envelope, Identity, Instance, Message, StreamId};
 
     const MAX: usize = 1 << 20;
 
@@ -103,7 +102,7 @@ mod tests {
         reader: &mut MessageReader<R>,
     ) -> Result<Envelope, ConnectionError> {
         loop {
-            if let Some(envelope) = reader.cut()? {
+            if let Some(Received::Envelope(envelope)) = reader.cut()? {
                 return Ok(envelope);
             }
             reader.fill().await?;

@@ -9,7 +9,7 @@ use thiserror::Error;
 /// Fewest bytes of a secret: less could be guessed from one recorded handshake.
 pub const SECRET_BYTES_MIN: usize = 16;
 /// Bytes of a proof: HMAC-SHA-256.
-pub(super) const PROOF_BYTES: usize = 32;
+pub const PROOF_BYTES: usize = 32;
 /// Bytes of a nonce: as many as the hash, so that none ever comes twice.
 pub(super) const NONCE_BYTES: usize = 32;
 
@@ -53,6 +53,25 @@ impl Secret {
             return Err(SecretError { bytes: bytes.len() });
         }
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
+    }
+
+    /// Signs what is said for a purpose, which no other use of the secret has. The parts must have lengths that
+    /// are fixed or part of what is signed.
+    #[must_use]
+    pub fn sign(&self, purpose: &[u8; 32], parts: &[&[u8]]) -> [u8; PROOF_BYTES] {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(purpose);
+        parts.iter().for_each(|part| context.update(part));
+        let mut signature = [0; PROOF_BYTES];
+        signature.copy_from_slice(context.sign().as_ref());
+        signature
+    }
+
+    /// Whether that was signed by who knows the secret, in constant time.
+    #[must_use]
+    pub fn is_signed(&self, purpose: &[u8; 32], parts: &[&[u8]], signature: &[u8]) -> bool {
+        let signed = [&[purpose.as_slice()], parts].concat().concat();
+        hmac::verify(&self.0, &signed, signature).is_ok()
     }
 
     /// Proves on this side of the connection on which these two greetings were said.

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::time::Instant;
 
-use super::NodeId;
 use super::error::ConnectionError;
 use super::handshake::{Greeting, Known, Refusal};
 use super::lines::LineLimit;
@@ -17,7 +16,11 @@ use super::options::TransportOptions;
 use super::peer::Peer;
 use super::schedule::Encoded;
 use super::status::InboundStatus;
-use crate::{Envelope, wire};
+use super::{Lane, NodeId};
+use crate::{Envelope, Partition, wire};
+
+/// Stands for notes where a database is named, which no database has.
+const NOTES: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -67,13 +70,33 @@ impl Shared {
     /// A message as it travels; nothing if it is too long, which is told.
     pub(super) fn encode(&self, to: NodeId, envelope: &Envelope) -> Option<Encoded> {
         let parts = wire::encode_parts(envelope);
+        self.bounded(to, envelope.message.name(), (envelope.from.partition, parts))
+    }
+
+    /// The same of a note. Each lane has its own order.
+    pub(super) fn encode_note(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        bytes: bytes::Bytes,
+    ) -> Option<Encoded> {
+        let flow =
+            Partition { cluster: self.local.cluster, database: NOTES, ordinal: u32::from(lane.0) };
+        self.bounded(to, "note", (flow, wire::encode_note(lane, bytes)))
+    }
+
+    fn bounded(
+        &self,
+        to: NodeId,
+        message: &'static str,
+        (partition, parts): (Partition, Vec<bytes::Bytes>),
+    ) -> Option<Encoded> {
         let bytes = parts.iter().map(bytes::Bytes::len).sum();
         let max = self.options.message_bytes_max;
         if bytes <= max {
-            return Some(Encoded { partition: envelope.from.partition, parts, bytes });
+            return Some(Encoded { partition, parts, bytes });
         }
         if let Some(silenced) = locked(&self.lines).allow(Instant::now()) {
-            let message = envelope.message.name();
             tracing::error!(%to, message, bytes, max, silenced, "a message is too long to be sent");
         }
         None

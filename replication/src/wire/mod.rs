@@ -16,6 +16,8 @@
 //! every count is checked against the bytes that are there before anything is reserved, and the
 //! body must end where its last field does. Frames travel with the header that the log has, under
 //! the nonce [`crate::WIRE_NONCE`], and without padding; their checksums are verified here.
+//!
+//! Under the same header go notes, which are not of copies: their body is a lane (u8) and bytes.
 
 use bytes::Bytes;
 use resprout_wal::frame::Flaw;
@@ -24,8 +26,11 @@ use thiserror::Error;
 use crate::Envelope;
 use parts::Parts;
 
+pub use note::{Lane, Received, decode_received, encode_note};
+
 mod body;
 mod cursor;
+mod note;
 mod parts;
 
 /// Bytes before the body.
@@ -199,15 +204,21 @@ pub fn encode_parts(envelope: &Envelope) -> Vec<Bytes> {
 /// # Errors
 /// [`WireError`] for anything that [`encode`] does not write.
 pub fn decode_body(header: &Header, body: Bytes) -> Result<Envelope, WireError> {
+    check(header, &body)?;
+    body::take(header.kind, body)
+}
+
+/// The body is the one that the header is of.
+fn check(header: &Header, body: &[u8]) -> Result<(), WireError> {
     if body.len() != header.length {
         return Err(WireError::Short { need: header.length, have: body.len() });
     }
     let length = u32::try_from(header.length).unwrap_or(u32::MAX);
-    let expected = checksum(&head(header.kind, length), &body);
+    let expected = checksum(&head(header.kind, length), body);
     if expected != header.crc {
         return Err(WireError::Checksum { expected, found: header.crc });
     }
-    body::take(header.kind, body)
+    Ok(())
 }
 
 /// The message that these bytes are, and nothing else.

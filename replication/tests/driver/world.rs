@@ -166,7 +166,10 @@ impl World {
         let line = Arc::new(Line { sender: transport.sender(), is_cut: false.into() });
         let node = Node::start(line.clone(), self.touchy.clone(), Arc::new(SystemClock::default()));
         let node = Arc::new(node.expect("a thread"));
-        let homes = self.dirs.keys().map(|number| (Instance(*number), NodeId(*number)));
+        let homes = self
+            .dirs
+            .keys()
+            .map(|number| ((PARTITION.database, Instance(*number)), NodeId(*number)));
         node.set_homes(homes.collect());
         let copy = node.add(&database.partitions()[0], self.config).expect("started");
         self.authority.listen(listener(&node));
@@ -182,7 +185,9 @@ impl World {
     fn tell_addresses(&self) {
         let addresses = self.addresses.lock().expect("not poisoned");
         for running in self.nodes.values().flatten() {
-            running.node.set_homes(addresses.keys().map(|id| (Instance(id.0), *id)).collect());
+            running.node.set_homes(
+                addresses.keys().map(|id| ((PARTITION.database, Instance(id.0)), *id)).collect(),
+            );
             running.transport.set_peers(&addresses);
         }
     }

@@ -80,7 +80,7 @@ impl Member {
         let sender = Arc::new(transport.sender());
         let node = Node::start(sender, authority, Arc::new(SystemClock::default()));
         let node = Arc::new(node.map_err(cannot("cannot start the node"))?);
-        let homes = [MASTER, REPLICA].map(|number| (Instance(number), NodeId(number)));
+        let homes = [MASTER, REPLICA].map(|number| ((1, Instance(number)), NodeId(number)));
         node.set_homes(homes.into());
         let config = Config { mode, ..Config::default() };
         let copy = node.add(&database.partitions()[0], config);

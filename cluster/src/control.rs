@@ -1,0 +1,366 @@
+//! What nodes say to each other about the cluster, and its bytes. Beside it flow the messages of consensus and
+//! of copies, which have their own.
+//!
+//! ```text
+//!   master aggregator            leaf                        any node            master aggregator
+//!     │ Beat ────────────────────►│                            │ Call (statement) ──────►│
+//!     │◄──────────────── Answer ──│                            │◄──────────────── Return │
+//!     │ AskReport, Order ────────►│
+//!     │◄─ Reported, Requested,    │
+//!     │   News                    │
+//! ```
+//!
+//! All may be lost, and are said again by whoever still needs them. A call that is said twice is carried out twice:
+//! each operation finds done what is done.
+
+use std::time::Duration;
+
+use resprout_replication::{Decided, Record, Report, Request};
+
+use crate::execution::{self, Failure};
+use crate::manager::{Answer, Phase};
+use crate::metadata::bytes::{CodecError, Cursor, Field, fields, variants};
+use crate::metadata::codec::{decode, encode};
+use crate::metadata::{Command, Outcome, Role};
+use crate::reconcile::{CopyName, Doing, HeldCopy};
+use crate::{Address, Group, LeafId, NodeId, Ordinal};
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// A heartbeat.
+    Beat,
+    /// Its answer.
+    Answered {
+        /// How far the node is, and what it has.
+        answer: Answer,
+    },
+    /// A fenced copy shall report.
+    AskReport {
+        /// Which.
+        copy: CopyName,
+        /// What it is fenced by.
+        decided: Decided,
+    },
+    /// A copy's report.
+    Reported {
+        /// Which.
+        copy: CopyName,
+        /// How far it is.
+        report: Report,
+    },
+    /// A master asks for a change of its record.
+    Requested {
+        /// Which copy asks.
+        copy: CopyName,
+        /// For what.
+        request: Request,
+    },
+    /// Part of a promotion.
+    Order {
+        /// The office that orders it: void if a later one is known.
+        office: u64,
+        /// Of which database.
+        database: u32,
+        /// What.
+        order: Order,
+    },
+    /// What became of it.
+    News {
+        /// Of which step, and what.
+        news: News,
+    },
+    /// Something is to be done by the master aggregator.
+    Call {
+        /// Names it among the calls of the caller's run.
+        number: u64,
+        /// What.
+        operation: Operation,
+    },
+    /// What became of a call.
+    Return {
+        /// Which.
+        number: u64,
+        /// Done, or why not.
+        result: Returned,
+    },
+}
+
+/// See [`execution::Output`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// No writes from now on; everything to that leaf.
+    Lock {
+        /// The step.
+        step: usize,
+        /// The partition.
+        ordinal: Ordinal,
+        /// Whose copy must have everything.
+        to: LeafId,
+        /// Running transactions are ended.
+        kill: bool,
+    },
+    /// Writes go on.
+    Unlock {
+        /// The partition.
+        ordinal: Ordinal,
+    },
+}
+
+impl Order {
+    /// What of an execution's output is an order to leaves.
+    #[must_use]
+    pub fn of(output: execution::Output) -> Option<Self> {
+        match output {
+            execution::Output::Lock { step, ordinal, to, kill } => {
+                Some(Self::Lock { step, ordinal, to, kill })
+            }
+            execution::Output::Unlock(ordinal) => Some(Self::Unlock { ordinal }),
+            _ => None,
+        }
+    }
+}
+
+/// What became of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Locked, and the copy has everything.
+    Drained {
+        /// The step.
+        step: usize,
+    },
+    /// It could not be locked in time.
+    NotLocked {
+        /// The step.
+        step: usize,
+    },
+}
+
+impl From<News> for execution::Event {
+    fn from(news: News) -> Self {
+        match news {
+            News::Drained { step } => Self::Drained(step),
+            News::NotLocked { step } => Self::LockFailed(step, Failure::Timeout),
+        }
+    }
+}
+
+/// What only the master aggregator does; each is carried out as often as it is asked, with the same end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A command of the metadata, as it is.
+    Propose {
+        /// Which.
+        command: Command,
+    },
+    /// CREATE DATABASE, until its partitions serve.
+    CreateDatabase {
+        /// Its name.
+        name: String,
+        /// How many partitions; as many as usual if not said.
+        partitions: Option<u32>,
+        /// Commits wait for replicas; as usual if not said.
+        sync: Option<bool>,
+        /// Commits wait for disks.
+        durable: bool,
+    },
+    /// ADD LEAF.
+    AddLeaf {
+        /// Where it listens for clients.
+        address: Address,
+        /// INTO GROUP.
+        group: Option<Group>,
+    },
+    /// ADD AGGREGATOR.
+    AddAggregator {
+        /// Where it listens for clients.
+        address: Address,
+        /// Its part in consensus.
+        role: Role,
+    },
+    /// REMOVE LEAF, REMOVE AGGREGATOR.
+    RemoveNode {
+        /// Which.
+        address: Address,
+        /// Although it still has copies.
+        force: bool,
+    },
+    /// ATTACH LEAF.
+    AttachLeaf {
+        /// Which.
+        address: Address,
+        /// With copies that nobody knows.
+        force: bool,
+    },
+}
+
+/// What became of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Returned {
+    /// It was carried out.
+    Done {
+        /// The metadata in which it is, at the earliest.
+        index: u64,
+        /// What the last command answered.
+        outcome: Outcome,
+    },
+    /// It was not, or not whole.
+    Failed {
+        /// For people: what, and what to do.
+        text: String,
+    },
+    /// The node that was asked is not the master aggregator, and did nothing.
+    NotMaster,
+}
+
+fields! {
+    CopyName { database, ordinal, instance }
+    HeldCopy { incarnation, doing, knows, promised, last_term, last, clean }
+    Answer { incarnation, phase, held, fulfilled }
+    Decided { stamp, record }
+    Record { term, cfg, master, copies }
+    Report { promised, last_term, last, instance, incarnation, healthy }
+}
+
+variants!(Phase { 1 => Recovering, 2 => Ready, 3 => Failed });
+variants!(Order { 1 => Lock { step, ordinal, to, kill }, 2 => Unlock { ordinal } });
+variants!(News { 1 => Drained { step }, 2 => NotLocked { step } });
+variants!(Operation {
+    1 => Propose { command },
+    2 => CreateDatabase { name, partitions, sync, durable },
+    3 => AddLeaf { address, group },
+    4 => AddAggregator { address, role },
+    5 => RemoveNode { address, force },
+    6 => AttachLeaf { address, force },
+});
+variants!(Returned { 1 => Done { index, outcome }, 2 => Failed { text }, 3 => NotMaster });
+variants!(Control {
+    1 => Beat,
+    2 => Answered { answer },
+    3 => AskReport { copy, decided },
+    4 => Reported { copy, report },
+    5 => Requested { copy, request },
+    6 => Order { office, database, order },
+    7 => News { news },
+    8 => Call { number, operation },
+    9 => Return { number, result },
+});
+
+impl Field for Doing {
+    fn put(&self, out: &mut Vec<u8>) {
+        let (tag, term) = match self {
+            Self::Recovering => (1, None),
+            Self::Pending => (2, None),
+            Self::Fenced => (3, None),
+            Self::Provisioning => (4, None),
+            Self::Following => (5, None),
+            Self::Transitioning(term) => (6, Some(term)),
+            Self::Online(term) => (7, Some(term)),
+            Self::Unrecoverable => (8, None),
+        };
+        out.push(tag);
+        if let Some(term) = term {
+            term.put(out);
+        }
+    }
+
+    fn take(from: &mut Cursor<'_>) -> Result<Self, CodecError> {
+        Ok(match u8::take(from)? {
+            1 => Self::Recovering,
+            2 => Self::Pending,
+            3 => Self::Fenced,
+            4 => Self::Provisioning,
+            5 => Self::Following,
+            6 => Self::Transitioning(Field::take(from)?),
+            7 => Self::Online(Field::take(from)?),
+            8 => Self::Unrecoverable,
+            found => {
+                return Err(CodecError::Value { what: "what a copy does", found: found.into() });
+            }
+        })
+    }
+}
+
+impl Control {
+    /// As bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// From bytes, whoever sent them: they take no more memory than a small multiple of their length.
+    ///
+    /// # Errors
+    /// [`CodecError`] if they are not whole, of another version, or not what is written.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        decode(bytes)
+    }
+}
+
+/// How long a call waits for its return before it is said again, perhaps to another node.
+pub const CALL_AGAIN: Duration = Duration::from_secs(2);
+
+/// Whom a call is for: the aggregator that has the office, as far as is known.
+#[must_use]
+pub fn callee(metadata: &crate::metadata::Metadata) -> Option<NodeId> {
+    metadata.office().holder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Incarnation, Instance, Stamp, Term};
+    use resprout_wal::Lsn;
+
+    fn samples() -> Vec<Control> {
+        let copy = CopyName { database: 3, ordinal: Ordinal(7), instance: Instance(9) };
+        let held = HeldCopy {
+            incarnation: Incarnation(4),
+            doing: Doing::Online(Term(5)),
+            knows: Stamp { term: 1, index: 2 },
+            promised: Term(5),
+            last_term: Term(5),
+            last: Lsn(4096),
+            clean: true,
+        };
+        let answer = Answer {
+            incarnation: Incarnation(2),
+            phase: Phase::Ready,
+            held: [(copy, held)].into(),
+            fulfilled: 77,
+        };
+        let address = Address { host: "h".to_owned(), port: 3306 };
+        let operation = Operation::AddLeaf { address, group: Some(Group::Two) };
+        let lock = Order::Lock { step: 1, ordinal: Ordinal(7), to: LeafId(2), kill: true };
+        vec![
+            Control::Beat,
+            Control::Answered { answer },
+            Control::Order { office: 5, database: 3, order: lock },
+            Control::News { news: News::NotLocked { step: 1 } },
+            Control::Call { number: 8, operation },
+            Control::Return { number: 8, result: Returned::NotMaster },
+        ]
+    }
+
+    /// Promise: what is sent is what is heard; what is cut, too long or changed is an error or another message,
+    /// and never a panic.
+    #[test]
+    fn messages_go_there_and_back() {
+        for sample in samples() {
+            let bytes = sample.encode();
+            assert_eq!(Control::decode(&bytes).as_ref(), Ok(&sample));
+            for len in 0..bytes.len() {
+                assert!(Control::decode(&bytes[..len]).is_err(), "{sample:?} cut at {len}");
+            }
+            for at in 0..bytes.len() {
+                for flip in [1, 0x80, 0xff] {
+                    let mut other = bytes.clone();
+                    other[at] ^= flip;
+                    assert_ne!(Control::decode(&other).as_ref(), Ok(&sample), "byte {at}");
+                }
+            }
+            let longer = [&bytes[..], &[0]].concat();
+            assert_eq!(Control::decode(&longer), Err(CodecError::Trailing(1)));
+        }
+    }
+}

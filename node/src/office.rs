@@ -1,0 +1,149 @@
+//! The master aggregator's work on this node, while it leads: the [`Manager`], driven.
+//!
+//! ```text
+//!   consensus ── leads? ──►┐
+//!   metadata ── applied ──►│           ┌─► proposals ─► consensus ─► Applied
+//!   nodes ── News ────────►│ Manager ──┤
+//!   clock ── deadline ────►┘           └─► messages ─► nodes
+//!   lost connections ─► a look whether anybody listens ─► Refused
+//! ```
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use resprout_cluster::NodeId;
+use resprout_cluster::control::{Control, Order};
+use resprout_cluster::manager::{Config, Event, Manager, Message, Now, Output, Proposal};
+use resprout_cluster::metadata::Outcome;
+use resprout_consensus::node::Handle;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::post::{Post, node_address};
+use crate::state::{Machine, Shared};
+
+/// Between two looks whether anybody listens where a connection was lost.
+const PROBE_EVERY: Duration = Duration::from_millis(40);
+/// So often: afterwards heartbeats decide.
+const PROBES: u32 = 25;
+/// A proposal whose fate is not known by then counts as unknown.
+const PROPOSAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the work needs.
+#[derive(Debug)]
+pub(crate) struct Office {
+    node: NodeId,
+    manager: Manager,
+    consensus: Handle<Machine>,
+    metadata: Shared,
+    post: Post,
+    events: mpsc::UnboundedSender<Event>,
+    began: Instant,
+}
+
+impl Office {
+    pub(crate) fn new(
+        (node, config): (NodeId, Config),
+        consensus: Handle<Machine>,
+        (metadata, post): (Shared, Post),
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        let manager = Manager::new(node, config);
+        Self { node, manager, consensus, metadata, post, events, began: Instant::now() }
+    }
+
+    /// Works until the node stops.
+    pub(crate) async fn run(mut self, mut came: mpsc::UnboundedReceiver<Event>) {
+        let (mut state, mut applied) = (self.consensus.watch(), self.metadata.watch());
+        let mut leads = false;
+        loop {
+            let due = tokio::time::Instant::from_std(self.began + self.manager.deadline());
+            let event = tokio::select! {
+                changed = state.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let now = state.borrow_and_update().leader == Some(self.node);
+                    if std::mem::replace(&mut leads, now) == now {
+                        continue;
+                    }
+                    Event::Leads(now)
+                }
+                changed = applied.changed(), if leads => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    Event::Look
+                }
+                event = came.recv() => match event {
+                    Some(event) => event,
+                    None => return,
+                },
+                () = tokio::time::sleep_until(due), if leads => Event::Look,
+            };
+            self.step(event);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let at = self.began.elapsed();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = Now { at, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) };
+        let Output { proposals, messages } = self.manager.step(now, &self.metadata.read(), event);
+        for proposal in proposals {
+            self.propose(proposal);
+        }
+        for (to, message) in messages {
+            if let Some(control) = control(message) {
+                self.post.send(to, control);
+            }
+        }
+    }
+
+    /// Each holds for one version of what it changes, so their order does not matter.
+    fn propose(&self, Proposal { id, decree }: Proposal) {
+        let (consensus, events) = (self.consensus.within(PROPOSAL_PATIENCE), self.events.clone());
+        tokio::spawn(async move {
+            let applied = consensus.propose(decree.encode()).await;
+            let outcome = applied.ok().and_then(|applied| Outcome::decode(&applied.answer).ok());
+            if let Some(Outcome::Refused { refusal }) = &outcome {
+                tracing::debug!(command = ?decree.command, %refusal, "refused");
+            }
+            let event = outcome.map_or(Event::Unknown(id), |outcome| Event::Applied(id, outcome));
+            // Nobody wants to know any more while the node stops.
+            drop(events.send(event));
+        });
+    }
+}
+
+fn control(message: Message) -> Option<Control> {
+    Some(match message {
+        Message::Beat => Control::Beat,
+        Message::AskReport { copy, decided } => Control::AskReport { copy, decided },
+        Message::Execution { office, database, order } => {
+            Control::Order { office, database, order: Order::of(order)? }
+        }
+    })
+}
+
+/// A connection to a node was lost: whether anybody listens there says sooner than silence that its process
+/// is gone.
+pub(crate) fn look_after(node: NodeId, metadata: &Shared, events: &mpsc::UnboundedSender<Event>) {
+    let address = metadata.read().nodes().get(&node).and_then(|found| node_address(&found.address));
+    let Some(address) = address else { return };
+    let events = events.clone();
+    tokio::spawn(async move {
+        for _ in 0..PROBES {
+            match TcpStream::connect(&address).await {
+                Ok(_) => return,
+                Err(refused) if refused.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    if events.send(Event::Refused(node)).is_err() {
+                        return;
+                    }
+                }
+                // Nothing is known: heartbeats decide.
+                Err(_) => {}
+            }
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
+    });
+}

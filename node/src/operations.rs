@@ -1,0 +1,239 @@
+//! What the master aggregator does when it is told to: each operation is one or more commands of the metadata, and
+//! what goes with them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use resprout_cluster::control::{Operation, Returned};
+use resprout_cluster::manager::Event;
+use resprout_cluster::metadata::{Command, DatabaseState, Decree, NewHome, Outcome, Role};
+use resprout_cluster::placement::initial;
+use resprout_cluster::{Address, Group, Incarnation, NodeId};
+use resprout_consensus::StoreId;
+use resprout_consensus::node::Handle;
+use resprout_replication::transport::Secret;
+use tokio::sync::mpsc;
+
+use crate::join::{Invited, invite};
+use crate::member::{Member, NodeKind};
+use crate::post::node_address;
+use crate::state::{Machine, Shared};
+
+/// Partitions of a database for which nothing is said, by leaf.
+const PARTITIONS_PER_LEAF: u32 = 8;
+/// How long the copies of a new database may take to be there.
+const OPENING: Duration = Duration::from_secs(60);
+/// How long a node that votes may take to catch up.
+const CATCHING_UP: Duration = Duration::from_secs(60);
+
+/// What operations need. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Operations {
+    pub(crate) node: NodeId,
+    pub(crate) consensus: Handle<Machine>,
+    pub(crate) metadata: Shared,
+    pub(crate) secret: Secret,
+    pub(crate) events: mpsc::UnboundedSender<Event>,
+}
+
+/// Why an operation ended early: what is returned.
+type Ended = Returned;
+
+fn failed(text: impl ToString) -> Ended {
+    Returned::Failed { text: text.to_string() }
+}
+
+impl Operations {
+    /// Carries it out, if this node has the office.
+    pub(crate) async fn carry_out(&self, operation: Operation) -> Returned {
+        let office = self.metadata.read().office();
+        let leads = self.consensus.watch().borrow().leader == Some(self.node);
+        if !leads || office.holder != Some(self.node) {
+            return Returned::NotMaster;
+        }
+        let done = match operation {
+            Operation::Propose { command } => self.propose(office.number, command).await,
+            Operation::CreateDatabase { name, partitions, sync, durable } => {
+                self.create_database(office.number, (&name, partitions), sync, durable).await
+            }
+            Operation::AddLeaf { address, group } => {
+                self.add_leaf(office.number, address, group).await
+            }
+            Operation::AddAggregator { address, role } => {
+                self.add_aggregator(office.number, address, role).await
+            }
+            Operation::RemoveNode { address, force } => {
+                self.remove(office.number, &address, force).await
+            }
+            Operation::AttachLeaf { address, force } => self.attach(&address, force),
+        };
+        match done {
+            Ok(outcome) => Returned::Done { index: self.metadata.read().applied(), outcome },
+            Err(ended) => ended,
+        }
+    }
+
+    async fn propose(&self, office: u64, command: Command) -> Result<Outcome, Ended> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let decree = Decree { office, at_ms, command };
+        let applied = self.consensus.propose(decree.encode()).await.map_err(failed)?;
+        Outcome::decode(&applied.answer).map_err(failed)
+    }
+
+    /// The same, and anything but success ends the operation.
+    async fn command(&self, office: u64, command: Command) -> Result<Outcome, Ended> {
+        match self.propose(office, command).await? {
+            refused @ Outcome::Refused { .. } => {
+                Err(Returned::Done { index: self.metadata.read().applied(), outcome: refused })
+            }
+            outcome => Ok(outcome),
+        }
+    }
+
+    async fn create_database(
+        &self,
+        office: u64,
+        (name, partitions): (&str, Option<u32>),
+        sync: Option<bool>,
+        durable: bool,
+    ) -> Result<Outcome, Ended> {
+        let (homes, redundancy) = {
+            let metadata = self.metadata.read();
+            let (leaves, mode) = (metadata.leaves(), metadata.mode());
+            let usual = u32::try_from(leaves.len()).unwrap_or(u32::MAX);
+            let count = partitions.unwrap_or(usual.saturating_mul(PARTITIONS_PER_LEAF));
+            let first = initial(&leaves, mode, count).map_err(failed)?;
+            let homes = first
+                .partitions
+                .iter()
+                .map(|one| NewHome { master: one.home.master, replica: one.home.replica });
+            (homes.collect::<Vec<_>>(), mode.copies())
+        };
+        let redundancy = u32::try_from(redundancy).unwrap_or(1);
+        // Replication waits, where there is somebody to wait for, unless it is said otherwise.
+        let sync = sync.unwrap_or(redundancy > 1);
+        let name = name.to_owned();
+        let create =
+            Command::CreateDatabase { name: name.clone(), homes, sync, durable, redundancy };
+        let created = self.command(office, create).await?;
+        self.until_open(&name).await?;
+        Ok(created)
+    }
+
+    async fn until_open(&self, name: &str) -> Result<(), Ended> {
+        let mut changes = self.metadata.watch();
+        let open = async {
+            loop {
+                match self.metadata.read().databases().get(name).map(|entry| entry.state) {
+                    Some(DatabaseState::Creating) => {}
+                    Some(DatabaseState::Open) => return Ok(()),
+                    None => return Err(failed(format!("database '{name}' was dropped meanwhile"))),
+                }
+                if changes.changed().await.is_err() {
+                    return Err(failed("the node stops"));
+                }
+            }
+        };
+        tokio::time::timeout(OPENING, open).await.unwrap_or_else(|_| {
+            Err(failed(format!(
+                "database '{name}' is created, and some of its copies are not there yet"
+            )))
+        })
+    }
+
+    async fn invite(&self, address: &Address) -> Result<Invited, Ended> {
+        if self.metadata.read().nodes().values().any(|node| node.address == *address) {
+            return Err(failed(format!("{address} is a node already")));
+        }
+        let listens = node_address(address)
+            .ok_or_else(|| failed(format!("{address}: the port for nodes would be above 65535")))?;
+        invite(&listens, &self.secret).await.map_err(failed)
+    }
+
+    /// Gives a node that was invited its number, and the log of the metadata.
+    async fn take_in(
+        &self,
+        (office, kind): (u64, NodeKind),
+        invited: Invited,
+        (node, address): (NodeId, &Address),
+    ) -> Result<(), Ended> {
+        let (cluster, peers) = {
+            let metadata = self.metadata.read();
+            let peers = metadata.nodes().iter().filter(|(other, _)| **other != node);
+            let peers =
+                peers.filter_map(|(other, found)| Some((other.0, node_address(&found.address)?)));
+            (metadata.cluster(), peers.collect())
+        };
+        let store = invited.store;
+        let member = Member { cluster, node: node.0, kind, store, run: 0, peers };
+        let taken = match invited.assign(&member).await {
+            Ok(()) => {
+                let listens = node_address(address).unwrap_or_default();
+                let added = self.consensus.add_learner(node, StoreId(store), listens).await;
+                added.map(drop).map_err(failed)
+            }
+            Err(error) => Err(failed(error)),
+        };
+        if taken.is_err() {
+            // Whatever it knows by now, nobody else does.
+            let back = Command::RemoveNode { node, force: true };
+            if let Err(ended) = self.command(office, back).await {
+                tracing::error!(%node, ?ended, "a node that did not join stays in the metadata");
+            }
+        }
+        taken
+    }
+
+    async fn add_leaf(
+        &self,
+        office: u64,
+        address: Address,
+        group: Option<Group>,
+    ) -> Result<Outcome, Ended> {
+        let invited = self.invite(&address).await?;
+        let incarnation = Incarnation(1);
+        let add = Command::AddLeaf { address: address.clone(), group, incarnation };
+        let added = self.command(office, add).await?;
+        let Outcome::Added { node } = added else { return Err(failed("no number was given")) };
+        self.take_in((office, NodeKind::Leaf), invited, (node, &address)).await?;
+        Ok(added)
+    }
+
+    async fn add_aggregator(
+        &self,
+        office: u64,
+        address: Address,
+        role: Role,
+    ) -> Result<Outcome, Ended> {
+        let invited = self.invite(&address).await?;
+        let incarnation = Incarnation(1);
+        let add = Command::AddAggregator { address: address.clone(), role, incarnation };
+        let added = self.command(office, add).await?;
+        let Outcome::Added { node } = added else { return Err(failed("no number was given")) };
+        self.take_in((office, NodeKind::Aggregator), invited, (node, &address)).await?;
+        if role == Role::Voter {
+            let promoted = self.consensus.within(CATCHING_UP).promote(node).await;
+            promoted.map_err(failed)?;
+        }
+        Ok(added)
+    }
+
+    fn named(&self, address: &Address) -> Result<NodeId, Ended> {
+        let metadata = self.metadata.read();
+        let found = metadata.nodes().iter().find(|(_, node)| node.address == *address);
+        found.map(|(node, _)| *node).ok_or_else(|| failed(format!("there is no node {address}")))
+    }
+
+    async fn remove(&self, office: u64, address: &Address, force: bool) -> Result<Outcome, Ended> {
+        let node = self.named(address)?;
+        let removed = self.command(office, Command::RemoveNode { node, force }).await?;
+        self.consensus.remove(node).await.map_err(failed)?;
+        Ok(removed)
+    }
+
+    fn attach(&self, address: &Address, force: bool) -> Result<Outcome, Ended> {
+        let node = self.named(address)?;
+        self.events.send(Event::Attach(node, force)).map_err(|_| failed("the node stops"))?;
+        Ok(Outcome::Done)
+    }
+}
