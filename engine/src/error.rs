@@ -26,6 +26,12 @@ pub enum Unknown {
     /// Another copy becomes master, and decides.
     #[error("this copy is not master any more")]
     Fenced,
+    /// The partition is on another node, and the connection was lost meanwhile.
+    #[error("the connection to the partition's node was lost")]
+    Lost,
+    /// The partition is on another node, which says so.
+    #[error("{0}")]
+    Elsewhere(Arc<str>),
 }
 
 /// Any error of the engine.
@@ -50,6 +56,17 @@ pub enum Error {
         /// Its state.
         state: State,
     },
+    /// The partition is on another node, which cannot be reached. Nothing was done there that lasts.
+    #[error("partition {partition} cannot be reached: {why}")]
+    Unreachable {
+        /// `database:ordinal`.
+        partition: String,
+        /// What the connection says.
+        why: String,
+    },
+    /// Another node has failed to do it, with these words.
+    #[error("{0}")]
+    Elsewhere(String),
     /// Copies have one history, which whoever replicates them decides about.
     #[error(
         "partition {partition} is one of several copies: its record says who is master, and what is taken back"

@@ -391,7 +391,7 @@ impl Partition {
     /// # Errors
     /// [`Error::Schema`] if another table has its name, [`Error::Duplicate`] for rows that a new
     /// unique index does not allow, and as a commit.
-    pub(crate) fn adopt_table(&self, schema: TableSchema) -> Result<Arc<Table>, Error> {
+    pub fn adopt_table(&self, schema: TableSchema) -> Result<Arc<Table>, Error> {
         schema_change::adopt(self.online()?, schema)
     }
 
@@ -399,7 +399,7 @@ impl Partition {
     ///
     /// # Errors
     /// [`Error::NoSuchTable`], and as [`Partition::adopt_table`].
-    pub(crate) fn replace_table(&self, name: &str, with: TableSchema) -> Result<(), Error> {
+    pub fn replace_table(&self, name: &str, with: TableSchema) -> Result<(), Error> {
         schema_change::replace(self.online()?, name, with).map(drop)
     }
 

@@ -1,0 +1,332 @@
+//! One channel on a leaf: requests carried out one after the other, in one transaction at most.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use resprout_engine::table::{IndexId, KeyRange, Table};
+use resprout_engine::tree::View;
+use resprout_engine::{Error, Partition, Position, Savepoint, State, Transaction, Vote};
+use resprout_wal::Lsn;
+use std::sync::Arc;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::mpsc;
+
+use crate::frame::encode_reply;
+use crate::message::{Fault, Question, Reply, Request, Scan, TableRef, Voted};
+
+/// A request with the partition that it names.
+#[derive(Debug)]
+pub(crate) struct Located {
+    pub(crate) request: Request,
+    pub(crate) partition: Option<Partition>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    number: u64,
+    answers: mpsc::Sender<Vec<u8>>,
+    partition: Option<Partition>,
+    transaction: Option<Transaction>,
+    views: HashMap<u32, Arc<View>>,
+    marks: HashMap<u32, Savepoint>,
+    /// Why nothing can be done in the transaction: what is not answered may fail too.
+    failed: Option<Fault>,
+}
+
+/// Work that takes long or waits for the disk, beside the tasks of this thread.
+fn beside_tasks<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+/// Nobody serves it here.
+fn not_here() -> Error {
+    Error::NotOnline { partition: "here".to_owned(), state: State::Pending }
+}
+
+impl Channel {
+    pub(crate) fn new(number: u64, answers: mpsc::Sender<Vec<u8>>) -> Self {
+        Self {
+            number,
+            answers,
+            partition: None,
+            transaction: None,
+            views: HashMap::new(),
+            marks: HashMap::new(),
+            failed: None,
+        }
+    }
+
+    /// Until nobody asks any more.
+    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Located>) {
+        while let Some(Located { request, partition }) = requests.recv().await {
+            let reply = match request {
+                Request::Of(_, question) => Some(match partition {
+                    Some(partition) => self.question(&partition, question).await,
+                    None => Err(not_here()),
+                }),
+                Request::Begin { lock_wait_ms, .. } => {
+                    self.begin(partition, lock_wait_ms);
+                    None
+                }
+                request => self.request(request).await,
+            };
+            let Some(reply) = reply else { continue };
+            let reply = reply.unwrap_or_else(|error| Reply::Failed(error.into()));
+            if self.answers.send(encode_reply(self.number, &reply)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn begin(&mut self, partition: Option<Partition>, lock_wait_ms: Option<u64>) {
+        let begun = partition.ok_or_else(not_here).and_then(|partition| {
+            // A copy that follows could be read too, but not what was acknowledged since.
+            online(&partition)?;
+            let mut transaction = partition.begin()?;
+            if let Some(limit) = lock_wait_ms {
+                transaction.set_lock_wait_limit(Duration::from_millis(limit));
+            }
+            Ok((partition, transaction))
+        });
+        match begun {
+            Ok((partition, transaction)) => {
+                self.partition = Some(partition);
+                self.transaction = Some(transaction);
+            }
+            Err(error) => self.failed = Some(error.into()),
+        }
+    }
+
+    /// Requests of the transaction; nothing for those that are not answered.
+    async fn request(&mut self, request: Request) -> Option<Result<Reply, Error>> {
+        if let Some(fault) = &self.failed {
+            let is_silent = matches!(
+                request,
+                Request::View(_) | Request::DropView(_) | Request::Mark(_) | Request::RollbackTo(_)
+            );
+            return (!is_silent).then(|| Ok(Reply::Failed(fault.clone())));
+        }
+        match request {
+            Request::View(number) => {
+                match self.part().and_then(|(transaction, _)| transaction.view()) {
+                    Ok(view) => drop(self.views.insert(number, Arc::new(view))),
+                    Err(error) => self.failed = Some(error.into()),
+                }
+                None
+            }
+            Request::DropView(number) => {
+                self.views.remove(&number);
+                None
+            }
+            Request::Mark(number) => {
+                if let Some(transaction) = &mut self.transaction {
+                    self.marks.insert(number, transaction.savepoint());
+                }
+                None
+            }
+            Request::RollbackTo(number) => {
+                let mark = self.marks.get(&number).copied();
+                match (&mut self.transaction, mark) {
+                    (Some(transaction), Some(mark)) => transaction.rollback_to(mark),
+                    // What cannot be taken back must not be committed.
+                    _ => self.failed = Some(Fault::TransactionEnded),
+                }
+                None
+            }
+            Request::Scan(scan) => Some(beside_tasks(|| self.scan(&scan))),
+            Request::Look(table, key) => Some(self.look(table, &key)),
+            request => Some(self.write(request).await),
+        }
+    }
+
+    fn part(&mut self) -> Result<(&mut Transaction, &Partition), Error> {
+        match (&mut self.transaction, &self.partition) {
+            (Some(transaction), Some(partition)) => Ok((transaction, partition)),
+            _ => Err(Error::TransactionEnded),
+        }
+    }
+
+    /// The transaction, and a table as it is here, if it is the one that is meant.
+    fn at(&mut self, table: TableRef) -> Result<(&mut Transaction, Arc<Table>), Error> {
+        let (transaction, partition) = self.part()?;
+        let catalog = partition.catalog()?;
+        let found = catalog.table_by_id(table.id).cloned();
+        let changed = || Error::SchemaChanged { table: format!("number {}", table.id.0) };
+        let found = found.ok_or_else(changed)?;
+        if found.schema().version != table.version {
+            return Err(Error::SchemaChanged { table: found.name().to_owned() });
+        }
+        Ok((transaction, found))
+    }
+
+    fn look(&mut self, table: TableRef, key: &[u8]) -> Result<Reply, Error> {
+        let (transaction, table) = self.at(table)?;
+        Ok(Reply::Row(transaction.look(&table, key, |row| row.value().to_vec())?))
+    }
+
+    fn scan(&mut self, scan: &Scan) -> Result<Reply, Error> {
+        let view = match scan.view {
+            Some(number) => self.views.get(&number).cloned().ok_or(Error::TransactionEnded)?,
+            None => Arc::new(self.part()?.0.view()?),
+        };
+        let (transaction, table) = self.at(scan.table)?;
+        let range = KeyRange { from: scan.from.clone(), to: scan.to.clone() };
+        let (mut rows, mut bytes, mut next) = (Vec::new(), 0, None);
+        match scan.index {
+            None => transaction.scan_at(&view, &table, &range, |row| {
+                if bytes >= scan.bytes_max as usize {
+                    next = Some(row.key().to_vec());
+                    return ControlFlow::Break(());
+                }
+                bytes += row.key().len() + row.value().len();
+                rows.push((row.key().to_vec(), row.value().to_vec()));
+                ControlFlow::Continue(())
+            })?,
+            Some(id) => {
+                let index = index(&table, id)?;
+                transaction.scan_index_at(&view, (&table, &index), &range, |row| {
+                    if bytes >= scan.bytes_max as usize {
+                        next = resprout_engine::table::index_entry(&index, row)
+                            .ok()
+                            .map(|entry| entry.0);
+                        return ControlFlow::Break(());
+                    }
+                    bytes += row.key().len() + row.value().len();
+                    rows.push((row.key().to_vec(), row.value().to_vec()));
+                    ControlFlow::Continue(())
+                })?;
+            }
+        }
+        Ok(Reply::Rows { rows, next })
+    }
+
+    async fn write(&mut self, request: Request) -> Result<Reply, Error> {
+        match request {
+            Request::Lock(table, key) => {
+                let (transaction, table) = self.at(table)?;
+                Ok(Reply::Values(transaction.lock_key_async(&table, &key).await?))
+            }
+            Request::Insert(table, values) => {
+                let (transaction, table) = self.at(table)?;
+                Ok(Reply::Number(transaction.insert_async(&table, &values).await?))
+            }
+            Request::Update(table, key, assignments) => {
+                let (transaction, table) = self.at(table)?;
+                let was = transaction.update_key_async(&table, &key, &assignments).await?;
+                Ok(Reply::Was(was))
+            }
+            Request::Delete(table, key) => {
+                let (transaction, table) = self.at(table)?;
+                Ok(Reply::Was(transaction.delete_key_async(&table, &key).await?))
+            }
+            Request::Commit => {
+                let transaction = self.transaction.take().ok_or(Error::TransactionEnded)?;
+                transaction.commit_async().await?;
+                Ok(Reply::Done)
+            }
+            Request::Promise { global_id, participants, forgotten } => {
+                let transaction = self.transaction.take().ok_or(Error::TransactionEnded)?;
+                let promise = transaction.promise(&global_id, &participants, &forgotten)?;
+                promise.wait_async().await?;
+                Ok(Reply::Done)
+            }
+            other => Err(Error::Elsewhere(format!("{other:?} is not asked here"))),
+        }
+    }
+
+    async fn question(&self, partition: &Partition, question: Question) -> Result<Reply, Error> {
+        online(partition)?;
+        match question {
+            Question::CommitPrepared(id) => {
+                let Position { generation, start } = partition.commit_prepared_async(&id).await?;
+                Ok(Reply::Position(generation, start.0))
+            }
+            Question::IsDurable(generation, start) => {
+                let position = Position { generation, start: Lsn(start) };
+                Ok(Reply::Was(partition.is_durable(position)?))
+            }
+            Question::Awaited(txn) => {
+                let awaited = partition.awaited(resprout_engine::lock::TxnId(txn));
+                Ok(Reply::Number(awaited.map(|txn| txn.0)))
+            }
+            other => beside_tasks(|| blocking(partition, other)),
+        }
+    }
+}
+
+fn online(partition: &Partition) -> Result<(), Error> {
+    match partition.state() {
+        State::Online => Ok(()),
+        state => Err(Error::NotOnline { partition: partition.name().to_owned(), state }),
+    }
+}
+
+fn index(table: &Table, id: IndexId) -> Result<resprout_engine::table::Index, Error> {
+    let found = table.schema().indexes.iter().find(|index| index.id == id).cloned();
+    found.ok_or_else(|| Error::SchemaChanged { table: table.name().to_owned() })
+}
+
+/// What waits for the disk.
+fn blocking(partition: &Partition, question: Question) -> Result<Reply, Error> {
+    Ok(match question {
+        Question::Raw { ranges } => {
+            let view = partition.view()?;
+            let mut rows = Vec::new();
+            for (from, to) in ranges {
+                let mut range = view.range(&from, to.as_deref());
+                while range.next() {
+                    let mut key = Vec::new();
+                    range.key_into(&mut key);
+                    rows.push((key, range.value().to_vec()));
+                }
+            }
+            Reply::Rows { rows, next: None }
+        }
+        Question::Adopt(schema) => {
+            partition.adopt_table(schema)?;
+            Reply::Done
+        }
+        Question::Replace(name, schema) => {
+            partition.replace_table(&name, schema)?;
+            Reply::Done
+        }
+        Question::DropTable(name) => {
+            partition.drop_table(&name)?;
+            Reply::Done
+        }
+        Question::AbortPrepared(id) => {
+            partition.abort_prepared(&id)?;
+            Reply::Done
+        }
+        Question::Vote(id) => Reply::Vote(match partition.vote(&id)? {
+            Vote::Promised => Voted::Promised,
+            Vote::Committed => Voted::Committed,
+            Vote::Refused => Voted::Refused,
+        }),
+        Question::InDoubt => {
+            let found = partition.in_doubt()?.into_iter();
+            let shown =
+                found.map(|doubt| (doubt.global_id, doubt.participants, doubt.changes as u64));
+            Reply::InDoubt(shown.collect())
+        }
+        Question::Decisions => Reply::Ids(partition.decisions()?),
+        Question::Forget(ids) => {
+            partition.forget_decisions(&ids)?;
+            Reply::Done
+        }
+        Question::Flush => {
+            partition.flush()?;
+            Reply::Done
+        }
+        Question::Snapshot => {
+            partition.snapshot()?;
+            Reply::Done
+        }
+        other => return Err(Error::Elsewhere(format!("{other:?} is not asked here"))),
+    })
+}

@@ -1,0 +1,30 @@
+//! Partitions that are on other nodes: how an aggregator reads and writes them.
+//!
+//! ```text
+//!   sql ── Transaction ──► Connection ══ TCP ══ Server ── Channel ──► engine transaction
+//!            (a channel)     (one for each leaf)          (a task)
+//! ```
+//!
+//! - A transaction in a partition is a channel; it ends with the connection, unless it has promised.
+//! - Rows travel as they are stored: who asked decodes them by the table as it knows it, which is checked with
+//!   each request.
+//! - What was never sent is [`Error::Unreachable`](resprout_engine::Error::Unreachable), and safe to be done again; a
+//!   commit that was sent and not answered has an unknown outcome.
+//!
+//! `docs/protocols/access.md` has the messages.
+
+pub use client::Client;
+pub use message::Place;
+pub use partition::{FarPartition, FarPosition};
+pub use server::{Locate, Server};
+pub use transaction::{FarPromise, FarTransaction, FarView};
+
+mod channel;
+mod client;
+mod fault;
+mod frame;
+mod greeting;
+mod message;
+mod partition;
+mod server;
+mod transaction;

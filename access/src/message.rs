@@ -1,0 +1,199 @@
+//! What an aggregator and a leaf say to each other about a partition.
+//!
+//! A **channel** is a line of requests that are answered in their order, with one transaction of one partition at
+//! most. Any number of channels share a connection.
+
+use resprout_engine::table::{ColumnId, IndexId, TableId, TableSchema, Value};
+use rkyv::{Archive, Deserialize, Serialize};
+
+/// A partition, by its database's number in the cluster.
+#[derive(
+    Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
+pub struct Place {
+    /// The database.
+    pub database: u32,
+    /// The partition.
+    pub ordinal: u32,
+}
+
+/// A table, as whoever asks knows it: if it is another by now, nothing is done.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableRef {
+    /// Its number.
+    pub id: TableId,
+    /// The version of its rows.
+    pub version: u16,
+}
+
+/// Where a scan goes on.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// The table.
+    pub table: TableRef,
+    /// The index that is followed; the rows themselves if none.
+    pub index: Option<IndexId>,
+    /// The state that is read, as it was taken before; the newest if none.
+    pub view: Option<u32>,
+    /// The first key.
+    pub from: Vec<u8>,
+    /// The first key that is not wanted.
+    pub to: Option<Vec<u8>>,
+    /// So many bytes of rows are enough for one answer; at least one row comes.
+    pub bytes_max: u32,
+}
+
+/// What is asked.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum Request {
+    /// The channel's transaction begins. Not answered: the next answer says if it did not.
+    Begin {
+        /// Where.
+        place: Place,
+        /// How long it waits for a lock, in milliseconds; as the leaf is set if none.
+        lock_wait_ms: Option<u64>,
+    },
+    /// Takes a state to read from, under this number. Not answered.
+    View(u32),
+    /// Lets it go. Not answered.
+    DropView(u32),
+    /// A row by its key: [`Reply::Row`].
+    Look(TableRef, Vec<u8>),
+    /// Locks a row and reads it: [`Reply::Values`].
+    Lock(TableRef, Vec<u8>),
+    /// A row: [`Reply::Number`].
+    Insert(TableRef, Vec<Value>),
+    /// New values of a row's columns: [`Reply::Was`].
+    Update(TableRef, Vec<u8>, Vec<(ColumnId, Value)>),
+    /// [`Reply::Was`].
+    Delete(TableRef, Vec<u8>),
+    /// [`Reply::Rows`].
+    Scan(Scan),
+    /// A point to go back to, under this number. Not answered.
+    Mark(u32),
+    /// Takes back what was written since. Not answered.
+    RollbackTo(u32),
+    /// [`Reply::Done`].
+    Commit,
+    /// The transaction's part is promised: [`Reply::Done`] when that is durable.
+    Promise {
+        /// Of all parts.
+        global_id: Vec<u8>,
+        /// The partitions that take part.
+        participants: Vec<u32>,
+        /// Transactions whose end needs not be remembered any more.
+        forgotten: Vec<Vec<u8>>,
+    },
+    /// About a partition, outside of a transaction.
+    Of(Place, Question),
+}
+
+/// What is asked of a partition.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum Question {
+    /// Keys and values as they are in the tree: [`Reply::Rows`], all of them.
+    Raw {
+        /// Pairs of the first key and the first that is not wanted.
+        ranges: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    },
+    /// A table becomes that: [`Reply::Done`].
+    Adopt(TableSchema),
+    /// An empty table takes a table's place: [`Reply::Done`].
+    Replace(String, TableSchema),
+    /// [`Reply::Done`].
+    DropTable(String),
+    /// A promise takes effect: [`Reply::Position`].
+    CommitPrepared(Vec<u8>),
+    /// A promise is dropped: [`Reply::Done`].
+    AbortPrepared(Vec<u8>),
+    /// [`Reply::Vote`].
+    Vote(Vec<u8>),
+    /// Transactions that have promised here: [`Reply::InDoubt`].
+    InDoubt,
+    /// Transactions of which it is remembered how they ended: [`Reply::Ids`].
+    Decisions,
+    /// [`Reply::Done`].
+    Forget(Vec<Vec<u8>>),
+    /// Whether that is durable: [`Reply::Was`].
+    IsDurable(u64, u64),
+    /// Everything that was done is durable: [`Reply::Done`].
+    Flush,
+    /// A snapshot is written: [`Reply::Done`].
+    Snapshot,
+    /// For whom the transaction of a channel waits: [`Reply::Number`].
+    Awaited(u64),
+}
+
+/// How a partition votes.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voted {
+    /// It has promised.
+    Promised,
+    /// It took effect.
+    Committed,
+    /// Never.
+    Refused,
+}
+
+/// What is answered.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// Whether there was something.
+    Was(bool),
+    /// A number, if there is one.
+    Number(Option<u64>),
+    /// A row's encoded value, if there is one.
+    Row(Option<Vec<u8>>),
+    /// A row's values, if there is one.
+    Values(Option<Vec<Value>>),
+    /// Rows, and where it goes on.
+    Rows {
+        /// Keys and values.
+        rows: Vec<(Vec<u8>, Vec<u8>)>,
+        /// The first key that was not looked at; none if that was all.
+        next: Option<Vec<u8>>,
+    },
+    /// A position of the log: generation and start.
+    Position(u64, u64),
+    /// A vote.
+    Vote(Voted),
+    /// Ids, participants and numbers of changes.
+    InDoubt(Vec<(Vec<u8>, Vec<u32>, u64)>),
+    /// Ids.
+    Ids(Vec<Vec<u8>>),
+    /// It is not done.
+    Failed(Fault),
+}
+
+/// Why not. What means something to whoever asked is a variant, the rest is text.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No master serves here: partition, and the state as text.
+    NotOnline(String, String),
+    /// The limit, in milliseconds.
+    LockWaitTimeout(u64),
+    /// See [`resprout_engine::Error::Deadlock`].
+    Deadlock,
+    /// Entry, table and index.
+    Duplicate(String, String, String),
+    /// Bytes that are needed, and the limit.
+    MemoryLimit(u64, u64),
+    /// Why nobody knows how it ended.
+    OutcomeUnknown(String),
+    /// See [`resprout_engine::Error::TransactionEnded`].
+    TransactionEnded,
+    /// The table.
+    SchemaChanged(String),
+    /// The table.
+    NoSuchTable(String),
+    /// See [`resprout_engine::Error::AlreadyDecided`].
+    AlreadyDecided,
+    /// See [`resprout_engine::Error::NotPrepared`].
+    NotPrepared,
+    /// See [`resprout_engine::Error::AlreadyPrepared`].
+    AlreadyPrepared,
+    /// In words.
+    Other(String),
+}

@@ -1,0 +1,206 @@
+//! The leaf's side: requests carried out on the partitions that are here.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use resprout_engine::Partition;
+use resprout_replication::transport::Secret;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use crate::channel::Channel;
+use crate::frame::{HEAD_BYTES, Head, decode_request};
+use crate::greeting;
+use crate::message::{Place, Request};
+
+/// Which partitions are here.
+pub trait Locate: Send + Sync + fmt::Debug + 'static {
+    /// The copy of a partition, whatever it does: only one that is master and ONLINE is written to and read.
+    fn partition(&self, place: Place) -> Option<Partition>;
+}
+
+/// A greeting must be over by then.
+const GREETING: Duration = Duration::from_secs(5);
+/// Requests of one channel that wait; a client has few under way.
+const WAITING_MAX: usize = 64;
+/// Answers that wait for one client's socket.
+const ANSWERS_MAX: usize = 1024;
+
+/// A leaf's port for aggregators. Dropping it ends all connections, and with them all transactions that have
+/// not promised.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    /// They end with it.
+    _tasks: JoinSet<()>,
+}
+
+impl Server {
+    /// Listens on the current runtime.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on.
+    pub async fn bind(address: &str, secret: Secret, locate: Arc<dyn Locate>) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                while connections.try_join_next().is_some() {}
+                match listener.accept().await {
+                    Ok((stream, from)) => {
+                        connections.spawn(connection(stream, from, secret.clone(), locate.clone()));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept connections of aggregators");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        });
+        Ok(Self { address, _tasks: tasks })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+async fn connection(
+    mut stream: TcpStream,
+    from: SocketAddr,
+    secret: Secret,
+    locate: Arc<dyn Locate>,
+) {
+    let greeted = tokio::time::timeout(GREETING, greeting::answer(&mut stream, &secret)).await;
+    match greeted {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return tracing::warn!(%from, %error, "a connection was refused"),
+        Err(_) => return tracing::warn!(%from, "a connection said nothing"),
+    }
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%from, %error, "answers may be delayed");
+    }
+    let (reader, mut writer) = stream.into_split();
+    let (answers, mut waiting) = mpsc::channel::<Vec<u8>>(ANSWERS_MAX);
+    let writing = async move {
+        while let Some(first) = waiting.recv().await {
+            let mut bytes = first;
+            while let Ok(more) = waiting.try_recv() {
+                bytes.extend_from_slice(&more);
+            }
+            writer.write_all(&bytes).await?;
+        }
+        io::Result::Ok(())
+    };
+    tokio::select! {
+        ended = read(reader, answers, &*locate) => {
+            tracing::debug!(%from, %ended, "an aggregator's connection ended");
+        }
+        written = writing => {
+            if let Err(error) = written {
+                tracing::debug!(%from, %error, "an aggregator's connection ended");
+            }
+        }
+    }
+}
+
+/// A channel that is open: its requests, and what ends it whatever it waits for.
+struct Open {
+    requests: mpsc::Sender<crate::channel::Located>,
+    closed: Arc<Notify>,
+}
+
+async fn read(
+    mut reader: OwnedReadHalf,
+    answers: mpsc::Sender<Vec<u8>>,
+    locate: &dyn Locate,
+) -> io::Error {
+    let mut open: HashMap<u64, Open> = HashMap::new();
+    // Channels end with the connection: what has not promised is rolled back.
+    let mut channels = JoinSet::new();
+    loop {
+        while channels.try_join_next().is_some() {}
+        let (channel, body) = match message(&mut reader).await {
+            Ok(message) => message,
+            Err(error) => return error,
+        };
+        if channel == PING {
+            if answers.send(ping()).await.is_err() {
+                return io::ErrorKind::BrokenPipe.into();
+            }
+            continue;
+        }
+        if body.is_empty() {
+            if let Some(closing) = open.remove(&channel) {
+                closing.closed.notify_one();
+            }
+            continue;
+        }
+        let request = match decode_request(&body) {
+            Ok(request) => request,
+            Err(error) => return io::Error::new(io::ErrorKind::InvalidData, error),
+        };
+        let partition = match &request {
+            Request::Begin { place, .. } | Request::Of(place, _) => locate.partition(*place),
+            _ => None,
+        };
+        let known = open.entry(channel).or_insert_with(|| {
+            let (requests, received) = mpsc::channel(WAITING_MAX);
+            let closed = Arc::new(Notify::new());
+            let working = Channel::new(channel, answers.clone());
+            let ends = closed.clone();
+            channels.spawn(async move {
+                tokio::select! {
+                    () = working.run(received) => {}
+                    () = ends.notified() => {}
+                }
+            });
+            Open { requests, closed }
+        });
+        let requests = known.requests.clone();
+        let request = crate::channel::Located { request, partition };
+        if requests.send(request).await.is_err() {
+            open.remove(&channel);
+        }
+    }
+}
+
+/// The channel of signs of life.
+pub(crate) const PING: u64 = u64::MAX;
+
+/// A sign of life.
+pub(crate) fn ping() -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEAD_BYTES);
+    crate::frame::put(PING, &[], &mut out);
+    out
+}
+
+/// The next message of a stream.
+pub(crate) async fn message(
+    reader: &mut (impl AsyncReadExt + Unpin),
+) -> io::Result<(u64, Vec<u8>)> {
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    let mut head = [0; HEAD_BYTES];
+    reader.read_exact(&mut head).await?;
+    let head = Head::decode(&head).map_err(invalid)?;
+    // Grown as it comes: a length that lies reserves little.
+    let mut body = Vec::with_capacity(head.length.min(1 << 20));
+    let length = head.length as u64;
+    reader.take(length).read_to_end(&mut body).await?;
+    if body.len() < head.length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    head.check(&body).map_err(invalid)?;
+    Ok((head.channel, body))
+}

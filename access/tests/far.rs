@@ -1,0 +1,239 @@
+//! A partition in another engine, over a real connection: every operation, and what happens when it is lost.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use resprout_access::{Client, FarPartition, Locate, Place, Server};
+use resprout_engine::table::{ColumnId, TableSchema, Value, ValueRef};
+use resprout_engine::{
+    Database, DatabaseOptions, Durability, Engine, Error, Options, Partition, Vote,
+};
+use resprout_replication::transport::Secret;
+use tempfile::TempDir;
+
+#[derive(Debug)]
+struct Here(Database);
+
+impl Locate for Here {
+    fn partition(&self, place: Place) -> Option<Partition> {
+        let of_it = self.0.number() == place.database;
+        of_it.then(|| self.0.partitions().get(place.ordinal as usize).cloned()).flatten()
+    }
+}
+
+struct World {
+    engine: Engine,
+    database: Database,
+    server: Option<Server>,
+    client: Client,
+    _dir: TempDir,
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.as_bytes()).unwrap()
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { maximum_memory: 128 << 20, ..Options::default() };
+        let engine = Engine::open(dir.path(), options).unwrap();
+        let options = DatabaseOptions { partitions: 2, durability: Durability::Async };
+        let database = engine.create_database("d", options).unwrap();
+        let builder =
+            TableSchema::builder("t").column("id", "bigint").column("text", "varchar(40)");
+        let builder = builder.primary_key(&["id"]).index("by_text", &["text"]);
+        database.create_table(&builder.build().unwrap()).unwrap();
+        let locate = Arc::new(Here(database.clone()));
+        let known = "known to all of the cluster";
+        let server = Server::bind("127.0.0.1:0", secret(known), locate).await.unwrap();
+        let client = Client::new(secret(known));
+        Self { engine, database, server: Some(server), client, _dir: dir }
+    }
+
+    fn far(&self, ordinal: u32) -> FarPartition {
+        let address = self.server.as_ref().unwrap().address().to_string();
+        let place = Place { database: self.database.number(), ordinal };
+        self.client.partition(&address, place, &format!("d:{ordinal}"))
+    }
+}
+
+fn row(id: i64) -> [Value; 2] {
+    [Value::Int(id), Value::Text(format!("text {id:06}"))]
+}
+
+fn ids(far: &FarPartition) -> Vec<i64> {
+    let (table, transaction) = (far.table("t").unwrap(), far.begin());
+    let mut found = Vec::new();
+    let scanned = transaction.scan(None, (&table, None), &table.rows(), |row| {
+        let ValueRef::Int(id) = row.get(ColumnId(0)).unwrap() else { panic!("no number") };
+        found.push(id);
+        ControlFlow::Continue(())
+    });
+    scanned.unwrap();
+    found
+}
+
+async fn insert(far: &FarPartition, from: i64, to: i64) {
+    let (table, mut transaction) = (far.table("t").unwrap(), far.begin());
+    for id in from..to {
+        transaction.insert(&table, &row(id)).await.unwrap();
+    }
+    assert_eq!(i64::try_from(transaction.changes()).unwrap(), to - from);
+    transaction.commit().await.unwrap();
+}
+
+/// Promise: what is written far is there, near and far, in the order of keys and of an index; own writes are seen, and
+/// what is taken back or never committed is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_written_read_and_taken_back() {
+    let world = World::new().await;
+    let far = world.far(1);
+    insert(&far, 0, 5000).await;
+    assert_eq!(ids(&far), (0..5000).collect::<Vec<_>>());
+    assert!(ids(&world.far(0)).is_empty());
+    let table = far.table("t").unwrap();
+    let key = table.primary_key(&[Value::Int(7)]).unwrap();
+    let mut transaction = far.begin();
+    let view = transaction.view().unwrap();
+    let text = [(ColumnId(1), Value::Text("other".to_owned()))];
+    assert!(transaction.update_key(&table, &key, &text).await.unwrap());
+    let mark = transaction.mark();
+    let last = table.primary_key(&[Value::Int(8)]).unwrap();
+    assert!(transaction.delete_key(&table, &last).await.unwrap());
+    assert_eq!(transaction.look(&table, &last, |_| ()).unwrap(), None);
+    transaction.rollback_to(mark);
+    assert_eq!(transaction.changes(), 1);
+    assert_eq!(transaction.look(&table, &last, |_| ()).unwrap(), Some(()));
+    let index = table.schema().index_named("by_text").unwrap();
+    let range = table.index_range(index, &[Value::Text("other".to_owned())]).unwrap();
+    let mut found = Vec::new();
+    let scanned = transaction.scan(Some(&view), (&table, Some(index)), &range, |row| {
+        found.push(row.key().to_vec());
+        ControlFlow::Continue(())
+    });
+    scanned.unwrap();
+    assert_eq!(found, [key.clone()]);
+    drop((view, transaction));
+    let near = world.database.partitions()[1].begin().unwrap();
+    let text = near.look(&table, &key, |row| row.get(ColumnId(1)).unwrap() == row_text(7)).unwrap();
+    assert_eq!(text, Some(true), "what was not committed is not there");
+}
+
+fn row_text(id: i64) -> ValueRef<'static> {
+    ValueRef::Text(format!("text {id:06}").into())
+}
+
+/// Promise: errors are what they were: a row that is there already, one that is locked, a table that was changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_are_what_they_were() {
+    let world = World::new().await;
+    let far = world.far(0);
+    insert(&far, 1, 2).await;
+    let table = far.table("t").unwrap();
+    let error = far.begin().insert(&table, &row(1)).await.unwrap_err();
+    assert!(matches!(&error, Error::Duplicate(entry) if entry.index == "PRIMARY"), "{error}");
+    let key = table.primary_key(&[Value::Int(1)]).unwrap();
+    let mut holder = far.begin();
+    assert_eq!(holder.lock_key(&table, &key).await.unwrap(), Some(row(1).to_vec()));
+    let mut waiter = far.begin();
+    waiter.set_lock_wait_limit(Duration::from_millis(50));
+    let error = waiter.lock_key(&table, &key).await.unwrap_err();
+    assert!(matches!(error, Error::LockWaitTimeout { .. }), "{error}");
+    drop(holder);
+    // What held the lock has ended, though nobody waited for that.
+    assert!(far.begin().lock_key(&table, &key).await.unwrap().is_some());
+    let change = resprout_engine::table::Change::DropColumn("text".into());
+    world
+        .database
+        .alter_table("t", resprout_engine::table::Change::DropIndex("by_text".into()))
+        .unwrap();
+    world.database.alter_table("t", change).unwrap();
+    let error = far.begin().insert(&table, &row(2)).await.unwrap_err();
+    assert!(matches!(error, Error::SchemaChanged { .. }), "{error}");
+    assert_eq!(far.catalog_now().unwrap().table("t").unwrap().live().len(), 1);
+}
+
+/// Promise: two parts that have promised take effect, and the votes say so; a part without promise is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_take_effect_in_both() {
+    let world = World::new().await;
+    let parts = [world.far(0), world.far(1)];
+    let table = parts[0].table("t").unwrap();
+    let mut promises = Vec::new();
+    for far in &parts {
+        let mut transaction = far.begin();
+        transaction.insert(&table, &row(1)).await.unwrap();
+        promises.push(transaction.promise(b"one", &[0, 1], &[]).unwrap());
+    }
+    for promise in promises {
+        promise.wait().await.unwrap();
+    }
+    assert_eq!(parts[0].in_doubt().await.unwrap()[0].participants, [0, 1]);
+    assert_eq!(parts[1].vote(b"one").await.unwrap(), Vote::Promised);
+    for far in &parts {
+        let position = far.commit_prepared(b"one").await.unwrap();
+        far.flush().await.unwrap();
+        assert!(far.is_durable(position).await.unwrap());
+        assert_eq!(ids(far), [1]);
+        assert_eq!(far.vote(b"one").await.unwrap(), Vote::Committed);
+        far.forget_decisions(far.decisions().await.unwrap()).await.unwrap();
+    }
+    assert_eq!(parts[0].vote(b"two").await.unwrap(), Vote::Refused);
+    let mut late = parts[0].begin();
+    late.insert(&table, &row(2)).await.unwrap();
+    let error = late.promise(b"two", &[0, 1], &[]).unwrap().wait().await.unwrap_err();
+    assert!(matches!(error, Error::AlreadyDecided), "{error}");
+}
+
+/// Promise: when a connection is lost, what was not committed is rolled back there, who was under way is told, and
+/// the next transaction makes another connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_connection_rolls_back() {
+    let mut world = World::new().await;
+    let far = world.far(0);
+    let table = far.table("t").unwrap();
+    let address = world.server.as_ref().unwrap().address().to_string();
+    let mut transaction = far.begin();
+    transaction.insert(&table, &row(1)).await.unwrap();
+    world.server = None;
+    let error = transaction.insert(&table, &row(2)).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    let error = transaction.commit().await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "nothing was sent: {error}");
+    let error = far.begin().insert(&table, &row(1)).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    let locate = Arc::new(Here(world.database.clone()));
+    let known = secret("known to all of the cluster");
+    let began = Instant::now();
+    // The port is free once the tasks of the old one have ended.
+    let server = loop {
+        match Server::bind(&address, known.clone(), locate.clone()).await {
+            Ok(server) => break server,
+            Err(error) => assert!(began.elapsed() < Duration::from_secs(20), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    world.server = Some(server);
+    insert(&far, 1, 3).await;
+    assert_eq!(ids(&far), [1, 2]);
+    world.engine.close().unwrap();
+    let error = far.begin().insert(&table, &row(9)).await.unwrap_err();
+    assert!(
+        !matches!(error, Error::Unreachable { .. }),
+        "it is the partition that does not serve: {error}"
+    );
+}
+
+/// Promise (I01): who does not know the secret gets in on neither side.
+#[tokio::test(flavor = "multi_thread")]
+async fn i01_another_secret_is_refused() {
+    let world = World::new().await;
+    let address = world.server.as_ref().unwrap().address().to_string();
+    let stranger = Client::new(secret("known to nobody of the cluster"));
+    let place = Place { database: world.database.number(), ordinal: 0 };
+    let error = stranger.partition(&address, place, "d:0").table("t").unwrap_err();
+    assert!(error.to_string().contains("another cluster secret"), "{error}");
+}
