@@ -172,7 +172,7 @@ impl Connection {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, replies) = mpsc::unbounded_channel();
         locked(&self.lines).as_mut()?.insert(number, sender);
-        Some(Line { connection: self.clone(), number, replies })
+        Some(Line { connection: self.clone(), number, replies, asked: 0, answered: 0 })
     }
 
     async fn read(&self, mut reader: OwnedReadHalf) {
@@ -218,6 +218,9 @@ pub(crate) struct Line {
     connection: Arc<Connection>,
     number: u64,
     replies: mpsc::UnboundedReceiver<Reply>,
+    /// Requests that are answered, and answers that came.
+    asked: u64,
+    answered: u64,
 }
 
 impl fmt::Debug for Line {
@@ -231,14 +234,28 @@ impl fmt::Debug for Line {
 pub(crate) struct Lost;
 
 impl Line {
-    /// Says something; whether the connection is there.
+    /// Asks something; by which number its answer is known.
+    pub(crate) fn ask(&mut self, request: &Request) -> Result<u64, Lost> {
+        self.say(request)?;
+        self.asked += 1;
+        Ok(self.asked)
+    }
+
+    /// Says something that is not answered; whether the connection is there.
     pub(crate) fn say(&self, request: &Request) -> Result<(), Lost> {
         self.connection.out.send(encode_request(self.number, request)).map_err(|_| Lost)
     }
 
-    /// The next answer.
-    pub(crate) async fn answer(&mut self) -> Result<Reply, Lost> {
-        self.replies.recv().await.ok_or(Lost)
+    /// The answer to what was asked. Those before it that nobody waits for any more are passed over: who asked
+    /// may have been told to stop.
+    pub(crate) async fn answer(&mut self, asked: u64) -> Result<Reply, Lost> {
+        loop {
+            let reply = self.replies.recv().await.ok_or(Lost)?;
+            self.answered += 1;
+            if self.answered == asked {
+                return Ok(reply);
+            }
+        }
     }
 
     /// Says that something which it had asked for may go.

@@ -62,7 +62,8 @@ impl FarPartition {
 
     pub(crate) fn fault(&self, fault: Fault) -> Error {
         match fault {
-            Fault::NotOnline(_, state) => Fault::NotOnline(self.name.to_string(), state).into(),
+            // Somewhere else it may be.
+            Fault::NotOnline(_, state) => self.unreachable(format!("it is {state} there")),
             other => other.into(),
         }
     }
@@ -75,8 +76,8 @@ impl FarPartition {
 
     async fn ask(&self, question: Question) -> Result<Reply, Error> {
         let mut line = self.leaf.line().await.map_err(|error| self.unreachable(error))?;
-        line.say(&Request::Of(self.place, question)).map_err(|lost| self.lost(lost))?;
-        match line.answer().await.map_err(|lost| self.lost(lost))? {
+        let asked = line.ask(&Request::Of(self.place, question)).map_err(|lost| self.lost(lost))?;
+        match line.answer(asked).await.map_err(|lost| self.lost(lost))? {
             Reply::Failed(fault) => Err(self.fault(fault)),
             reply => Ok(reply),
         }

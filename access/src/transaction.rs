@@ -69,6 +69,7 @@ impl Drop for FarView {
 pub struct FarPromise {
     partition: FarPartition,
     line: Line,
+    asked: u64,
 }
 
 fn table_ref(table: &Table) -> TableRef {
@@ -120,6 +121,10 @@ impl FarTransaction {
                 self.lock_wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
             let begin = Request::Begin { place: self.partition.place, lock_wait_ms: wait };
             made.say(&begin).map_err(|lost| self.partition.lost(lost))?;
+            // Marks of before are of its beginning.
+            for mark in self.marks.keys() {
+                made.say(&Request::Mark(*mark)).map_err(|lost| self.partition.lost(lost))?;
+            }
             *line = Some(made);
         }
         line.as_mut().ok_or(Error::TransactionEnded)
@@ -128,8 +133,8 @@ impl FarTransaction {
     async fn ask(&self, request: Request) -> Result<Reply, Error> {
         let mut line = self.line.lock().await;
         let line = self.begun(&mut line).await?;
-        line.say(&request).map_err(|lost| self.partition.lost(lost))?;
-        match line.answer().await.map_err(|lost| self.partition.lost(lost))? {
+        let asked = line.ask(&request).map_err(|lost| self.partition.lost(lost))?;
+        match line.answer(asked).await.map_err(|lost| self.partition.lost(lost))? {
             Reply::Failed(fault) => Err(self.partition.fault(fault)),
             reply => Ok(reply),
         }
@@ -151,6 +156,37 @@ impl FarTransaction {
             }
             other => Err(self.partition.odd(&other)),
         }
+    }
+
+    /// Inserts rows, all of which are said before the first is answered; those that were refused, with why. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`]: nothing more can be done in the transaction.
+    pub fn insert_many<R: AsRef<[Value]>>(
+        &mut self,
+        table: &Table,
+        rows: &[R],
+    ) -> Result<Vec<(usize, Error)>, Error> {
+        let leaf = self.partition.leaf.clone();
+        leaf.block(async {
+            let mut refused = Vec::new();
+            let mut line = self.line.lock().await;
+            let line = self.begun(&mut line).await?;
+            let mut asked = Vec::with_capacity(rows.len());
+            for row in rows {
+                let insert = Request::Insert(table_ref(table), row.as_ref().to_vec());
+                asked.push(line.ask(&insert).map_err(|lost| self.partition.lost(lost))?);
+            }
+            for (at, asked) in asked.into_iter().enumerate() {
+                match line.answer(asked).await.map_err(|lost| self.partition.lost(lost))? {
+                    Reply::Number(_) => {}
+                    Reply::Failed(fault) => refused.push((at, self.partition.fault(fault))),
+                    other => return Err(self.partition.odd(&other)),
+                }
+            }
+            Ok(refused)
+        })
+        .inspect(|refused| self.changes += rows.len() - refused.len())
     }
 
     async fn changed(&mut self, request: Request) -> Result<bool, Error> {
@@ -284,10 +320,9 @@ impl FarTransaction {
 
     /// Takes back what was written since.
     pub fn rollback_to(&mut self, mark: u32) {
+        // Also without a change that is known here: one whose answer was not waited for may be there.
         let changes = self.marks.get(&mark).copied().unwrap_or(0);
-        if self.changes != changes
-            && let Some(line) = self.line.get_mut()
-        {
+        if let Some(line) = self.line.get_mut() {
             let _lost = line.say(&Request::RollbackTo(mark));
         }
         self.changes = changes;
@@ -299,12 +334,21 @@ impl FarTransaction {
     /// As the engine. [`Error::OutcomeUnknown`] also if the connection is lost meanwhile.
     pub async fn commit(self) -> Result<(), Error> {
         let Some(mut line) = self.line.into_inner() else { return Ok(()) };
-        line.say(&Request::Commit).map_err(|lost| self.partition.lost(lost))?;
-        match line.answer().await.map_err(|_| unknown())? {
+        let asked = line.ask(&Request::Commit).map_err(|lost| self.partition.lost(lost))?;
+        match line.answer(asked).await.map_err(|_| unknown())? {
             Reply::Done => Ok(()),
             Reply::Failed(fault) => Err(self.partition.fault(fault)),
             other => Err(self.partition.odd(&other)),
         }
+    }
+
+    /// The same on a thread that waits. Blocks.
+    ///
+    /// # Errors
+    /// As [`FarTransaction::commit`].
+    pub fn commit_now(self) -> Result<(), Error> {
+        let leaf = self.partition.leaf.clone();
+        leaf.block(self.commit())
     }
 
     /// Asks for a promise to commit.
@@ -317,14 +361,14 @@ impl FarTransaction {
         participants: &[u32],
         forgotten: &[Vec<u8>],
     ) -> Result<FarPromise, Error> {
-        let line = self.line.into_inner().ok_or(Error::TransactionEnded)?;
+        let mut line = self.line.into_inner().ok_or(Error::TransactionEnded)?;
         let promise = Request::Promise {
             global_id: global_id.to_vec(),
             participants: participants.to_vec(),
             forgotten: forgotten.to_vec(),
         };
-        line.say(&promise).map_err(|lost| self.partition.lost(lost))?;
-        Ok(FarPromise { partition: self.partition, line })
+        let asked = line.ask(&promise).map_err(|lost| self.partition.lost(lost))?;
+        Ok(FarPromise { partition: self.partition, line, asked })
     }
 }
 
@@ -334,7 +378,7 @@ impl FarPromise {
     /// # Errors
     /// As the engine: it was refused, or its outcome is unknown.
     pub async fn wait(mut self) -> Result<(), Error> {
-        match self.line.answer().await.map_err(|_| unknown())? {
+        match self.line.answer(self.asked).await.map_err(|_| unknown())? {
             Reply::Done => Ok(()),
             Reply::Failed(fault) => Err(self.partition.fault(fault)),
             other => Err(self.partition.odd(&other)),

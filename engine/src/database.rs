@@ -64,40 +64,13 @@ impl Database {
         self.inner.definitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The partition of the row with these values of the shard key, in its order: a hash of their
-    /// key encoding, so that equal values meet in every table with such a shard key.
+    /// The partition of the row with these values of the shard key, in its order: see [`shard_of`].
     ///
     /// # Errors
     /// If a value does not fit its column.
     pub fn partition_of(&self, table: &Table, shard_values: &[Value]) -> Result<&Partition, Error> {
-        let schema = table.schema();
-        if let ([id], [value]) = (&schema.shard_key[..], shard_values)
-            && let Some(short) = key::Short::new(&schema.column(*id).ty, &value.as_ref())
-        {
-            return Ok(self.home_of(short.as_slice()));
-        }
-        let mut bytes = Vec::with_capacity(32);
-        for (id, value) in schema.shard_key.iter().zip(shard_values) {
-            let column = schema.column(*id);
-            let coerced;
-            let value = if column.ty.fits(&value.as_ref()) {
-                value
-            } else {
-                coerced = table.coerce(*id, value.clone())?;
-                &coerced
-            };
-            key::append(&column.ty, true, &value.as_ref(), &mut bytes)
-                .map_err(|source| table.key_error(*id, source))?;
-        }
-        Ok(self.home_of(&bytes))
-    }
-
-    /// The partition of an encoded shard key.
-    #[inline]
-    fn home_of(&self, bytes: &[u8]) -> &Partition {
         let partitions = self.partitions();
-        let index = xxh3_64(bytes) % partitions.len() as u64;
-        &partitions[usize::try_from(index).unwrap_or(0)]
+        Ok(&partitions[shard_of(table, shard_values, partitions.len())?])
     }
 
     /// As [`Database::partition_of`], for a table by name.
@@ -108,4 +81,38 @@ impl Database {
         let table = self.partitions()[0].table(table)?;
         self.partition_of(&table, shard_values)
     }
+}
+
+/// Which of so many partitions has the row with these values of the shard key, in its order: by a hash of their key
+/// encoding, so that equal values meet in every table with such a shard key.
+///
+/// # Errors
+/// If a value does not fit its column.
+pub fn shard_of(table: &Table, shard_values: &[Value], partitions: usize) -> Result<usize, Error> {
+    let schema = table.schema();
+    if let ([id], [value]) = (&schema.shard_key[..], shard_values)
+        && let Some(short) = key::Short::new(&schema.column(*id).ty, &value.as_ref())
+    {
+        return Ok(home_of(short.as_slice(), partitions));
+    }
+    let mut bytes = Vec::with_capacity(32);
+    for (id, value) in schema.shard_key.iter().zip(shard_values) {
+        let column = schema.column(*id);
+        let coerced;
+        let value = if column.ty.fits(&value.as_ref()) {
+            value
+        } else {
+            coerced = table.coerce(*id, value.clone())?;
+            &coerced
+        };
+        key::append(&column.ty, true, &value.as_ref(), &mut bytes)
+            .map_err(|source| table.key_error(*id, source))?;
+    }
+    Ok(home_of(&bytes, partitions))
+}
+
+/// The partition of an encoded shard key.
+#[inline]
+fn home_of(bytes: &[u8], partitions: usize) -> usize {
+    usize::try_from(xxh3_64(bytes) % partitions as u64).unwrap_or(0)
 }

@@ -410,7 +410,9 @@ mod tests {
         let refused = database.alter_table("t", unique()).unwrap_err();
         assert!(matches!(refused, Error::Duplicate(_)), "{refused}");
         check_alike(&database, "after it was refused");
-        assert!(database.partitions()[0].table("t").unwrap().schema().index_named("once").is_none());
+        assert!(
+            database.partitions()[0].table("t").unwrap().schema().index_named("once").is_none()
+        );
         database.alter_table("t", Change::AddIndex(NewIndex::new("by_v", &["v"], false))).unwrap();
         check_alike(&database, "after another");
         database.create_table(&schema("u")).unwrap();

@@ -136,7 +136,7 @@ mod write_set;
 
 pub use batch::Refused;
 pub use commit_rule::Durability;
-pub use database::Database;
+pub use database::{Database, shard_of};
 pub use definition::{TableHome, TablesOf};
 pub use engine::{CopyOptions, DatabaseOptions, Engine, MAX_PARTITIONS, NodeStatus};
 pub use error::{Error, Unknown};

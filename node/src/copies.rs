@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use resprout_access::{Locate, Place};
 use resprout_cluster::manager::{Answer, Phase};
 use resprout_cluster::metadata::Metadata;
 use resprout_cluster::reconcile::{Action, CopyName, Doing, Held, HeldCopy, Pass, Progress};
@@ -55,6 +56,12 @@ pub(crate) struct Copies {
     /// What failed, and when.
     failed: Mutex<BTreeMap<CopyName, Instant>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Locate for Copies {
+    fn partition(&self, place: Place) -> Option<resprout_engine::Partition> {
+        self.serving(place.database, place.ordinal)
+    }
 }
 
 impl fmt::Debug for Copies {

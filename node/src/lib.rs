@@ -14,6 +14,7 @@
 //! need of the world. [`testing::Cluster`] runs some nodes in one process, for tests.
 
 pub use calls::Calls;
+pub use directory::Directory;
 pub use error::{CallError, JoinError, StartError};
 pub use member::{MEMBER_FILE, NodeKind};
 pub use node::Node;
@@ -24,6 +25,8 @@ pub use state::Shared;
 mod authority;
 mod calls;
 mod copies;
+mod directory;
+mod doubts;
 mod error;
 mod join;
 mod member;

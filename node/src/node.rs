@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use resprout_access::{Client, Server};
 use resprout_cluster::carrier::Carrier;
 use resprout_cluster::control::{Control, Operation, Returned};
 use resprout_cluster::manager::{Answer, Event, Phase};
@@ -26,6 +27,8 @@ use tokio::task::JoinSet;
 use crate::authority::Passing;
 use crate::calls::{Calls, Came, Served};
 use crate::copies::Copies;
+use crate::directory::{Directory, reach};
+use crate::doubts::Doubts;
 use crate::error::{CallError, StartError};
 use crate::join;
 use crate::member::{Member, NodeKind};
@@ -51,6 +54,8 @@ pub struct Node {
     copies: Option<Arc<Copies>>,
     calls: Arc<Calls>,
     transport: Arc<Transport>,
+    /// Of a leaf, for aggregators.
+    server: Option<Server>,
     /// They end with it.
     tasks: JoinSet<()>,
     /// Consensus' log lies on it.
@@ -128,6 +133,10 @@ impl Node {
         let peers = peers.map(|(node, address)| (transport::NodeId(*node), address.clone()));
         transport.set_peers(&peers.collect());
         transport.start(Arc::new(inbox));
+        let server = match &copies {
+            Some(copies) => Some(serve(&options, copies.clone()).await?),
+            None => None,
+        };
         let mut node = Self {
             address: options.address.clone(),
             metadata,
@@ -135,6 +144,7 @@ impl Node {
             copies,
             calls,
             transport,
+            server,
             tasks: JoinSet::new(),
             _device: device,
             member,
@@ -185,6 +195,10 @@ impl Node {
             served: Arc::default(),
         };
         self.tasks.spawn(desk.run(news));
+        if self.member.kind == NodeKind::Leaf {
+            let access = Client::new(options.secret.clone());
+            self.tasks.spawn(Doubts::new(own, self.metadata.clone(), access).run());
+        }
         if let Some(mode) = options.found.filter(|_| self.member.run == 1) {
             let (address, calls) = (self.address.clone(), self.calls.clone());
             let cluster = self.member.cluster;
@@ -230,6 +244,12 @@ impl Node {
         self.calls.clone()
     }
 
+    /// The cluster as statements see it, for [`resprout_sql::session::SingleNode::in_cluster`].
+    #[must_use]
+    pub fn directory(&self) -> Arc<Directory> {
+        Arc::new(Directory::new(self.metadata.clone(), self.calls.clone()))
+    }
+
     /// Whether it leads consensus, and the office is its own.
     #[must_use]
     pub fn is_master(&self) -> bool {
@@ -260,6 +280,7 @@ impl Node {
 
     /// Ends in order: copies first, then the metadata.
     pub async fn stop(mut self) {
+        self.server = None;
         if let Some(copies) = self.copies.take() {
             let stopped = tokio::task::spawn_blocking(move || copies.stop()).await;
             if stopped.is_err() {
@@ -298,6 +319,13 @@ async fn identify(options: &Options, listen: &str) -> Result<(Member, bool), Sta
     tracing::info!(listen, "waits to be added to a cluster");
     let keep = |member: &Member| member.store(&options.dir).map_err(std::io::Error::other);
     Ok((join::wait(&listener, &options.secret, store, keep).await, false))
+}
+
+/// Opens a leaf's port for aggregators.
+async fn serve(options: &Options, copies: Arc<Copies>) -> Result<Server, StartError> {
+    let address = reach(&options.address);
+    let server = Server::bind(&address, options.secret.clone(), copies).await;
+    server.map_err(|error| StartError::Listen { address, error })
 }
 
 fn timing(options: &Options) -> Result<Timing, StartError> {

@@ -20,6 +20,7 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use resprout_cluster::control::Operation;
@@ -31,7 +32,7 @@ use tempfile::TempDir;
 use thiserror::Error;
 
 use crate::post::NODE_PORT_ABOVE;
-use crate::{CallError, Node, Options, StartError};
+use crate::{CallError, Directory, Node, Options, StartError};
 
 /// What is waited for must come by then.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -256,6 +257,14 @@ impl Cluster {
     #[must_use]
     pub fn node(&self, node: NodeId) -> Option<&Node> {
         self.nodes.get(&node)
+    }
+
+    /// The cluster for statements, as the node sees it that is asked first, and the way to its leaves: for
+    /// [`resprout_sql::session::SingleNode::in_cluster`].
+    #[must_use]
+    pub fn statements(&self) -> Option<(Arc<Directory>, resprout_access::Client)> {
+        let node = self.nodes.values().next()?;
+        Some((node.directory(), resprout_access::Client::new(self.secret.clone())))
     }
 
     /// The leaves, also those that do not run.

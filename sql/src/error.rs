@@ -118,6 +118,7 @@ codes! {
     CANNOT_USER = 1396, "HY000", "Operation <what> failed for <users>";
     DATA_TOO_LONG = 1406, "22001", "Data too long for column '<column>' at row <n>";
     CANT_CREATE_USER_WITH_GRANT = 1410, "42000", "You are not allowed to create a user with GRANT";
+    TABLE_DEF_CHANGED = 1412, "HY000", "Table definition has changed, please retry transaction";
     NO_OPEN_CURSOR = 1421, "HY000", "The statement (<id>) has no open cursor.";
     TOO_MANY_STATEMENTS = 1461, "42000", "Can't create more than max_prepared_stmt_count statements (current value: <n>)";
     WRONG_STRING_LENGTH = 1470, "HY000", "String '<text>' is too long for <what> (should be no longer than <n>)";

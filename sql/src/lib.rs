@@ -17,6 +17,7 @@ mod beside;
 pub mod error;
 mod execute;
 pub mod expression;
+pub mod place;
 pub mod planned;
 pub mod protocol;
 mod sealed_file;

@@ -16,11 +16,10 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use resprout_engine::RowBlock;
 use resprout_engine::table::{
     ColumnId, Index, KeyRange, RowView, Table, TableSchema, Value, ValueRef,
 };
-use resprout_engine::tree::View;
-use resprout_engine::{Database, Engine, RowBlock, Transaction};
 use sqlparser::ast::{Expr, Query};
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,6 +27,7 @@ use crate::accounts::is_information_schema;
 use crate::error::{Code, SqlError};
 use crate::execute::{self, Target, Views};
 use crate::expression::{Context, Session, Type};
+use crate::place::{Database, Databases, Transaction, View};
 use crate::protocol::column::{Column, Columns};
 use crate::server::Interrupt;
 use crate::session::{Open, Part};
@@ -112,7 +112,7 @@ impl Moment {
 /// What tables there are, for one statement.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
-    engine: Engine,
+    databases: Databases,
     database: Option<String>,
     views: Views,
     reads: Arc<Reads>,
@@ -139,8 +139,8 @@ pub struct Made {
 }
 
 impl Catalogue {
-    pub(crate) fn new(engine: Engine, database: Option<String>, views: Views) -> Self {
-        Self { engine, database, views, reads: Arc::default() }
+    pub(crate) fn new(databases: Databases, database: Option<String>, views: Views) -> Self {
+        Self { databases, database, views, reads: Arc::default() }
     }
 
     /// The database that names without one are in.
@@ -158,7 +158,7 @@ impl Catalogue {
         if database.is_some_and(is_information_schema) {
             return self.views.find(table).map(Source::Made);
         }
-        let target = Target::find(&self.engine, database, table)?;
+        let target = Target::find(&self.databases, database, table)?;
         self.reads.will_read(&target);
         Ok(Source::Stored(Stored { target, reads: Arc::clone(&self.reads) }))
     }
@@ -175,7 +175,7 @@ impl Catalogue {
                     lent += 1;
                     ReadOf::Session(database.clone(), part)
                 }
-                None => match database.partitions()[id.1].begin() {
+                None => match database.partition(id.1).begin() {
                     Ok(own) => ReadOf::Own(own),
                     Err(error) => {
                         failed = Some(error.into());

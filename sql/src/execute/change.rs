@@ -82,7 +82,7 @@ impl Changes {
         parameters: &[Value],
     ) -> Result<Self, SqlError> {
         let database = table.database.as_deref().or(client.state.database.as_deref());
-        let target = Target::find(&client.node.engine, database, &table.table)?;
+        let target = Target::find(&client.node.databases, database, &table.table)?;
         let surroundings = client.state.surroundings();
         let scope = Scope::new(&surroundings);
         let scope = scope.with_table(target.database.name(), target.schema(), alias);

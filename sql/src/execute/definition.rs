@@ -1,7 +1,6 @@
 //! Databases, tables and indexes: made, changed and dropped.
 
 use resprout_engine::table::{Change, TableSchema};
-use resprout_engine::{Database, DatabaseOptions, Durability, Error};
 
 use super::change::moment;
 use super::error::{no_such_table, unknown_database};
@@ -9,11 +8,12 @@ use super::router::{Target, is_reference};
 use crate::accounts::is_information_schema;
 use crate::error::{Code, SqlError};
 use crate::expression::Context;
+use crate::place::{Create, Database, blocking};
 use crate::protocol::resultset::Completion;
 use crate::session::Client;
 use crate::statement::{
-    AlterAction, AlterTable, CreateDatabase, CreateTable, CreateTableLike, DropTables, Statement,
-    TableName,
+    AlterAction, AlterTable, CreateDatabase, CreateTable, CreateTableLike, DropTables, Replication,
+    Statement, TableName,
 };
 
 /// Runs a statement that defines something.
@@ -28,28 +28,20 @@ pub(crate) async fn define(
     let _one_at_a_time = node.definitions.lock().await;
     match statement {
         Statement::CreateDatabase(create) => create_database(client, create).await,
-        Statement::DropDatabase(drop) => {
-            let name = drop.name.clone();
-            let engine = client.node.engine.clone();
-            let dropped = blocking(move || engine.drop_database(&name)).await;
-            match dropped {
-                Ok(()) => {
-                    if client.state.database.as_ref() == Some(&drop.name) {
-                        client.state.database = None;
-                    }
-                    Ok(Completion::default())
+        Statement::DropDatabase(drop) => match node.databases.drop_database(&drop.name).await {
+            Ok(()) => {
+                if client.state.database.as_ref() == Some(&drop.name) {
+                    client.state.database = None;
                 }
-                Err(error) if error.code == Code::BAD_DB && drop.if_exists => {
-                    Ok(Completion::default())
-                }
-                Err(error) if error.code == Code::BAD_DB => {
-                    let text =
-                        format!("Can't drop database '{}'; database doesn't exist", drop.name);
-                    Err(SqlError::new(Code::DB_DROP_EXISTS, text))
-                }
-                Err(error) => Err(error),
+                Ok(Completion::default())
             }
-        }
+            Err(error) if error.code == Code::BAD_DB && drop.if_exists => Ok(Completion::default()),
+            Err(error) if error.code == Code::BAD_DB => {
+                let text = format!("Can't drop database '{}'; database doesn't exist", drop.name);
+                Err(SqlError::new(Code::DB_DROP_EXISTS, text))
+            }
+            Err(error) => Err(error),
+        },
         Statement::CreateTable(create) => create_table(client, create).await,
         Statement::CreateTableLike(create) => create_like(client, create).await,
         Statement::DropTables(drop) => drop_tables(client, drop).await,
@@ -69,38 +61,28 @@ pub(crate) async fn define(
     }
 }
 
-/// The engine waits for disks here, which a task must not.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, SqlError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    let ended = |_| SqlError::new(Code::UNKNOWN_ERROR, "the thread of the statement ended");
-    Ok(done.map_err(ended)??)
-}
-
 async fn create_database(client: &Client, create: &CreateDatabase) -> Result<Completion, SqlError> {
     if is_information_schema(&create.name) {
         let text = format!("Can't create database '{}'; database exists", create.name);
         return Err(SqlError::new(Code::DB_CREATE_EXISTS, text));
     }
-    let defaults = DatabaseOptions::default();
-    let options = DatabaseOptions {
-        partitions: create.partitions.unwrap_or(defaults.partitions),
-        durability: create.durability.unwrap_or(Durability::Sync),
+    let how = Create {
+        partitions: create.partitions,
+        durability: create.durability,
+        sync_replication: create.replication.map(|wanted| wanted == Replication::Sync),
     };
-    let (engine, name) = (client.node.engine.clone(), create.name.clone());
-    match blocking(move || engine.create_database(&name, options)).await {
+    match client.node.databases.create(&create.name, how).await {
         Err(error) if error.code == Code::DB_CREATE_EXISTS && create.if_not_exists => {
             Ok(Completion::default())
         }
-        made => made.map(|_| Completion::rows(1)),
+        made => made.map(|()| Completion::rows(1)),
     }
 }
 
 fn database(client: &Client, table: &TableName) -> Result<Database, SqlError> {
     let name = table.database.as_deref().or(client.state.database.as_deref());
     let name = name.ok_or_else(|| SqlError::plain(Code::NO_DB))?;
-    client.node.engine.database(name).map_err(|_| unknown_database(name))
+    client.node.databases.database(name).map_err(|_| unknown_database(name))
 }
 
 async fn create_table(client: &Client, create: &CreateTable) -> Result<Completion, SqlError> {
@@ -121,7 +103,7 @@ async fn create_like(client: &Client, create: &CreateTableLike) -> Result<Comple
         return Ok(Completion::default());
     }
     let from = database(client, &create.like)?;
-    let like = Target::find(&client.node.engine, Some(from.name()), &create.like.table)?;
+    let like = Target::find(&client.node.databases, Some(from.name()), &create.like.table)?;
     if create.reference && !is_reference(like.schema()) {
         return Err(SqlError::not_supported("CREATE REFERENCE TABLE … LIKE a table with shards"));
     }
@@ -132,7 +114,7 @@ async fn create_like(client: &Client, create: &CreateTableLike) -> Result<Comple
 
 /// Whether a table of this name exists, which may be no error.
 fn is_there(database: &Database, table: &str, allowed: bool) -> Result<bool, SqlError> {
-    match database.partitions()[0].table(table) {
+    match database.table(table) {
         Err(_) => Ok(false),
         Ok(_) if allowed => Ok(true),
         Ok(_) => Err(SqlError::new(Code::TABLE_EXISTS, format!("Table '{table}' already exists"))),
@@ -144,7 +126,7 @@ async fn drop_tables(client: &Client, drop: &DropTables) -> Result<Completion, S
     for name in &drop.tables {
         let database = database(client, name)?;
         let table = name.table.clone();
-        if database.partitions()[0].table(&table).is_err() {
+        if database.table(&table).is_err() {
             missing.push(name.to_string());
             continue;
         }
@@ -158,7 +140,7 @@ async fn drop_tables(client: &Client, drop: &DropTables) -> Result<Completion, S
 
 async fn truncate(client: &Client, name: &TableName) -> Result<Completion, SqlError> {
     let database = database(client, name)?;
-    let target = Target::find(&client.node.engine, Some(database.name()), &name.table)?;
+    let target = Target::find(&client.node.databases, Some(database.name()), &name.table)?;
     client.node.sequences.forget(database.number(), target.table.id());
     let table = name.table.clone();
     blocking(move || database.truncate_table(&table)).await?;
@@ -172,7 +154,7 @@ async fn alter_table(client: &Client, alter: &AlterTable) -> Result<Completion, 
         if matches!(action, AlterAction::Nothing(_) | AlterAction::Options(_)) {
             continue;
         }
-        let now = database.partitions()[0].table(&name);
+        let now = database.table(&name);
         let table = now.map_err(|_| no_such_table(database.name(), &name))?;
         let change = action.change(table.schema());
         let mut change = change.ok_or_else(|| SqlError::not_supported("this change of a table"))?;
@@ -197,7 +179,7 @@ async fn alter_table(client: &Client, alter: &AlterTable) -> Result<Completion, 
 /// # Errors
 /// 1049; if a partition does not serve, or a snapshot cannot be written.
 pub(crate) async fn snapshot(client: &Client, name: &str) -> Result<(), SqlError> {
-    let database = client.node.engine.database(name).map_err(|_| unknown_database(name))?;
+    let database = client.node.databases.database(name).map_err(|_| unknown_database(name))?;
     blocking(move || {
         for partition in database.partitions() {
             partition.snapshot()?;

@@ -53,10 +53,15 @@ pub(crate) fn at_row(error: EngineError, row: usize) -> SqlError {
         EngineError::Schema(error) => Code(error.mysql_code()),
         EngineError::MemoryLimit { .. } => Code::OUT_OF_MEMORY,
         EngineError::LogFull(_) => Code::DISK_FULL,
+        EngineError::Unreachable { partition, why } => {
+            tracing::debug!(partition, why, "not reached");
+            let text = format!("Partition {partition} has no master instance.");
+            return SqlError::new(Code::PARTITION_HAS_NO_MASTER, text);
+        }
         EngineError::NotOnline { .. } => Code::PARTITION_HAS_NO_MASTER,
         EngineError::NoSuchTable { .. } => Code::NO_SUCH_TABLE,
         EngineError::BadOption { .. } => Code::WRONG_ARGUMENTS,
-        EngineError::SchemaChanged { .. } => Code(1412),
+        EngineError::SchemaChanged { .. } => Code::TABLE_DEF_CHANGED,
         EngineError::Closing => Code::SERVER_SHUTDOWN,
         _ => Code::UNKNOWN_ERROR,
     };

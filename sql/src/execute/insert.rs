@@ -69,7 +69,7 @@ pub(crate) async fn insert(
     parameters: &[Value],
 ) -> Result<Completion, SqlError> {
     let database = insert.table.database.as_deref().or(client.state.database.as_deref());
-    let target = Target::find(&client.node.engine, database, &insert.table.table)?;
+    let target = Target::find(&client.node.databases, database, &insert.table.table)?;
     let columns = columns(&target, insert)?;
     let moments = Moments::of(client, &target);
     let job = Job { target, insert, parameters, moments };

@@ -48,7 +48,7 @@ pub(crate) use views::Views;
 /// 1046, 1146.
 pub(crate) fn columns_of(client: &Client, table: &str) -> Result<Vec<Column>, SqlError> {
     let database = client.state.database.as_deref();
-    let target = Target::find(&client.node.engine, database, table)?;
+    let target = Target::find(&client.node.databases, database, table)?;
     let (schema, name) = (target.schema(), target.database.name());
     let column = |(id, own): (_, &resprout_engine::table::Column)| {
         of_column(name, schema, id, None, &own.name)

@@ -53,7 +53,7 @@ async fn plan(
     let session: Arc<dyn Session + Send + Sync> = surroundings.clone();
     let moment = Arc::new(Moment::new(session, parameters.map(<[Value]>::to_vec)));
     let catalogue = Catalogue::new(
-        client.node.engine.clone(),
+        client.node.databases.clone(),
         client.state.database.clone(),
         Views::of(client),
     );

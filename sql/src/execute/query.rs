@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use resprout_engine::Transaction;
 use resprout_engine::table::Value;
 use sqlparser::ast::Query;
 
@@ -19,6 +18,7 @@ use super::value;
 use crate::accounts::is_information_schema;
 use crate::error::{Code, SqlError};
 use crate::expression::{Context, Scope};
+use crate::place::Transaction;
 use crate::protocol::column::Columns;
 use crate::server::{ResultWriter, Rows};
 use crate::session::{Client, Part, Surroundings};
@@ -49,7 +49,7 @@ pub(crate) fn plan(client: &Client, query: &Query) -> Result<Plan, SqlError> {
                     "information_schema without the query library",
                 ));
             }
-            let target = Target::find(&client.node.engine, database, table)?;
+            let target = Target::find(&client.node.databases, database, table)?;
             let held = target.clone();
             let scope = scope.with_table(held.database.name(), held.schema(), alias);
             Plan::new(query, select, Some(target), alias, scope)
@@ -174,7 +174,7 @@ async fn in_columns(
 /// Whether a plan is of the table as it is now.
 fn is_current(plan: &Plan) -> bool {
     let Some(target) = &plan.target else { return true };
-    let now = target.database.partitions()[0].table(target.table.name());
+    let now = target.database.table(target.table.name());
     now.is_ok_and(|now| Arc::ptr_eq(&now, &target.table))
 }
 
@@ -204,7 +204,7 @@ fn take_parts(
     let one = |ordinal: usize| {
         let part = match client.open.take(&target.database, ordinal) {
             Some(part) => ReadOf::Session(part),
-            None => ReadOf::Own(target.database.partitions()[ordinal].begin()?),
+            None => ReadOf::Own(target.database.partition(ordinal).begin()?),
         };
         Ok((ordinal, part))
     };

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use resprout_engine::Database;
 use resprout_engine::table::key::successor;
 use resprout_engine::table::{
     ColumnId, Index, IndexId, KeyRange, PrimaryKey, RowError, Table, TableSchema, Value,
 };
 
 use crate::error::SqlError;
+use crate::place::{Database, Databases};
 use crate::statement::direct::{Access, KeyPart, Rows, key_value};
 
 use super::error::{no_such_table, unknown_database};
@@ -30,15 +30,17 @@ impl Target {
     /// # Errors
     /// 1046, 1049, 1146.
     pub(crate) fn find(
-        engine: &resprout_engine::Engine,
+        databases: &Databases,
         database: Option<&str>,
         table: &str,
     ) -> Result<Self, SqlError> {
         let name = database.ok_or_else(|| SqlError::plain(crate::error::Code::NO_DB))?;
-        let database = engine.database(name).map_err(|_| unknown_database(name))?;
-        let catalog = database.partitions()[0].catalog()?;
-        let found = catalog.table(table).cloned();
-        let table = found.ok_or_else(|| no_such_table(name, table))?;
+        let database = databases.database(name).map_err(|_| unknown_database(name))?;
+        let found = database.table(table);
+        let table = found.map_err(|error| match error {
+            resprout_engine::Error::NoSuchTable { .. } => no_such_table(name, table),
+            other => other.into(),
+        })?;
         Ok(Self { database, table })
     }
 
@@ -106,7 +108,7 @@ fn everywhere(target: &Target) -> Vec<usize> {
     if is_reference(target.schema()) {
         return vec![0];
     }
-    (0..target.database.partitions().len()).collect()
+    (0..target.database.count()).collect()
 }
 
 /// Whether rows are not spread because they must be compared with each other: a table without
@@ -123,7 +125,7 @@ pub(super) fn is_reference(schema: &TableSchema) -> bool {
 pub(crate) fn home(target: &Target, row: &[Value], free: usize) -> Result<usize, SqlError> {
     let schema = target.schema();
     if schema.shard_key.is_empty() {
-        let count = target.database.partitions().len();
+        let count = target.database.count();
         return Ok(if is_reference(schema) { 0 } else { free % count });
     }
     let values: Vec<Value> =
@@ -136,8 +138,7 @@ pub(crate) fn home(target: &Target, row: &[Value], free: usize) -> Result<usize,
 /// # Errors
 /// If one does not fit its column.
 pub(crate) fn of_shard_values(target: &Target, values: &[Value]) -> Result<usize, SqlError> {
-    let partition = target.database.partition_of(&target.table, values)?;
-    Ok(partition.ordinal() as usize)
+    Ok(target.database.partition_of(&target.table, values)?)
 }
 
 /// The rows that a filter names by key, with parameters bound; none if it has to be looked for in

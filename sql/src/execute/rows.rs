@@ -3,12 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use resprout_engine::Error;
 use resprout_engine::table::{ColumnId, Index, IndexId, KeyRange, RowView, Table, Value, ValueRef};
-use resprout_engine::{Error, Transaction};
 
 use super::router::Found;
 use crate::error::SqlError;
 use crate::expression::{self, Compiled, Context, Row};
+use crate::place::Transaction;
 use crate::server::Interrupt;
 
 /// Rows between two looks at whether to stop.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use resprout_engine::Transaction;
 use resprout_engine::table::{ColumnId, IndexId, Value};
 use sqlparser::ast::{
     Distinct, Expr, GroupByExpr, LimitClause, OrderByKind, Query, Select, SelectItem,
@@ -16,6 +15,7 @@ use super::rows::{Budget, Search, Stop};
 use super::value;
 use crate::error::{Code, SqlError};
 use crate::expression::{Compiled, Context, NoRow, Row, Scope, compile};
+use crate::place::Transaction;
 use crate::protocol::column::{Column, Columns};
 use crate::server::Interrupt;
 use crate::statement::direct::{self, Rows};

@@ -136,7 +136,7 @@ impl<S: Service> Client<'_, S> {
     async fn run_command(&mut self, command: Command) -> Result<(), SqlError> {
         match command {
             Command::Query(text) => {
-                let mut out = ResultWriter { wire: self.wire, form: Form::Text };
+                let mut out = ResultWriter { wire: self.wire, form: Form::Text, has_begun: false };
                 self.session.query(&text, &mut out).await?;
                 self.end_of_results()
             }
@@ -217,7 +217,7 @@ impl<S: Service> Client<'_, S> {
         if execution.wants_cursor {
             return Err(SqlError::not_supported("cursors; fetch all rows at once"));
         }
-        let mut out = ResultWriter { wire: self.wire, form: Form::Binary };
+        let mut out = ResultWriter { wire: self.wire, form: Form::Binary, has_begun: false };
         let done = self.session.execute(execution.statement, &execution.values, &mut out).await;
         self.statements.executed(number);
         done?;

@@ -16,6 +16,8 @@ use crate::protocol::value::Value;
 pub struct ResultWriter<'a> {
     pub(super) wire: &'a mut Wire,
     pub(super) form: Form,
+    /// The client was told something.
+    pub(super) has_begun: bool,
 }
 
 impl ResultWriter<'_> {
@@ -48,11 +50,18 @@ impl ResultWriter<'_> {
         self.wire.entry.database(name);
     }
 
+    /// Whether something of the command's results is on its way to the client: it cannot be begun anew.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
     /// Ends a statement without rows.
     ///
     /// # Errors
     /// If the statement is to stop.
     pub async fn ok(&mut self, completion: Completion) -> Result<(), SqlError> {
+        self.has_begun = true;
         let (results, out) = self.wire.connection.answers();
         results.ok(out, completion);
         ready(self.wire).await
@@ -66,6 +75,7 @@ impl ResultWriter<'_> {
         if columns.is_empty() || columns.len() > COLUMNS_MAX {
             return Err(SqlError::not_supported("a result of no columns or of more than 4096"));
         }
+        self.has_begun = true;
         let (results, out) = self.wire.connection.answers();
         results.begin_rows(out, columns);
         ready(self.wire).await?;

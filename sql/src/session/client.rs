@@ -1,9 +1,9 @@
 //! A client's session: statements come in, one after the other, and are sent to who runs them.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use resprout_engine::table::Value;
-use resprout_engine::{Database, Transaction};
 
 use super::service::Node;
 use super::state::State;
@@ -12,6 +12,7 @@ use super::waiting::Waiter;
 use crate::accounts::{Access, AccountChange, Requirement, Seat, is_information_schema, required};
 use crate::error::{Code, SqlError};
 use crate::execute;
+use crate::place::{Database, Transaction};
 use crate::protocol::column::{Column, Columns};
 use crate::protocol::flags::Capabilities;
 use crate::protocol::resultset::Completion;
@@ -190,19 +191,52 @@ impl Client {
         if statement.commits_implicitly() {
             self.commit().await?;
         }
-        let mark = self.state.in_transaction().then(|| self.open.mark());
         // As MySQL: of queries only.
         let time = execution_time(&self.state.variables);
         let time = time.filter(|_| matches!(statement, Statement::Query(_)));
         let _limit = time.map(|time| self.opening.interrupt.limit(time));
+        let (began, mut kept) = (Instant::now(), kept);
+        loop {
+            // Whatever the statement does is all that there is.
+            let is_alone = self.open.is_empty() && !out.has_begun();
+            let done = self.run_once(statement, kept.as_deref_mut(), parameters, out).await;
+            let Err(error) = done else { return Ok(()) };
+            let has_moved =
+                matches!(error.code, Code::PARTITION_HAS_NO_MASTER | Code::TABLE_DEF_CHANGED);
+            let may_again = has_moved && is_alone && !out.has_begun();
+            let is_late = began.elapsed() > AGAIN_MAX;
+            if !may_again || is_late || !self.node.databases.look_again().await {
+                return Err(error);
+            }
+            self.opening.interrupt.check()?;
+        }
+    }
+
+    async fn run_once(
+        &mut self,
+        statement: &Statement,
+        kept: Option<&mut Option<execute::SharedPlan>>,
+        parameters: &[Value],
+        out: &mut ResultWriter<'_>,
+    ) -> Result<(), SqlError> {
+        let is_alone = self.open.is_empty();
+        let mark = self.state.in_transaction().then(|| self.open.mark());
+        let is_part = mark.is_some();
         match self.statement(statement, kept, parameters, out).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.state.row_count = -1;
-                // As InnoDB: a deadlock ends the whole transaction, another error the statement.
+                // As InnoDB: a deadlock ends the whole transaction, another error the statement. A part that is
+                // lost on another node ends it too: it cannot be committed any more.
+                let ends =
+                    matches!(error.code, Code::LOCK_DEADLOCK | Code::PARTITION_HAS_NO_MASTER);
                 match mark {
-                    Some(mark) if error.code != Code::LOCK_DEADLOCK => self.open.rollback_to(&mark),
+                    Some(mark) if !ends => self.open.rollback_to(&mark),
                     _ => self.open.rollback(),
+                }
+                if error.code == Code::PARTITION_HAS_NO_MASTER && is_part && !is_alone {
+                    self.state.explicit = false;
+                    return Err(SqlError::plain(Code::ROLLED_BACK_TRANSACTION));
                 }
                 let status = self.state.status(!self.open.is_empty());
                 out.set_status(status);
@@ -390,13 +424,16 @@ impl Client {
     fn use_named(&mut self, name: &str) -> Result<(), SqlError> {
         self.permit(|| vec![Requirement::Enter(Some(name.to_owned()))])?;
         if !is_information_schema(name) {
-            let known = self.node.engine.database(name);
+            let known = self.node.databases.database(name);
             known.map_err(|_| execute::unknown_database(name))?;
         }
         self.state.database = Some(name.to_owned());
         Ok(())
     }
 }
+
+/// So long a statement that has done nothing yet is tried again, when its partitions are being moved.
+const AGAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Most savepoints of a transaction.
 const SAVEPOINTS_MAX: usize = 1000;

@@ -8,9 +8,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use resprout_engine::Error;
 use resprout_engine::table::system::{Sequence, number_from_bytes, sequence_key};
 use resprout_engine::table::{Table, TableId};
-use resprout_engine::{Database, Error};
+
+use crate::place::Database;
 
 /// The counters of all tables that were inserted into.
 #[derive(Debug, Default)]
@@ -32,8 +34,7 @@ impl Sequences {
         let key = sequence_key(table.id(), Sequence::Column);
         let mut next = 1;
         for partition in database.partitions() {
-            let view = partition.view()?;
-            let free = view.get(&key).and_then(number_from_bytes).unwrap_or(1);
+            let free = partition.raw(&key)?.as_deref().and_then(number_from_bytes).unwrap_or(1);
             next = next.max(free);
         }
         let counter = Arc::new(AtomicU64::new(next));

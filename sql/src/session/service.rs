@@ -16,6 +16,7 @@ use crate::accounts::{
 };
 use crate::error::SqlError;
 use crate::execute;
+use crate::place::{Databases, Directory};
 use crate::planned::Queries;
 use crate::protocol::handshake::Login;
 use crate::server::{Account, Connections, Limits, Opening, Options, Service};
@@ -24,7 +25,9 @@ use crate::variables::Globals;
 /// What all sessions share.
 #[derive(Debug)]
 pub(crate) struct Node {
+    /// What is of this node alone: disk, settings, counters.
     pub(crate) engine: Engine,
+    pub(crate) databases: Databases,
     pub(crate) connections: Arc<Connections>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) started: std::time::Instant,
@@ -67,6 +70,7 @@ impl SingleNode {
         let run = now.as_nanos() << 32 | u128::from(std::process::id());
         let globals = Arc::new(Globals::new(&Options::default(), &engine));
         let node = Node {
+            databases: Databases::Near(engine.clone()),
             engine,
             connections,
             accounts,
@@ -81,6 +85,22 @@ impl SingleNode {
             definitions: tokio::sync::Mutex::default(),
         };
         Ok(Self { node: Arc::new(node) })
+    }
+
+    /// With the databases of a cluster in place of those of the engine, which then has settings, accounts and counters
+    /// only. For a node that has no sessions yet.
+    ///
+    /// # Panics
+    /// If there are sessions.
+    #[must_use]
+    pub fn in_cluster(
+        mut self,
+        directory: Arc<dyn Directory>,
+        access: resprout_access::Client,
+    ) -> Self {
+        let node = Arc::get_mut(&mut self.node).expect("no sessions yet");
+        node.databases = Databases::far(directory, access);
+        self
     }
 
     /// With somebody who runs joins, groups and subqueries, which answer 1235 else. For a node
@@ -169,7 +189,7 @@ impl Service for SingleNode {
         if let Some(name) = &opening.login.database {
             access.check(&[Requirement::Enter(Some(name.clone()))], None)?;
             if !is_information_schema(name) {
-                self.node.engine.database(name).map_err(|_| execute::unknown_database(name))?;
+                self.node.databases.database(name).map_err(|_| execute::unknown_database(name))?;
             }
         }
         Ok(Client::new(Arc::clone(&self.node), opening, access, seat))

@@ -14,17 +14,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use resprout_engine::{
-    Database, Engine, Error, InDoubt, Partition, Position, Promise, Savepoint, Transaction, Vote,
-};
+use resprout_engine::{Engine, Error, InDoubt, Vote};
 
 use super::waiting::{At, Held, Waiter, Waits};
 use crate::beside::beside_tasks;
 use crate::error::SqlError;
+use crate::place::{Database, Partition, Position, Promise, Savepoint, Transaction};
 use crate::server::Interrupt;
 
 /// A partition, over all databases: number of the database, and ordinal.
 pub(crate) type PartitionId = (u32, u32);
+
+fn id_of(database: &Database, ordinal: usize) -> PartitionId {
+    (database.number(), u32::try_from(ordinal).unwrap_or(u32::MAX))
+}
 
 /// What a session wrote and locked, and did not commit yet.
 #[derive(Debug)]
@@ -81,17 +84,17 @@ impl Open {
         ordinal: usize,
     ) -> Result<&mut Transaction, SqlError> {
         use std::collections::btree_map::Entry;
-        let partition = &database.partitions()[ordinal];
-        let id = (database.number(), partition.ordinal());
+        let id = id_of(database, ordinal);
         match self.parts.entry(id) {
             Entry::Occupied(there) => Ok(&mut there.into_mut().inner),
             Entry::Vacant(free) => {
+                let partition = database.partition(ordinal);
                 let mut inner = partition.begin()?;
                 if let Some(limit) = self.lock_wait {
                     inner.set_lock_wait_limit(limit);
                 }
                 let _held = self.waits.hold((id, inner.id()), self.session);
-                Ok(&mut free.insert(Part { partition: partition.clone(), inner, _held }).inner)
+                Ok(&mut free.insert(Part { partition, inner, _held }).inner)
             }
         }
     }
@@ -107,9 +110,9 @@ impl Open {
         interrupt: &Arc<Interrupt>,
     ) -> Result<(&mut Transaction, Waiter), SqlError> {
         let (session, waits) = (self.session, Arc::clone(&self.waits));
-        let partition = database.partitions()[ordinal].clone();
+        let partition = database.partition(ordinal);
         let part = self.part(database, ordinal)?;
-        let id = (database.number(), partition.ordinal());
+        let id = id_of(database, ordinal);
         let at = At { partition, id, txn: part.id() };
         Ok((part, Waiter::new(session, at, waits, Arc::clone(interrupt))))
     }
@@ -121,8 +124,7 @@ impl Open {
 
     /// Takes the part in a partition out, for a read on another thread.
     pub(crate) fn take(&mut self, database: &Database, ordinal: usize) -> Option<Part> {
-        let partition = &database.partitions()[ordinal];
-        self.parts.remove(&(database.number(), partition.ordinal()))
+        self.parts.remove(&id_of(database, ordinal))
     }
 
     /// Puts a part back.
@@ -303,13 +305,13 @@ impl Distributed {
                     promises.push(promise);
                 }
                 Err(error) => {
-                    self.abort();
+                    self.abort().await;
                     return Err(error);
                 }
             }
         }
         if wait == Wait::Here {
-            return beside_tasks(|| promises.iter().try_for_each(Promise::wait));
+            return beside_tasks(|| promises.into_iter().try_for_each(Promise::wait));
         }
         for promise in promises {
             promise.wait_async().await?;
@@ -329,15 +331,17 @@ impl Distributed {
                 }
             }
         }
-        if ends.len() == self.promised.len() {
+        // What is far is forgotten by the leaves themselves.
+        let all_near = ends.iter().all(|(_, partition, _)| matches!(partition, Partition::Near(_)));
+        if all_near && ends.len() == self.promised.len() {
             self.settled.add(End { id: self.id, parts: ends });
         }
     }
 
     /// One participant refused, so none is committed: after a crash their votes say the same.
-    fn abort(&self) {
+    async fn abort(&self) {
         for (_, partition) in &self.promised {
-            if let Err(error) = partition.abort_prepared(&self.id) {
+            if let Err(error) = partition.abort_prepared(&self.id).await {
                 tracing::error!(%error, "a part of a refused transaction waits for recovery");
             }
         }
@@ -347,7 +351,7 @@ impl Distributed {
 /// Makes one partition's part take effect, as soon as there is space for it.
 async fn take_effect(partition: &Partition, id: &[u8]) -> Result<Position, Error> {
     loop {
-        match partition.commit_prepared_async(id).await {
+        match partition.commit_prepared(id).await {
             Err(error @ (Error::LogFull(_) | Error::MemoryLimit { .. })) => {
                 tracing::warn!(%error, "a committed transaction waits for space");
                 tokio::time::sleep(SPACE_STEP).await;
@@ -389,7 +393,11 @@ pub fn recover(engine: &Engine) -> Result<usize, Error> {
 
 /// Ends one partition's part as the votes say. False if somebody who takes part cannot be asked,
 /// and nobody is against it: its rows stay locked.
-fn end_doubt(database: &Database, partition: &Partition, doubt: &InDoubt) -> Result<bool, Error> {
+fn end_doubt(
+    database: &resprout_engine::Database,
+    partition: &resprout_engine::Partition,
+    doubt: &InDoubt,
+) -> Result<bool, Error> {
     let mut missing = false;
     for ordinal in &doubt.participants {
         let asked = database.partitions().get(*ordinal as usize);
@@ -413,7 +421,7 @@ fn end_doubt(database: &Database, partition: &Partition, doubt: &InDoubt) -> Res
 }
 
 /// Nothing is in doubt anywhere: once that is durable, nobody has to remember how it ended.
-fn forget_all(database: &Database) -> Result<(), Error> {
+fn forget_all(database: &resprout_engine::Database) -> Result<(), Error> {
     for partition in database.partitions() {
         partition.flush()?;
     }
@@ -430,13 +438,23 @@ mod tests {
 
     use super::*;
 
+    type Near = resprout_engine::Partition;
+
+    fn near(partition: &Near) -> Partition {
+        Partition::Near(partition.clone())
+    }
+
     fn open(dir: &std::path::Path) -> Engine {
         let options = Options { maximum_memory: 64 << 20, ..Options::default() };
         Engine::open(dir, options).unwrap()
     }
 
     /// An engine with a table in a database of so many partitions.
-    fn made(dir: &std::path::Path, partitions: u32, durability: Durability) -> (Engine, Database) {
+    fn made(
+        dir: &std::path::Path,
+        partitions: u32,
+        durability: Durability,
+    ) -> (Engine, resprout_engine::Database) {
         let engine = open(dir);
         let options = DatabaseOptions { partitions, durability };
         let database = engine.create_database("d", options).unwrap();
@@ -446,7 +464,7 @@ mod tests {
     }
 
     fn ids(engine: &Engine) -> Vec<usize> {
-        let count = |partition: &Partition| {
+        let count = |partition: &Near| {
             let (table, mut rows) = (partition.table("t").unwrap(), 0);
             let reader = partition.begin().unwrap();
             let found = reader.scan(&table, &table.rows(), |_| {
@@ -472,7 +490,7 @@ mod tests {
             let mut inner = partition.begin().unwrap();
             inner.insert_async(&table, &[Value::Int(id)]).await.unwrap();
             let _held = Arc::<Waits>::default().hold(((0, partition.ordinal()), inner.id()), 1);
-            let part = Part { partition: partition.clone(), inner, _held };
+            let part = Part { partition: near(partition), inner: Transaction::Near(inner), _held };
             parts.push(((0, partition.ordinal()), part));
         }
         parts
@@ -495,13 +513,14 @@ mod tests {
                     0 => {}
                     1 => {
                         let (_, part) = commit.waiting.pop().unwrap();
-                        part.inner.prepare(&id, &participants).unwrap();
+                        part.inner.promise(&id, &participants, &[]).unwrap().wait().unwrap();
                     }
                     _ => commit.promise(Wait::Elsewhere).await.unwrap(),
                 }
                 if step == 3 {
                     let (_, partition) = &commit.promised[1];
-                    partition.commit_prepared(&id).unwrap();
+                    partition.commit_prepared(&id).await.unwrap();
+                    let Partition::Near(partition) = partition else { panic!("all are near") };
                     partition.flush().unwrap();
                 }
                 if step == 4 {

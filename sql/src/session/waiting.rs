@@ -17,11 +17,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use resprout_engine::Error;
 use resprout_engine::lock::TxnId;
-use resprout_engine::{Error, Partition};
 
 use super::transaction::PartitionId;
 use crate::error::{Code, SqlError};
+use crate::place::Partition;
 use crate::server::Interrupt;
 
 /// Between two looks at the chain. Most waits are over before the first.

@@ -11,8 +11,8 @@
 
 use std::sync::Arc;
 
+use resprout_engine::Error;
 use resprout_engine::table::{Table, Value};
-use resprout_engine::{Error, Partition};
 use tokio::task::JoinHandle;
 
 use crate::error::{Code, SqlError};
@@ -20,6 +20,7 @@ use crate::execute::error::at_row;
 use crate::execute::order::bytes_of;
 use crate::execute::router::Target;
 use crate::expression::{WARNINGS_MAX, Warning};
+use crate::place::Partition;
 
 /// Rows and bytes of one transaction.
 const PIECE_ROWS: usize = 2000;
@@ -86,7 +87,7 @@ struct Lane {
 
 impl Bulk {
     pub(super) fn new(target: &Target, leniency: Leniency) -> Self {
-        let lanes = target.database.partitions().iter().map(|_| Lane::default()).collect();
+        let lanes = target.database.partitions().map(|_| Lane::default()).collect();
         Self { target: target.clone(), leniency, lanes, loaded: Loaded::default() }
     }
 
@@ -128,7 +129,7 @@ impl Bulk {
         if piece.is_empty() {
             return Ok(());
         }
-        let to = self.target.database.partitions()[partition].clone();
+        let to = self.target.database.partition(partition);
         let (table, leniency) = (Arc::clone(&self.target.table), self.leniency);
         let insert = move || insert(&to, &table, &piece, leniency);
         lane.running = Some(tokio::task::spawn_blocking(insert));

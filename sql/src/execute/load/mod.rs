@@ -175,7 +175,7 @@ type Given = (usize, Vec<(ColumnId, Value)>);
 impl<'a> Loading<'a> {
     fn new(client: &Client, load: &'a LoadData) -> Result<Self, SqlError> {
         let database = load.table.database.as_deref().or(client.state.database.as_deref());
-        let target = Target::find(&client.node.engine, database, &load.table.table)?;
+        let target = Target::find(&client.node.databases, database, &load.table.table)?;
         let place = |to: &FieldTarget| match to {
             FieldTarget::Variable(name) => Ok(Place::Variable(name.clone())),
             FieldTarget::Column(name) => {

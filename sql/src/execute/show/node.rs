@@ -16,7 +16,7 @@ const STATEMENT_SHOWN: usize = 100;
 pub(super) fn databases(client: &Client) -> Listing {
     let mut listing = Listing::new(&["Database"]);
     listing.push([text(INFORMATION_SCHEMA)]);
-    for database in client.node.engine.databases() {
+    for database in client.node.databases.databases() {
         if client.access.sees_database(database.name()) {
             listing.push([text(database.name())]);
         }

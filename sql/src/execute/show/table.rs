@@ -20,7 +20,7 @@ fn database_name<'a>(client: &'a Client, given: Option<&'a str>) -> Result<&'a s
 
 fn target(client: &Client, table: &TableName) -> Result<Target, SqlError> {
     let database = table.database.as_deref().or(client.state.database.as_deref());
-    Target::find(&client.node.engine, database, &table.table)
+    Target::find(&client.node.databases, database, &table.table)
 }
 
 /// The schema of a table or view.
@@ -39,8 +39,8 @@ fn all(client: &Client, database: Option<&str>) -> Result<(String, Vec<String>),
         let views = views::names().map(str::to_owned).collect();
         return Ok((INFORMATION_SCHEMA.to_owned(), views));
     }
-    let database = client.node.engine.database(name).map_err(|_| unknown_database(name))?;
-    let catalog = database.partitions()[0].catalog()?;
+    let database = client.node.databases.database(name).map_err(|_| unknown_database(name))?;
+    let catalog = database.partition(0).catalog_now()?;
     let seen = catalog.tables().filter(|table| client.access.sees_table(name, table.name()));
     let mut tables: Vec<_> = seen.map(|table| table.name().to_owned()).collect();
     tables.sort();
@@ -201,9 +201,9 @@ pub(super) fn create_database(
     name: &str,
     if_not_exists: bool,
 ) -> Result<Listing, SqlError> {
-    let database = client.node.engine.database(name).map_err(|_| unknown_database(name))?;
+    let database = client.node.databases.database(name).map_err(|_| unknown_database(name))?;
     let condition = if if_not_exists { "/*!32312 IF NOT EXISTS*/ " } else { "" };
-    let partitions = database.partitions().len();
+    let partitions = database.count();
     let durability = match database.durability() {
         resprout_engine::Durability::Sync => "SYNC",
         resprout_engine::Durability::Async => "ASYNC",

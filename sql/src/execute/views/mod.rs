@@ -14,6 +14,7 @@ use resprout_engine::table::{NewColumn, TableSchema, Value};
 
 use crate::accounts::{Access, INFORMATION_SCHEMA};
 use crate::error::{Code, SqlError};
+use crate::place::Databases;
 use crate::planned::Made;
 use crate::server::Connections;
 use crate::session::Client;
@@ -22,6 +23,7 @@ use crate::session::Client;
 #[derive(Clone, Debug)]
 pub(crate) struct Views {
     engine: Engine,
+    databases: Databases,
     access: Access,
     connections: Arc<Connections>,
     user: String,
@@ -60,6 +62,7 @@ impl Views {
     pub(crate) fn of(client: &Client) -> Self {
         Self {
             engine: client.node.engine.clone(),
+            databases: client.node.databases.clone(),
             access: client.access.clone(),
             connections: Arc::clone(&client.node.connections),
             user: client.opening.login.user.clone(),

@@ -22,7 +22,7 @@ pub(super) const SCHEMATA: View = View {
         ("SQL_PATH", "varchar(512)"),
     ],
     rows: |views| {
-        let databases = views.engine.databases();
+        let databases = views.databases.databases();
         let seen = databases.iter().map(|database| database.name());
         let seen = seen.filter(|name| views.access.sees_database(name));
         let row = |name: &str| {
@@ -339,8 +339,8 @@ struct Key<'a> {
 /// Visits the tables that the session sees: by database, then by name. Databases that do not serve
 /// yet show none.
 fn each_table(views: &Views, mut visit: impl FnMut(&str, &Arc<Table>)) -> Result<(), SqlError> {
-    for database in views.engine.databases() {
-        let Ok(catalog) = database.partitions()[0].catalog() else { continue };
+    for database in views.databases.databases() {
+        let Ok(catalog) = database.partition(0).catalog_now() else { continue };
         let name = database.name();
         let seen = |table: &&Arc<Table>| views.access.sees_table(name, table.name());
         let mut tables: Vec<_> = catalog.tables().filter(seen).collect();

@@ -1,0 +1,116 @@
+//! The cluster as statements see it: which databases there are and where their partitions are, from the metadata as
+//! they are known here; what changes it goes to the master aggregator.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use resprout_cluster::Address;
+use resprout_cluster::control::Operation;
+use resprout_cluster::metadata::{Command, DatabaseEntry, Metadata};
+use resprout_engine::Durability;
+use resprout_sql::error::{Code, SqlError};
+use resprout_sql::place::{self, Create, Home, Map, Work};
+
+use crate::calls::Calls;
+use crate::error::CallError;
+use crate::state::Shared;
+
+/// How long a definition may take.
+pub(crate) const DEFINITION: Duration = Duration::from_secs(60);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Directory {
+    metadata: Shared,
+    calls: Arc<Calls>,
+}
+
+impl Directory {
+    /// As this node knows it.
+    #[must_use]
+    pub fn new(metadata: Shared, calls: Arc<Calls>) -> Self {
+        Self { metadata, calls }
+    }
+
+    async fn call(&self, operation: Operation) -> Result<(), SqlError> {
+        self.calls.call(operation, DEFINITION).await.map(drop).map_err(|error| refused(&error))
+    }
+}
+
+/// What a client is told.
+pub(crate) fn refused(error: &CallError) -> SqlError {
+    SqlError::new(Code::UNKNOWN_ERROR, error.to_string())
+}
+
+/// Where clients and aggregators reach a node.
+pub(crate) fn reach(address: &Address) -> String {
+    let Address { host, port } = address;
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn map(metadata: &Metadata, entry: &DatabaseEntry) -> Map {
+    let home = |partition: &resprout_cluster::Partition| {
+        let leaf = partition.serving().and_then(|leaf| metadata.nodes().get(&leaf.into()));
+        Home { leaf: leaf.map(|leaf| reach(&leaf.address)), term: partition.term.0 }
+    };
+    Map {
+        name: entry.map.name.clone(),
+        number: entry.number,
+        durability: if entry.durable { Durability::Sync } else { Durability::Async },
+        partitions: entry.map.partitions.iter().map(home).collect(),
+    }
+}
+
+impl place::Directory for Directory {
+    fn version(&self) -> u64 {
+        self.metadata.read().applied()
+    }
+
+    fn database(&self, name: &str) -> Option<Arc<Map>> {
+        let metadata = self.metadata.read();
+        metadata.databases().get(name).map(|entry| Arc::new(map(&metadata, entry)))
+    }
+
+    fn databases(&self) -> Vec<Arc<Map>> {
+        let metadata = self.metadata.read();
+        metadata.databases().values().map(|entry| Arc::new(map(&metadata, entry))).collect()
+    }
+
+    fn create<'a>(&'a self, name: &'a str, how: Create) -> Work<'a, Result<(), SqlError>> {
+        Box::pin(async move {
+            if self.database(name).is_some() {
+                let text = format!("Can't create database '{name}'; database exists");
+                return Err(SqlError::new(Code::DB_CREATE_EXISTS, text));
+            }
+            let Create { partitions, durability, sync_replication } = how;
+            let durable = durability.unwrap_or(Durability::Sync) == Durability::Sync;
+            let name = name.to_owned();
+            self.call(Operation::CreateDatabase {
+                name,
+                partitions,
+                sync: sync_replication,
+                durable,
+            })
+            .await
+        })
+    }
+
+    fn drop_database<'a>(&'a self, name: &'a str) -> Work<'a, Result<(), SqlError>> {
+        Box::pin(async move {
+            if self.database(name).is_none() {
+                let text = format!("Unknown database '{name}'");
+                return Err(SqlError::new(Code::BAD_DB, text));
+            }
+            let command = Command::DropDatabase { name: name.to_owned() };
+            self.call(Operation::Propose { command }).await
+        })
+    }
+
+    fn changed(&self, within: Duration) -> Work<'_, ()> {
+        let mut changes = self.metadata.watch();
+        Box::pin(async move {
+            // Whether something came or not: whoever asked looks again.
+            drop(tokio::time::timeout(within, changes.changed()).await);
+        })
+    }
+}

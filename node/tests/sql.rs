@@ -1,0 +1,141 @@
+//! Statements over a cluster: clients of an aggregator, rows on leaves, and leaves that are killed meanwhile.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder};
+use resprout_engine::Engine;
+use resprout_node::testing::Cluster;
+use resprout_sql::accounts::AccountOptions;
+use resprout_sql::server::{Connections, Options, Server};
+use resprout_sql::session::SingleNode;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+/// An aggregator's port for clients, on the node that is asked first.
+struct Door {
+    address: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Door {
+    async fn of(cluster: &Cluster) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = resprout_engine::Options {
+            maximum_memory: 64 << 20,
+            ..resprout_engine::Options::default()
+        };
+        let engine = Engine::open(dir.path(), options).unwrap();
+        let connections = Connections::new();
+        let node =
+            SingleNode::new(engine, connections.clone(), &AccountOptions::default()).unwrap();
+        let (directory, access) = cluster.statements().unwrap();
+        let node = node.in_cluster(directory, access);
+        let server = Server::new(node, Options::default(), None, connections).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { server.serve(listener, std::future::pending::<()>()).await });
+        Self { address, _dir: dir }
+    }
+
+    async fn client(&self) -> Conn {
+        let options = OptsBuilder::default().ip_or_hostname("127.0.0.1");
+        let options = options.tcp_port(self.address.port()).prefer_socket(false).user(Some("root"));
+        Conn::new(options).await.unwrap()
+    }
+}
+
+async fn cluster() -> (Cluster, Door, Conn) {
+    let cluster = Cluster::builder().voters(1).leaves(2).redundancy(2).start().await.unwrap();
+    let door = Door::of(&cluster).await;
+    let mut client = door.client().await;
+    client.query_drop("CREATE DATABASE d PARTITIONS 4").await.unwrap();
+    client.query_drop("USE d").await.unwrap();
+    (cluster, door, client)
+}
+
+async fn numbers(client: &mut Conn, text: &str) -> Vec<i64> {
+    client.query(text).await.unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// Promise: what clients do with one node they can do with a cluster: definitions, writes by key and by condition,
+/// transactions over partitions, taking back, reading in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn clients_write_and_read_over_leaves() {
+    let (_cluster, door, mut client) = cluster().await;
+    client.query_drop("CREATE TABLE t (id BIGINT PRIMARY KEY, n INT, KEY (n))").await.unwrap();
+    for id in 0..40 {
+        client.query_drop(format!("INSERT INTO t VALUES ({id}, {})", id % 4)).await.unwrap();
+    }
+    assert_eq!(numbers(&mut client, "SELECT COUNT(*) FROM t").await, [40]);
+    assert_eq!(numbers(&mut client, "SELECT n FROM t WHERE id = 7").await, [3]);
+    assert_eq!(
+        numbers(&mut client, "SELECT id FROM t WHERE n = 3 ORDER BY id LIMIT 3").await,
+        [3, 7, 11]
+    );
+    client.query_drop("UPDATE t SET n = n + 10 WHERE n = 3").await.unwrap();
+    assert_eq!(client.affected_rows(), 10);
+    client.query_drop("DELETE FROM t WHERE id >= 30").await.unwrap();
+    assert_eq!(client.affected_rows(), 10);
+    assert_eq!(numbers(&mut client, "SELECT SUM(n) FROM t WHERE n > 9").await, [7 * 13]);
+    let mut other = door.client().await;
+    other.query_drop("USE d").await.unwrap();
+    client.query_drop("BEGIN").await.unwrap();
+    client.query_drop("INSERT INTO t VALUES (100, 1), (101, 1), (102, 1), (103, 1)").await.unwrap();
+    client.query_drop("SAVEPOINT s").await.unwrap();
+    client.query_drop("DELETE FROM t WHERE id = 0").await.unwrap();
+    client.query_drop("ROLLBACK TO s").await.unwrap();
+    assert_eq!(numbers(&mut client, "SELECT COUNT(*) FROM t").await, [34]);
+    assert_eq!(numbers(&mut other, "SELECT COUNT(*) FROM t").await, [30]);
+    client.query_drop("COMMIT").await.unwrap();
+    assert_eq!(numbers(&mut other, "SELECT COUNT(*) FROM t").await, [34]);
+    let duplicate = client.query_drop("INSERT INTO t VALUES (100, 1)").await.unwrap_err();
+    assert!(
+        duplicate.to_string().contains("Duplicate entry '100' for key 't.PRIMARY'"),
+        "{duplicate}"
+    );
+    client.query_drop("ALTER TABLE t ADD COLUMN c VARCHAR(10) DEFAULT 'x'").await.unwrap();
+    // Another session knows the table as it was.
+    other.query_drop("INSERT INTO t VALUES (200, 2, 'y')").await.unwrap();
+    client.query_drop("DROP TABLE t").await.unwrap();
+    assert!(other.query_drop("SELECT * FROM t").await.is_err());
+    client.query_drop("DROP DATABASE d").await.unwrap();
+    let databases: Vec<String> = other.query("SHOW DATABASES").await.unwrap();
+    assert_eq!(databases, ["information_schema"]);
+}
+
+/// Promise (P01): a client that writes while a leaf is killed waits for a moment and gets no error; nothing that was
+/// acknowledged is lost. Within a transaction it is told to run that again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p01_a_client_sees_a_pause_and_no_error() {
+    let (mut cluster, door, mut client) = cluster().await;
+    client.query_drop("CREATE TABLE t (id BIGINT PRIMARY KEY)").await.unwrap();
+    for id in 0..20 {
+        client.query_drop(format!("INSERT INTO t VALUES ({id})")).await.unwrap();
+    }
+    let mut other = door.client().await;
+    other.query_drop("USE d").await.unwrap();
+    other.query_drop("BEGIN").await.unwrap();
+    other
+        .query_drop("INSERT INTO t VALUES (900), (901), (902), (903), (904), (905), (906)")
+        .await
+        .unwrap();
+    let (victim, _) = cluster.master_of("d", 0).unwrap();
+    cluster.kill(victim).await;
+    let killed = Instant::now();
+    for id in 20..60 {
+        client.query_drop(format!("INSERT INTO t VALUES ({id})")).await.unwrap();
+    }
+    let paused = killed.elapsed();
+    assert!(paused < Duration::from_secs(8), "writes paused for {paused:?}");
+    let lost = other.query_drop("COMMIT").await.unwrap_err();
+    assert!(lost.to_string().contains("1857") || lost.to_string().contains("1777"), "{lost}");
+    assert_eq!(numbers(&mut client, "SELECT COUNT(*) FROM t").await, [60]);
+    cluster.start(victim).await.unwrap();
+    cluster.until_whole().await.unwrap();
+    let survivor = cluster.leaves().into_iter().find(|leaf| *leaf != victim).unwrap();
+    cluster.kill(survivor).await;
+    assert_eq!(numbers(&mut client, "SELECT COUNT(*) FROM t").await, [60]);
+}

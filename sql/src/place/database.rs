@@ -1,0 +1,174 @@
+//! A database: its partitions, near or far.
+
+use std::sync::Arc;
+
+use resprout_access::{Client, Place};
+use resprout_engine::table::{Change, Table, TableSchema, Value};
+use resprout_engine::{Durability, Error, TablesOf, shard_of};
+
+use super::directory::Map;
+use super::partition::Partition;
+
+/// A database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// In the engine of this process.
+    Near(resprout_engine::Database),
+    /// On other nodes, as it was when it was looked up.
+    Far(Arc<FarDatabase>),
+}
+
+/// A database on other nodes.
+#[derive(Debug)]
+pub struct FarDatabase {
+    name: String,
+    number: u32,
+    durability: Durability,
+    partitions: Vec<Partition>,
+}
+
+impl FarDatabase {
+    pub(super) fn new(map: &Map, client: &Client) -> Arc<Self> {
+        let partition = |(ordinal, home): (u32, &super::Home)| {
+            let place = Place { database: map.number, ordinal };
+            let address = home.leaf.as_deref().unwrap_or_default();
+            Partition::Far(client.partition(address, place, &format!("{}:{ordinal}", map.name)))
+        };
+        Arc::new(Self {
+            name: map.name.clone(),
+            number: map.number,
+            durability: map.durability,
+            partitions: (0..).zip(&map.partitions).map(partition).collect(),
+        })
+    }
+}
+
+impl Database {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Near(near) => near.name(),
+            Self::Far(far) => &far.name,
+        }
+    }
+
+    /// Its number in the cluster.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        match self {
+            Self::Near(near) => near.number(),
+            Self::Far(far) => far.number,
+        }
+    }
+
+    /// When its commits are acknowledged.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        match self {
+            Self::Near(near) => near.durability(),
+            Self::Far(far) => far.durability,
+        }
+    }
+
+    /// How many partitions it has.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Near(near) => near.partitions().len(),
+            Self::Far(far) => far.partitions.len(),
+        }
+    }
+
+    /// A partition.
+    ///
+    /// # Panics
+    /// If there is none of that ordinal.
+    #[must_use]
+    pub fn partition(&self, ordinal: usize) -> Partition {
+        match self {
+            Self::Near(near) => Partition::Near(near.partitions()[ordinal].clone()),
+            Self::Far(far) => far.partitions[ordinal].clone(),
+        }
+    }
+
+    /// All of them, by ordinal.
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> + '_ {
+        (0..self.count()).map(|ordinal| self.partition(ordinal))
+    }
+
+    /// The ordinal of the partition with rows of these values of the shard key.
+    ///
+    /// # Errors
+    /// If a value does not fit its column.
+    pub fn partition_of(&self, table: &Table, shard_values: &[Value]) -> Result<usize, Error> {
+        shard_of(table, shard_values, self.count())
+    }
+
+    /// A table, as the first partition has it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`]; if that partition does not serve.
+    pub fn table(&self, name: &str) -> Result<Arc<Table>, Error> {
+        match self {
+            Self::Near(near) => near.partitions()[0].table(name),
+            Self::Far(_) => self.partition(0).table(name),
+        }
+    }
+
+    /// What is known of far tables may be out of date.
+    pub fn forget_tables(&self) {
+        if let Self::Far(far) = self {
+            far.partitions.iter().for_each(Partition::forget_catalog);
+        }
+    }
+
+    fn far<T>(
+        &self,
+        near: impl FnOnce(&resprout_engine::Database) -> Result<T, Error>,
+        change: impl FnOnce(&TablesOf<'_, Partition>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match self {
+            Self::Near(database) => near(database),
+            Self::Far(far) => {
+                let tables = TablesOf { database: &far.name, partitions: &far.partitions };
+                let done = change(&tables);
+                self.forget_tables();
+                done
+            }
+        }
+    }
+
+    /// See [`resprout_engine::Database::create_table`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_table(&self, schema: &TableSchema) -> Result<(), Error> {
+        self.far(|near| near.create_table(schema), |tables| tables.create(schema))
+    }
+
+    /// See [`resprout_engine::Database::drop_table`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn drop_table(&self, name: &str) -> Result<(), Error> {
+        self.far(|near| near.drop_table(name), |tables| tables.drop(name))
+    }
+
+    /// See [`resprout_engine::Database::truncate_table`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn truncate_table(&self, name: &str) -> Result<(), Error> {
+        self.far(|near| near.truncate_table(name), |tables| tables.truncate(name))
+    }
+
+    /// See [`resprout_engine::Database::alter_table`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn alter_table(&self, name: &str, change: Change) -> Result<(), Error> {
+        let again = change.clone();
+        self.far(|near| near.alter_table(name, change), |tables| tables.alter(name, again))
+    }
+}

@@ -1,0 +1,198 @@
+//! Which databases there are, and where their partitions are.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use resprout_access::Client;
+use resprout_engine::{DatabaseOptions, Durability, Engine, Error};
+
+use super::database::{Database, FarDatabase};
+use crate::error::{Code, SqlError};
+
+/// Work that is waited for.
+pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// So long is waited for news of partitions, before a look without them.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Where a partition is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// Where the leaf with its master listens for aggregators (`host:port`); none if it has no master now.
+    pub leaf: Option<String>,
+    /// The mastership.
+    pub term: u64,
+}
+
+/// Where the partitions of a database are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// Its name.
+    pub name: String,
+    /// Its number in the cluster.
+    pub number: u32,
+    /// When commits are acknowledged.
+    pub durability: Durability,
+    /// By ordinal, without a gap.
+    pub partitions: Vec<Home>,
+}
+
+/// How a database is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Create {
+    /// Its partitions; as many as usual if not said.
+    pub partitions: Option<u32>,
+    /// When commits are acknowledged; as usual if not said.
+    pub durability: Option<Durability>,
+    /// Whether commits wait for replicas; as usual if not said.
+    pub sync_replication: Option<bool>,
+}
+
+/// A cluster, as statements need it.
+pub trait Directory: fmt::Debug + Send + Sync + 'static {
+    /// Another number whenever something may have changed.
+    fn version(&self) -> u64;
+
+    /// Where a database's partitions are now.
+    fn database(&self, name: &str) -> Option<Arc<Map>>;
+
+    /// All of them, by name.
+    fn databases(&self) -> Vec<Arc<Map>>;
+
+    /// Makes a database; returns when it serves.
+    fn create<'a>(&'a self, name: &'a str, how: Create) -> Work<'a, Result<(), SqlError>>;
+
+    /// Drops one.
+    fn drop_database<'a>(&'a self, name: &'a str) -> Work<'a, Result<(), SqlError>>;
+
+    /// Until something of this has changed, or for so long.
+    fn changed(&self, within: Duration) -> Work<'_, ()>;
+}
+
+/// The databases that sessions see.
+#[derive(Clone, Debug)]
+pub enum Databases {
+    /// Those of an engine.
+    Near(Engine),
+    /// Those of a cluster.
+    Far(Arc<Cluster>),
+}
+
+/// The databases of a cluster, with those that were looked up last.
+#[derive(Debug)]
+pub struct Cluster {
+    directory: Arc<dyn Directory>,
+    access: Client,
+    known: Mutex<Known>,
+}
+
+/// Databases as they are at one version of the directory.
+#[derive(Debug, Default)]
+struct Known {
+    version: u64,
+    databases: HashMap<String, Database>,
+}
+
+impl Cluster {
+    fn database(&self, name: &str) -> Option<Database> {
+        let version = self.directory.version();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.version != version {
+            *known = Known { version, databases: HashMap::new() };
+        }
+        if let Some(database) = known.databases.get(name) {
+            return Some(database.clone());
+        }
+        let map = self.directory.database(name)?;
+        let database = Database::Far(FarDatabase::new(&map, &self.access));
+        known.databases.insert(name.to_owned(), database.clone());
+        Some(database)
+    }
+}
+
+impl Databases {
+    /// Those of a cluster.
+    pub(crate) fn far(directory: Arc<dyn Directory>, access: Client) -> Self {
+        Self::Far(Arc::new(Cluster { directory, access, known: Mutex::default() }))
+    }
+
+    /// One by its name.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDatabase`].
+    pub fn database(&self, name: &str) -> Result<Database, Error> {
+        match self {
+            Self::Near(engine) => engine.database(name).map(Database::Near),
+            Self::Far(cluster) => {
+                let missing = || Error::NoSuchDatabase { database: name.to_owned() };
+                cluster.database(name).ok_or_else(missing)
+            }
+        }
+    }
+
+    /// All of them, by name.
+    #[must_use]
+    pub fn databases(&self) -> Vec<Database> {
+        match self {
+            Self::Near(engine) => engine.databases().into_iter().map(Database::Near).collect(),
+            Self::Far(cluster) => {
+                let far = |map: &Arc<Map>| Database::Far(FarDatabase::new(map, &cluster.access));
+                cluster.directory.databases().iter().map(far).collect()
+            }
+        }
+    }
+
+    /// What was looked up may be out of date: partitions are elsewhere by now, or tables are others. Whether a statement
+    /// that has done nothing yet may be run again; waits for a moment, or for news.
+    pub(crate) async fn look_again(&self) -> bool {
+        let Self::Far(cluster) = self else { return false };
+        self.databases().iter().for_each(Database::forget_tables);
+        cluster.directory.changed(LOOK_AGAIN).await;
+        true
+    }
+
+    /// CREATE DATABASE.
+    ///
+    /// # Errors
+    /// 1007, and what hinders it.
+    pub(crate) async fn create(&self, name: &str, how: Create) -> Result<(), SqlError> {
+        match self {
+            Self::Near(engine) => {
+                let defaults = DatabaseOptions::default();
+                let options = DatabaseOptions {
+                    partitions: how.partitions.unwrap_or(defaults.partitions),
+                    durability: how.durability.unwrap_or(Durability::Sync),
+                };
+                let (engine, name) = (engine.clone(), name.to_owned());
+                blocking(move || engine.create_database(&name, options)).await.map(drop)
+            }
+            Self::Far(cluster) => cluster.directory.create(name, how).await,
+        }
+    }
+
+    /// DROP DATABASE.
+    ///
+    /// # Errors
+    /// 1049, and what hinders it.
+    pub(crate) async fn drop_database(&self, name: &str) -> Result<(), SqlError> {
+        match self {
+            Self::Near(engine) => {
+                let (engine, name) = (engine.clone(), name.to_owned());
+                blocking(move || engine.drop_database(&name)).await
+            }
+            Self::Far(cluster) => cluster.directory.drop_database(name).await,
+        }
+    }
+}
+
+/// The engine waits for disks here, which a task must not.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, SqlError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let ended = |_| SqlError::new(Code::UNKNOWN_ERROR, "the thread of the statement ended");
+    Ok(done.map_err(ended)??)
+}

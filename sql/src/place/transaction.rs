@@ -1,0 +1,360 @@
+//! A transaction in one partition, near or far: the methods of [`resprout_engine::Transaction`].
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use resprout_access::{FarPromise, FarTransaction, FarView};
+use resprout_engine::lock::TxnId;
+use resprout_engine::table::{ColumnId, Index, KeyRange, RowView, Table, Value};
+use resprout_engine::{Error, RowBlock};
+
+/// A transaction in one partition. Dropping it rolls back.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "both live on the heap of the session that has them")]
+pub enum Transaction {
+    /// In the engine of this process.
+    Near(resprout_engine::Transaction),
+    /// On another node.
+    Far(FarTransaction),
+}
+
+/// A state of a partition.
+#[derive(Debug)]
+pub enum View {
+    /// In the engine of this process.
+    Near(resprout_engine::tree::View),
+    /// On another node.
+    Far(FarView),
+}
+
+/// A point to go back to.
+#[derive(Clone, Copy, Debug)]
+pub enum Savepoint {
+    /// In the engine of this process.
+    Near(resprout_engine::Savepoint),
+    /// On another node.
+    Far(u32),
+}
+
+/// A promise on its way.
+#[derive(Debug)]
+#[must_use = "a promise counts once it is durable"]
+pub enum Promise {
+    /// In the engine of this process.
+    Near(resprout_engine::Promise),
+    /// On another node.
+    Far(FarPromise),
+}
+
+impl Promise {
+    /// See [`resprout_engine::Promise::wait`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait(self) -> Result<(), Error> {
+        match self {
+            Self::Near(near) => near.wait(),
+            Self::Far(far) => far.wait_now(),
+        }
+    }
+
+    /// The same for tasks.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn wait_async(self) -> Result<(), Error> {
+        match self {
+            Self::Near(near) => near.wait_async().await,
+            Self::Far(far) => far.wait().await,
+        }
+    }
+}
+
+/// A view of the other kind, which no caller has.
+fn other_view() -> Error {
+    Error::TransactionEnded
+}
+
+impl Transaction {
+    /// See the engine's.
+    pub const fn set_lock_wait_limit(&mut self, limit: Duration) {
+        match self {
+            Self::Near(near) => near.set_lock_wait_limit(limit),
+            Self::Far(far) => far.set_lock_wait_limit(limit),
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn id(&self) -> TxnId {
+        match self {
+            Self::Near(near) => near.id(),
+            Self::Far(far) => far.id(),
+        }
+    }
+
+    /// Rows that it has changed.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        match self {
+            Self::Near(near) => near.changes(),
+            Self::Far(far) => far.changes(),
+        }
+    }
+
+    /// Whether nothing that it does can be taken for granted before a node has answered.
+    #[must_use]
+    pub const fn is_far(&self) -> bool {
+        matches!(self, Self::Far(_))
+    }
+
+    /// See the engine's.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn insert_async(
+        &mut self,
+        table: &Arc<Table>,
+        values: &[Value],
+    ) -> Result<Option<u64>, Error> {
+        match self {
+            Self::Near(near) => near.insert_async(table, values).await,
+            Self::Far(far) => far.insert(table, values).await,
+        }
+    }
+
+    /// See the engine's.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn update_key_async(
+        &mut self,
+        table: &Arc<Table>,
+        key: &[u8],
+        assignments: &[(ColumnId, Value)],
+    ) -> Result<bool, Error> {
+        match self {
+            Self::Near(near) => near.update_key_async(table, key, assignments).await,
+            Self::Far(far) => far.update_key(table, key, assignments).await,
+        }
+    }
+
+    /// See the engine's.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn delete_key_async(
+        &mut self,
+        table: &Arc<Table>,
+        key: &[u8],
+    ) -> Result<bool, Error> {
+        match self {
+            Self::Near(near) => near.delete_key_async(table, key).await,
+            Self::Far(far) => far.delete_key(table, key).await,
+        }
+    }
+
+    /// See the engine's.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn lock_key_async(
+        &mut self,
+        table: &Table,
+        key: &[u8],
+    ) -> Result<Option<Vec<Value>>, Error> {
+        match self {
+            Self::Near(near) => near.lock_key_async(table, key).await,
+            Self::Far(far) => far.lock_key(table, key).await,
+        }
+    }
+
+    /// See the engine's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn look<T>(
+        &self,
+        table: &Table,
+        key: &[u8],
+        look: impl FnOnce(&RowView<'_>) -> T,
+    ) -> Result<Option<T>, Error> {
+        match self {
+            Self::Near(near) => near.look(table, key, look),
+            Self::Far(far) => far.look(table, key, look),
+        }
+    }
+
+    /// See the engine's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn view(&self) -> Result<View, Error> {
+        match self {
+            Self::Near(near) => near.view().map(View::Near),
+            Self::Far(far) => far.view().map(View::Far),
+        }
+    }
+
+    /// See the engine's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn scan(
+        &self,
+        table: &Table,
+        range: &KeyRange,
+        visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Near(near) => near.scan(table, range, visit),
+            Self::Far(far) => far.scan(None, (table, None), range, visit),
+        }
+    }
+
+    /// See the engine's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn scan_at(
+        &self,
+        view: &View,
+        table: &Table,
+        range: &KeyRange,
+        visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        match (self, view) {
+            (Self::Near(near), View::Near(view)) => near.scan_at(view, table, range, visit),
+            (Self::Far(far), View::Far(view)) => far.scan(Some(view), (table, None), range, visit),
+            _ => Err(other_view()),
+        }
+    }
+
+    /// See the engine's; of a far one nothing is visited, and the answer is no.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn scan_blocks_at(
+        &self,
+        view: &View,
+        table: &Table,
+        range: &KeyRange,
+        visit: impl FnMut(&RowBlock<'_>) -> Result<ControlFlow<()>, Error>,
+    ) -> Result<bool, Error> {
+        match (self, view) {
+            (Self::Near(near), View::Near(view)) => near.scan_blocks_at(view, table, range, visit),
+            _ => Ok(false),
+        }
+    }
+
+    /// See the engine's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn scan_index(
+        &self,
+        table: &Table,
+        index: &Index,
+        range: &KeyRange,
+        visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Near(near) => near.scan_index(table, index, range, visit),
+            Self::Far(far) => far.scan(None, (table, Some(index)), range, visit),
+        }
+    }
+
+    /// See the engine's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn scan_index_at(
+        &self,
+        view: &View,
+        (table, index): (&Table, &Index),
+        range: &KeyRange,
+        visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        match (self, view) {
+            (Self::Near(near), View::Near(view)) => {
+                near.scan_index_at(view, (table, index), range, visit)
+            }
+            (Self::Far(far), View::Far(view)) => {
+                far.scan(Some(view), (table, Some(index)), range, visit)
+            }
+            _ => Err(other_view()),
+        }
+    }
+
+    /// See the engine's: the rows that were refused.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn insert_many<R: AsRef<[Value]>>(
+        &mut self,
+        table: &Arc<Table>,
+        rows: &[R],
+    ) -> Result<Vec<(usize, Error)>, Error> {
+        match self {
+            Self::Near(near) => near.insert_many(table, rows),
+            Self::Far(far) => far.insert_many(table, rows),
+        }
+    }
+
+    /// See the engine's.
+    pub fn savepoint(&mut self) -> Savepoint {
+        match self {
+            Self::Near(near) => Savepoint::Near(near.savepoint()),
+            Self::Far(far) => Savepoint::Far(far.mark()),
+        }
+    }
+
+    /// See the engine's.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) {
+        match (self, savepoint) {
+            (Self::Near(near), Savepoint::Near(savepoint)) => near.rollback_to(savepoint),
+            (Self::Far(far), Savepoint::Far(mark)) => far.rollback_to(mark),
+            // A savepoint of another transaction, which no caller has.
+            _ => {}
+        }
+    }
+
+    /// Commits, on a thread that waits.
+    ///
+    /// # Errors
+    /// See the engine's.
+    pub fn commit(self) -> Result<(), Error> {
+        match self {
+            Self::Near(near) => near.commit().map(drop),
+            Self::Far(far) => far.commit_now(),
+        }
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    /// See the engine's.
+    pub async fn commit_async(self) -> Result<(), Error> {
+        match self {
+            Self::Near(near) => near.commit_async().await.map(drop),
+            Self::Far(far) => far.commit().await,
+        }
+    }
+
+    /// See the engine's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn promise(
+        self,
+        global_id: &[u8],
+        participants: &[u32],
+        forgotten: &[Vec<u8>],
+    ) -> Result<Promise, Error> {
+        match self {
+            Self::Near(near) => near.promise(global_id, participants, forgotten).map(Promise::Near),
+            Self::Far(far) => far.promise(global_id, participants, forgotten).map(Promise::Far),
+        }
+    }
+}
