@@ -74,6 +74,26 @@ impl Client {
     }
 }
 
+impl Client {
+    fn leaf(&self, address: &str) -> Option<Arc<Connection>> {
+        let leaf = locked(&self.0.leaves).get(address).cloned()?;
+        let connection = leaf.connection.try_lock().ok()?;
+        connection.as_ref().filter(|made| locked(&made.lines).is_some()).cloned()
+    }
+
+    /// Connections to a leaf that are open now.
+    #[must_use]
+    pub fn connections(&self, address: &str) -> u64 {
+        u64::from(self.leaf(address).is_some())
+    }
+
+    /// How long the leaf took for its last sign of life.
+    #[must_use]
+    pub fn latency(&self, address: &str) -> Option<Duration> {
+        *locked(&self.leaf(address)?.latency)
+    }
+}
+
 /// One leaf, as it is reached.
 pub(crate) struct Leaf {
     pub(crate) address: String,
@@ -135,6 +155,8 @@ pub(crate) struct Connection {
     /// None once it has ended.
     lines: Mutex<Option<HashMap<u64, mpsc::UnboundedSender<Reply>>>>,
     heard: Mutex<Instant>,
+    pinged: Mutex<Instant>,
+    latency: Mutex<Option<Duration>>,
 }
 
 impl fmt::Debug for Connection {
@@ -153,6 +175,8 @@ impl Connection {
             next: AtomicU64::new(1),
             lines: Mutex::new(Some(HashMap::new())),
             heard: Mutex::new(Instant::now()),
+            pinged: Mutex::new(Instant::now()),
+            latency: Mutex::default(),
         });
         let of_tasks = connection.clone();
         runtime.spawn(async move {
@@ -180,6 +204,7 @@ impl Connection {
             let Ok((number, body)) = message(&mut reader).await else { return };
             *locked(&self.heard) = Instant::now();
             if number == PING {
+                *locked(&self.latency) = Some(locked(&self.pinged).elapsed());
                 continue;
             }
             let Ok(reply) = decode_reply(&body) else { return };
@@ -195,6 +220,7 @@ impl Connection {
     async fn watch(&self) {
         loop {
             tokio::time::sleep(PING_EVERY).await;
+            *locked(&self.pinged) = Instant::now();
             if locked(&self.heard).elapsed() > SILENCE || self.out.send(ping()).is_err() {
                 return;
             }

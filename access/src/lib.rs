@@ -15,7 +15,7 @@
 
 pub use client::Client;
 pub use message::Place;
-pub use partition::{FarPartition, FarPosition};
+pub use partition::{FarPartition, FarPosition, RawRow};
 pub use server::{Locate, Server};
 pub use transaction::{FarPromise, FarTransaction, FarView};
 

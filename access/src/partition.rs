@@ -19,6 +19,9 @@ pub struct FarPartition {
     name: Arc<str>,
 }
 
+/// A key and a value.
+pub type RawRow = (Vec<u8>, Vec<u8>);
+
 /// A position in the log of a partition that is elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FarPosition(u64, u64);
@@ -142,10 +145,7 @@ impl FarPartition {
     ///
     /// # Errors
     /// [`Error::Unreachable`], [`Error::NotOnline`].
-    pub fn raw(
-        &self,
-        ranges: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub fn raw(&self, ranges: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<Vec<RawRow>, Error> {
         match self.leaf.block(self.ask(Question::Raw { ranges }))? {
             Reply::Rows { rows, .. } => Ok(rows),
             other => Err(self.odd(&other)),

@@ -4,16 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use resprout_cluster::Address;
+use resprout_access::Client;
 use resprout_cluster::control::Operation;
 use resprout_cluster::metadata::{Command, DatabaseEntry, Metadata};
+use resprout_cluster::{Address, NodeId};
 use resprout_engine::Durability;
 use resprout_sql::error::{Code, SqlError};
-use resprout_sql::place::{self, Create, Home, Map, Work};
+use resprout_sql::place::{self, Create, Home, Listed, Map, Shown, Work};
+use resprout_sql::statement::ClusterStatement;
 
 use crate::calls::Calls;
 use crate::error::CallError;
 use crate::state::Shared;
+use crate::statements::{Reached, listing, operations};
 
 /// How long a definition may take.
 pub(crate) const DEFINITION: Duration = Duration::from_secs(60);
@@ -21,15 +24,17 @@ pub(crate) const DEFINITION: Duration = Duration::from_secs(60);
 /// See the module.
 #[derive(Debug)]
 pub struct Directory {
+    own: NodeId,
     metadata: Shared,
     calls: Arc<Calls>,
+    access: Client,
 }
 
 impl Directory {
-    /// As this node knows it.
+    /// As this node knows it. What it says of connections is of those of `access`.
     #[must_use]
-    pub fn new(metadata: Shared, calls: Arc<Calls>) -> Self {
-        Self { metadata, calls }
+    pub fn new(own: NodeId, metadata: Shared, calls: Arc<Calls>, access: Client) -> Self {
+        Self { own, metadata, calls, access }
     }
 
     async fn call(&self, operation: Operation) -> Result<(), SqlError> {
@@ -104,6 +109,24 @@ impl place::Directory for Directory {
             let command = Command::DropDatabase { name: name.to_owned() };
             self.call(Operation::Propose { command }).await
         })
+    }
+
+    fn carry_out<'a>(&'a self, statement: &'a ClusterStatement) -> Work<'a, Result<(), SqlError>> {
+        Box::pin(async move {
+            let operations = operations(statement, &self.metadata.read())?;
+            for operation in operations {
+                self.call(operation).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn show(&self, listed: &Listed) -> Result<Shown, SqlError> {
+        let reached = |address: &str| Reached {
+            connections: self.access.connections(address),
+            latency_ms: self.access.latency(address).map(|latency| latency.as_secs_f64() * 1e3),
+        };
+        listing(&self.metadata.read(), self.own, listed, reached)
     }
 
     fn changed(&self, within: Duration) -> Work<'_, ()> {

@@ -36,4 +36,5 @@ mod operations;
 mod options;
 mod post;
 mod state;
+mod statements;
 pub mod testing;

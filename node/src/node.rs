@@ -16,7 +16,7 @@ use resprout_consensus::node::{Handle, Node as Consensus, Options as ConsensusOp
 use resprout_consensus::store::{Store, StoreOptions};
 use resprout_consensus::{Config, Identity, Member as Voting, Recovered, StoreId, Timing, Vote};
 use resprout_replication::driver::Node as Driver;
-use resprout_replication::transport::{self, LocalNode, Transport, TransportOptions};
+use resprout_replication::transport::{self, LocalNode, Secret, Transport, TransportOptions};
 use resprout_wal::disk::{Disk, open_default};
 use resprout_wal::world::{BootClock, Entropy, OsEntropy, SystemClock};
 use resprout_wal::{Device, World};
@@ -49,6 +49,7 @@ const ROWS_DIR: &str = "rows";
 pub struct Node {
     member: Member,
     address: Address,
+    secret: Secret,
     metadata: Shared,
     consensus: Option<Consensus<Machine>>,
     copies: Option<Arc<Copies>>,
@@ -139,6 +140,7 @@ impl Node {
         };
         let mut node = Self {
             address: options.address.clone(),
+            secret: options.secret.clone(),
             metadata,
             consensus: Some(consensus),
             copies,
@@ -244,10 +246,14 @@ impl Node {
         self.calls.clone()
     }
 
-    /// The cluster as statements see it, for [`resprout_sql::session::SingleNode::in_cluster`].
+    /// The cluster as statements see it, and the way to its leaves: for
+    /// [`resprout_sql::session::SingleNode::in_cluster`].
     #[must_use]
-    pub fn directory(&self) -> Arc<Directory> {
-        Arc::new(Directory::new(self.metadata.clone(), self.calls.clone()))
+    pub fn statements(&self) -> (Arc<Directory>, Client) {
+        let access = Client::new(self.secret.clone());
+        let (metadata, calls) = (self.metadata.clone(), self.calls.clone());
+        let directory = Directory::new(self.id(), metadata, calls, access.clone());
+        (Arc::new(directory), access)
     }
 
     /// Whether it leads consensus, and the office is its own.

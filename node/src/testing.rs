@@ -263,8 +263,7 @@ impl Cluster {
     /// [`resprout_sql::session::SingleNode::in_cluster`].
     #[must_use]
     pub fn statements(&self) -> Option<(Arc<Directory>, resprout_access::Client)> {
-        let node = self.nodes.values().next()?;
-        Some((node.directory(), resprout_access::Client::new(self.secret.clone())))
+        self.nodes.values().next().map(Node::statements)
     }
 
     /// The leaves, also those that do not run.

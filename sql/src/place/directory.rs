@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use resprout_access::Client;
+use resprout_engine::table::Value;
 use resprout_engine::{DatabaseOptions, Durability, Engine, Error};
 
 use super::database::{Database, FarDatabase};
 use crate::error::{Code, SqlError};
+use crate::statement::ClusterStatement;
 
 /// Work that is waited for.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -51,6 +53,44 @@ pub struct Create {
     pub sync_replication: Option<bool>,
 }
 
+/// What a cluster shows of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// SHOW LEAVES.
+    Leaves,
+    /// SHOW AGGREGATORS [EXTENDED].
+    Aggregators {
+        /// With more columns.
+        extended: bool,
+    },
+    /// SHOW PARTITIONS [EXTENDED] ON a database.
+    Partitions {
+        /// Which.
+        database: String,
+        /// With more columns.
+        extended: bool,
+    },
+    /// SHOW CLUSTER STATUS.
+    ClusterStatus,
+}
+
+/// A small table: names of columns, and rows of as many values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown {
+    /// The names.
+    pub names: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Vec<Value>>,
+}
+
+impl Shown {
+    /// Without rows.
+    #[must_use]
+    pub fn new(names: &[&str]) -> Self {
+        Self { names: names.iter().map(|name| (*name).to_owned()).collect(), rows: Vec::new() }
+    }
+}
+
 /// A cluster, as statements need it.
 pub trait Directory: fmt::Debug + Send + Sync + 'static {
     /// Another number whenever something may have changed.
@@ -67,6 +107,15 @@ pub trait Directory: fmt::Debug + Send + Sync + 'static {
 
     /// Drops one.
     fn drop_database<'a>(&'a self, name: &'a str) -> Work<'a, Result<(), SqlError>>;
+
+    /// A statement about the cluster.
+    fn carry_out<'a>(&'a self, statement: &'a ClusterStatement) -> Work<'a, Result<(), SqlError>>;
+
+    /// What the cluster shows of itself.
+    ///
+    /// # Errors
+    /// 1049; 1235 for what is not shown yet.
+    fn show(&self, listed: &Listed) -> Result<Shown, SqlError>;
 
     /// Until something of this has changed, or for so long.
     fn changed(&self, within: Duration) -> Work<'_, ()>;
@@ -142,6 +191,30 @@ impl Databases {
                 let far = |map: &Arc<Map>| Database::Far(FarDatabase::new(map, &cluster.access));
                 cluster.directory.databases().iter().map(far).collect()
             }
+        }
+    }
+
+    /// A statement about the cluster.
+    ///
+    /// # Errors
+    /// 1235 on a node that stands alone; what hinders it.
+    pub(crate) async fn carry_out(&self, statement: &ClusterStatement) -> Result<(), SqlError> {
+        match self {
+            Self::Near(_) => {
+                Err(SqlError::not_supported("this statement on a node that stands alone"))
+            }
+            Self::Far(cluster) => cluster.directory.carry_out(statement).await,
+        }
+    }
+
+    /// What the cluster shows of itself.
+    ///
+    /// # Errors
+    /// As [`Databases::carry_out`].
+    pub(crate) fn show(&self, listed: &Listed) -> Result<Shown, SqlError> {
+        match self {
+            Self::Near(_) => Err(SqlError::not_supported("this SHOW on a node that stands alone")),
+            Self::Far(cluster) => cluster.directory.show(listed),
         }
     }
 

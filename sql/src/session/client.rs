@@ -311,6 +311,11 @@ impl Client {
                 execute::snapshot(self, database).await?;
                 self.done(Completion::default(), out).await
             }
+            Statement::Cluster(statement) => {
+                let node = Arc::clone(&self.node);
+                node.databases.carry_out(statement).await?;
+                self.done(Completion::default(), out).await
+            }
             definition => {
                 let done = execute::define(self, definition).await?;
                 self.done(done, out).await

@@ -6,6 +6,7 @@ use sqlparser::ast::{Expr, Ident, Value as Literal};
 use crate::error::{Code, SqlError};
 use crate::execute::value;
 use crate::expression::{self, Context, Row, Scope, compile};
+use crate::place::Shown;
 use crate::protocol::column::{Column, Columns, WireType};
 use crate::server::ResultWriter;
 use crate::session::Client;
@@ -32,6 +33,11 @@ impl Listing {
     pub(super) fn new(names: &[&str]) -> Self {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         Self { names, rows: Vec::new() }
+    }
+
+    /// One that was made elsewhere.
+    pub(super) fn of(shown: Shown) -> Self {
+        Self { names: shown.names, rows: shown.rows }
     }
 
     /// With a name for the first column that depends on what is asked.

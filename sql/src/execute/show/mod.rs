@@ -12,7 +12,8 @@ pub(super) use node::{character_sets, collations, engines, plugins, without_pass
 pub(super) use table::{default_of, extra, key_of};
 
 use crate::accounts;
-use crate::error::SqlError;
+use crate::error::{Code, SqlError};
+use crate::place::Listed;
 use crate::server::ResultWriter;
 use crate::session::Client;
 use crate::statement::{Filter, Show};
@@ -60,8 +61,24 @@ fn list(client: &Client, show: &Show) -> Result<Listing, SqlError> {
         Show::Grants(user) => lines(accounts::show::grants(&client.access, user)?),
         Show::CreateUser(user) => lines(accounts::show::create_user(&client.access, user)?),
         Show::Absent { what, .. } => node::absent(*what),
-        _ => return Err(SqlError::not_supported("this SHOW")),
+        show => cluster(client, show)?,
     })
+}
+
+/// What a cluster shows of itself.
+fn cluster(client: &Client, show: &Show) -> Result<Listing, SqlError> {
+    let listed = match show {
+        Show::Leaves => Listed::Leaves,
+        Show::Aggregators { extended } => Listed::Aggregators { extended: *extended },
+        Show::Partitions { extended, database } => {
+            let database = database.as_deref().or(client.state.database.as_deref());
+            let database = database.ok_or_else(|| SqlError::plain(Code::NO_DB))?;
+            Listed::Partitions { database: database.to_owned(), extended: *extended }
+        }
+        Show::ClusterStatus => Listed::ClusterStatus,
+        _ => return Err(SqlError::not_supported("this SHOW")),
+    };
+    client.node.databases.show(&listed).map(Listing::of)
 }
 
 /// An answer of one column.

@@ -1,0 +1,259 @@
+//! Statements about the cluster, and what it shows of itself.
+
+use resprout_cluster::control::Operation;
+use resprout_cluster::metadata::{Kind, Metadata, Node, NodeState, Role};
+use resprout_cluster::{Address, Copy, Following, Group, LeafId, NodeId, Partition};
+use resprout_engine::table::Value;
+use resprout_sql::error::{Code, SqlError};
+use resprout_sql::place::{Listed, Shown};
+use resprout_sql::statement::{ClusterStatement, Login, NodeAddress};
+
+use crate::directory::reach;
+
+/// What a leaf is as it is reached from here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reached {
+    /// Connections that are open.
+    pub(crate) connections: u64,
+    /// Of the last sign of life.
+    pub(crate) latency_ms: Option<f64>,
+}
+
+fn text(text: impl Into<String>) -> Value {
+    Value::Text(text.into())
+}
+
+fn number(number: impl Into<u64>) -> Value {
+    Value::UInt(number.into())
+}
+
+fn address(node: &NodeAddress) -> Address {
+    Address { host: node.host.clone(), port: node.port }
+}
+
+fn address_of(login: &Login) -> Address {
+    address(&login.node)
+}
+
+/// What the master aggregator is to do for a statement, in this order.
+///
+/// # Errors
+/// 1235 for what cannot be done yet; what is wrong with it.
+pub(crate) fn operations(
+    statement: &ClusterStatement,
+    metadata: &Metadata,
+) -> Result<Vec<Operation>, SqlError> {
+    Ok(match statement {
+        ClusterStatement::AddLeaf { node, group } => {
+            let group = match group {
+                None => None,
+                Some(1) => Some(Group::One),
+                Some(2) => Some(Group::Two),
+                Some(other) => {
+                    let why = format!("there is no availability group {other}: write 1 or 2");
+                    return Err(SqlError::new(Code::WRONG_ARGUMENTS, why));
+                }
+            };
+            vec![Operation::AddLeaf { address: address_of(node), group }]
+        }
+        ClusterStatement::AddAggregator { node, voting_member } => {
+            let role = if *voting_member { Role::Voter } else { Role::Learner };
+            vec![Operation::AddAggregator { address: address_of(node), role }]
+        }
+        ClusterStatement::RemoveLeaves { leaves, force, .. } => {
+            let remove = |leaf| Operation::RemoveNode { address: address(leaf), force: *force };
+            leaves.iter().map(remove).collect()
+        }
+        ClusterStatement::RemoveAggregator(node) => {
+            vec![Operation::RemoveNode { address: address(node), force: false }]
+        }
+        ClusterStatement::AttachLeaf { leaf, force, .. } => {
+            let attach = |address| Operation::AttachLeaf { address, force: *force };
+            match leaf {
+                Some(leaf) => vec![attach(address(leaf))],
+                None => {
+                    let nodes = metadata.nodes().values();
+                    let detached =
+                        nodes.filter(|node| node.is_leaf() && node.state == NodeState::Detached);
+                    detached.map(|node| attach(node.address.clone())).collect()
+                }
+            }
+        }
+        _ => return Err(SqlError::not_supported("this statement about the cluster")),
+    })
+}
+
+/// What is shown. `reached` tells how a node is reached from here.
+pub(crate) fn listing(
+    metadata: &Metadata,
+    own: NodeId,
+    listed: &Listed,
+    reached: impl Fn(&str) -> Reached,
+) -> Result<Shown, SqlError> {
+    match listed {
+        Listed::Leaves => Ok(leaves(metadata, reached)),
+        Listed::Aggregators { .. } => Ok(aggregators(metadata, own)),
+        Listed::Partitions { database, extended } => partitions(metadata, database, *extended),
+        Listed::ClusterStatus => Ok(cluster_status(metadata)),
+    }
+}
+
+fn leaves(metadata: &Metadata, reached: impl Fn(&str) -> Reached) -> Shown {
+    let mut shown = Shown::new(&[
+        "Host",
+        "Port",
+        "Availability_Group",
+        "Pair_Host",
+        "Pair_Port",
+        "State",
+        "Opened_Connections",
+        "Average_Roundtrip_Latency",
+        "NodeId",
+    ]);
+    for (id, node) in metadata.nodes() {
+        let Kind::Leaf { group, pair } = node.kind else { continue };
+        let pair = pair.and_then(|pair| metadata.nodes().get(&pair)).map(|pair| &pair.address);
+        let Reached { connections, latency_ms } = reached(&reach(&node.address));
+        let is_away = node.state == NodeState::Offline;
+        let latency = latency_ms.filter(|_| !is_away);
+        shown.rows.push(vec![
+            text(&node.address.host),
+            number(node.address.port),
+            number(group.number()),
+            pair.map_or(Value::Null, |pair| text(&pair.host)),
+            pair.map_or(Value::Null, |pair| number(pair.port)),
+            text(node.state.text()),
+            number(if is_away { 0 } else { connections }),
+            latency.map_or(Value::Null, |latency| Value::Double((latency * 1e3).round() / 1e3)),
+            number(id.0),
+        ]);
+    }
+    shown
+}
+
+fn aggregators(metadata: &Metadata, own: NodeId) -> Shown {
+    let mut shown = Shown::new(&[
+        "Host",
+        "Port",
+        "State",
+        "Opened_Connections",
+        "Average_Roundtrip_Latency_ms",
+        "Master_Aggregator",
+        "Role",
+        "NodeID",
+    ]);
+    let master = metadata.office().holder;
+    for (id, node) in metadata.nodes() {
+        let Kind::Aggregator { role } = node.kind else { continue };
+        let is_master = master == Some(*id);
+        let role = match role {
+            _ if is_master => "Leader",
+            Role::Voter => "Voting Member",
+            Role::Learner => "Follower",
+        };
+        shown.rows.push(vec![
+            text(&node.address.host),
+            number(node.address.port),
+            text(node.state.text()),
+            // Nodes have one connection with each other, and none with themselves.
+            number(u64::from(*id != own)),
+            Value::Null,
+            number(u64::from(is_master)),
+            text(role),
+            number(id.0),
+        ]);
+    }
+    shown
+}
+
+/// A partition's copies, the master first.
+fn copies(partition: &Partition) -> Vec<(LeafId, &Copy)> {
+    let mut copies: Vec<_> = partition.copies.iter().map(|(leaf, copy)| (*leaf, copy)).collect();
+    copies.sort_by_key(|(leaf, _)| (partition.master != Some(*leaf), *leaf));
+    copies
+}
+
+/// How a copy follows, as people read it; of a master nothing.
+fn following(partition: &Partition, leaf: LeafId, copy: &Copy) -> &'static str {
+    match copy.following {
+        _ if partition.serving() == Some(leaf) => "",
+        Following::Async => "async",
+        Following::Ready => "ready",
+        Following::Sync => "sync",
+    }
+}
+
+fn partitions(metadata: &Metadata, database: &str, extended: bool) -> Result<Shown, SqlError> {
+    let entry = metadata.databases().get(database);
+    let entry = entry
+        .ok_or_else(|| SqlError::new(Code::BAD_DB, format!("Unknown database '{database}'")))?;
+    let names = ["Ordinal", "Host", "Port", "Role", "Locked"];
+    let more = ["Replication_Status", "Term", "Online"];
+    let names: Vec<_> = names.iter().chain(more.iter().filter(|_| extended)).copied().collect();
+    let mut shown = Shown::new(&names);
+    for partition in &entry.map.partitions {
+        let ordinal = number(partition.ordinal.0);
+        let mut any = false;
+        for (leaf, copy) in copies(partition) {
+            let Some(node) = metadata.nodes().get(&leaf.into()) else { continue };
+            if copy.offline && !extended {
+                continue;
+            }
+            any = true;
+            let is_master = partition.master == Some(leaf);
+            let mut row = vec![
+                ordinal.clone(),
+                text(&node.address.host),
+                number(node.address.port),
+                text(if is_master { "Master" } else { "Replica" }),
+                number(0_u64),
+            ];
+            if extended {
+                row.push(text(following(partition, leaf, copy)));
+                row.push(number(if is_master { partition.term.0 } else { 0 }));
+                row.push(number(u64::from(!copy.offline)));
+            }
+            shown.rows.push(row);
+        }
+        if !any {
+            let mut row = vec![Value::Null; names.len()];
+            row[0] = ordinal;
+            shown.rows.push(row);
+        }
+    }
+    Ok(shown)
+}
+
+/// A row for each copy, by node. What only the leaf itself knows, its positions and what it does this moment, is not
+/// among it.
+fn cluster_status(metadata: &Metadata) -> Shown {
+    let mut shown = Shown::new(&["Node ID", "Host", "Port", "Database", "Role", "State"]);
+    for (id, node) in metadata.nodes().iter().filter(|(_, node)| node.is_leaf()) {
+        for (entry, partition, copy) in metadata.copies_on(*id) {
+            let is_master = partition.master == Some(LeafId::from(*id));
+            let role = match copy.following {
+                _ if is_master => "Master",
+                Following::Sync => "Sync Replica",
+                _ => "Async Replica",
+            };
+            shown.rows.push(vec![
+                number(id.0),
+                text(&node.address.host),
+                number(node.address.port),
+                text(format!("{}_{}", entry.map.name, partition.ordinal)),
+                text(role),
+                text(state(node, copy, is_master)),
+            ]);
+        }
+    }
+    shown
+}
+
+fn state(node: &Node, copy: &Copy, is_master: bool) -> &'static str {
+    match node.state {
+        NodeState::Recovering => "recovering",
+        _ if copy.offline => "offline",
+        _ if is_master => "online",
+        _ => "replicating",
+    }
+}
