@@ -115,7 +115,7 @@ async fn rows_are_written_read_and_taken_back() {
         ControlFlow::Continue(())
     });
     scanned.unwrap();
-    assert_eq!(found, [key.clone()]);
+    assert_eq!(found, std::slice::from_ref(&key));
     drop((view, transaction));
     let near = world.database.partitions()[1].begin().unwrap();
     let text = near.look(&table, &key, |row| row.get(ColumnId(1)).unwrap() == row_text(7)).unwrap();
@@ -188,10 +188,10 @@ async fn promises_take_effect_in_both() {
     assert!(matches!(error, Error::AlreadyDecided), "{error}");
 }
 
-/// Promise: when a connection is lost, what was not committed is rolled back there, who was under way is told, and
+/// Promise (N11): when a connection is lost, what was not committed is rolled back there, who was under way is told, and
 /// the next transaction makes another connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_connection_rolls_back() {
+async fn n11_a_lost_connection_rolls_back() {
     let mut world = World::new().await;
     let far = world.far(0);
     let table = far.table("t").unwrap();
@@ -227,9 +227,9 @@ async fn a_lost_connection_rolls_back() {
     );
 }
 
-/// Promise (I01): who does not know the secret gets in on neither side.
+/// Promise (I01, S10): who does not know the secret gets in on neither side.
 #[tokio::test(flavor = "multi_thread")]
-async fn i01_another_secret_is_refused() {
+async fn i01_s10_another_secret_is_refused() {
     let world = World::new().await;
     let address = world.server.as_ref().unwrap().address().to_string();
     let stranger = Client::new(secret("known to nobody of the cluster"));

@@ -90,9 +90,7 @@ impl Doubts {
         for doubt in own.in_doubt().await? {
             let name = (own.place(), doubt.global_id.clone());
             let since = *self.since.entry(name.clone()).or_insert_with(Instant::now);
-            if since.elapsed() < PATIENCE {
-                seen.insert(name);
-            } else if !end(&own, parts, &doubt).await? {
+            if since.elapsed() < PATIENCE || !end(&own, parts, &doubt).await? {
                 seen.insert(name);
             }
         }

@@ -38,6 +38,7 @@ pub(crate) struct Operations {
 /// Why an operation ended early: what is returned.
 type Ended = Returned;
 
+#[expect(clippy::needless_pass_by_value, reason = "errors are mapped by it")]
 fn failed(text: impl ToString) -> Ended {
     Returned::Failed { text: text.to_string() }
 }

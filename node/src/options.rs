@@ -46,6 +46,12 @@ impl Options {
         }
     }
 
+    /// Its data directory.
+    #[must_use]
+    pub fn data(&self) -> &std::path::Path {
+        &self.dir
+    }
+
     /// Where it listens for nodes.
     ///
     /// # Errors

@@ -42,7 +42,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub enum Failure {
     /// A node does not start.
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(Box<StartError>),
     /// The cluster refused.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -55,6 +55,12 @@ pub enum Failure {
         /// What.
         what: String,
     },
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::Start(Box::new(error))
+    }
 }
 
 /// What a cluster begins with.

@@ -108,7 +108,7 @@ async fn p01_a_killed_leaf_is_replaced_and_taken_back() {
 /// Promise: another aggregator takes over when the master aggregator is killed; who only writes notices nothing,
 /// and databases can be made again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn p08_a_killed_master_aggregator_is_replaced() {
+async fn a_killed_master_aggregator_is_replaced() {
     let mut cluster = Cluster::builder().voters(3).leaves(2).redundancy(2).start().await.unwrap();
     with_table(&cluster).await;
     let before: NodeId = cluster.master().unwrap();

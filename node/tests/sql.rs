@@ -139,3 +139,100 @@ async fn p01_a_client_sees_a_pause_and_no_error() {
     cluster.kill(survivor).await;
     assert_eq!(numbers(&mut client, "SELECT COUNT(*) FROM t").await, [60]);
 }
+
+/// Promise (R20): a transaction whose aggregator is gone takes effect if all its parts had promised, and nowhere if
+/// one had not; its rows are free again afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r20_a_commit_without_its_aggregator_is_ended_by_votes() {
+    use resprout_access::Place;
+    use resprout_engine::table::Value;
+    use resprout_sql::place::Directory;
+
+    let (cluster, _door, mut client) = cluster().await;
+    client.query_drop("CREATE TABLE t (id BIGINT, shard BIGINT, PRIMARY KEY (id))").await.unwrap();
+    let (directory, access) = cluster.statements().unwrap();
+    let map = directory.database("d").unwrap();
+    let far = |ordinal: u32| {
+        let address = map.partitions[ordinal as usize].leaf.clone().unwrap();
+        access.partition(&address, Place { database: map.number, ordinal }, "part")
+    };
+    let table = far(0).table("t").unwrap();
+    for (id, promised) in [(1, &[0, 1][..]), (2, &[0][..])] {
+        let mut parts = Vec::new();
+        for ordinal in 0..2 {
+            let mut part = far(ordinal).begin();
+            part.insert(&table, &[Value::Int(id), Value::Int(0)]).await.unwrap();
+            parts.push((ordinal, part));
+        }
+        for (ordinal, part) in parts {
+            if promised.contains(&ordinal) {
+                let name = format!("transaction {id}");
+                part.promise(name.as_bytes(), &[0, 1], &[]).unwrap().wait().await.unwrap();
+            }
+        }
+    }
+    let began = Instant::now();
+    loop {
+        let mut doubts = 0;
+        for ordinal in 0..2 {
+            doubts += far(ordinal).in_doubt().await.unwrap().len();
+        }
+        if doubts == 0 {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{doubts} are in doubt");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // All parts of the first, and none of the second, whose rows can be written again.
+    assert_eq!(numbers(&mut client, "SELECT id FROM t WHERE shard = 0").await, [1, 1]);
+    let mut again = far(0).begin();
+    again.insert(&table, &[Value::Int(2), Value::Int(0)]).await.unwrap();
+    again.commit().await.unwrap();
+}
+
+/// Promise: a cluster shows its nodes and copies with the columns that tools read, and nodes are added by statements.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cluster_shows_itself() {
+    let (mut cluster, _door, mut client) = cluster().await;
+    let leaves: Vec<mysql_async::Row> = client.query("SHOW LEAVES").await.unwrap();
+    let names: Vec<_> =
+        leaves[0].columns_ref().iter().map(|one| one.name_str().into_owned()).collect();
+    let expected = [
+        "Host",
+        "Port",
+        "Availability_Group",
+        "Pair_Host",
+        "Pair_Port",
+        "State",
+        "Opened_Connections",
+        "Average_Roundtrip_Latency",
+        "NodeId",
+    ];
+    assert_eq!(names, expected);
+    let shown = |row: &mysql_async::Row| -> (u64, String) {
+        (row.get("Availability_Group").unwrap(), row.get("State").unwrap())
+    };
+    let states: Vec<_> = leaves.iter().map(shown).collect();
+    assert_eq!(states, [(1, "online".to_owned()), (2, "online".to_owned())]);
+    let aggregators: Vec<mysql_async::Row> = client.query("SHOW AGGREGATORS").await.unwrap();
+    assert_eq!(aggregators[0].get::<String, _>("Role").unwrap(), "Leader");
+    let partitions: Vec<mysql_async::Row> = client.query("SHOW PARTITIONS ON d").await.unwrap();
+    let roles = |role: &str| {
+        partitions.iter().filter(|row| row.get::<String, _>("Role").unwrap() == role).count()
+    };
+    assert_eq!((roles("Master"), roles("Replica")), (4, 4));
+    let victim = cluster.leaves()[0];
+    cluster.kill(victim).await;
+    cluster
+        .until("the leaf is lost", |metadata| {
+            metadata.nodes()[&victim].state == resprout_cluster::metadata::NodeState::Offline
+        })
+        .await
+        .unwrap();
+    let leaves: Vec<mysql_async::Row> = client.query("SHOW LEAVES").await.unwrap();
+    assert_eq!(shown(&leaves[0]), (1, "offline".to_owned()));
+    let error = client.query_drop("ADD LEAF root@'127.0.0.1':1").await.unwrap_err();
+    assert!(error.to_string().contains("is a node started there"), "{error}");
+    let error = client.query_drop("REBALANCE PARTITIONS ON d").await.unwrap_err();
+    assert!(error.to_string().contains("1235"), "{error}");
+}

@@ -61,6 +61,8 @@ fn every_row_has_its_tests() {
         "engine",
         "consensus",
         "replication",
+        "access",
+        "node",
         "cluster",
         "sql",
         "tools",

@@ -11,7 +11,6 @@ use resprout_engine::{Error, RowBlock};
 
 /// A transaction in one partition. Dropping it rolls back.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "both live on the heap of the session that has them")]
 pub enum Transaction {
     /// In the engine of this process.
     Near(resprout_engine::Transaction),

@@ -307,19 +307,21 @@ impl Client {
                 self.done(done, out).await
             }
             Statement::Show(show) => execute::show(self, show, out).await,
-            Statement::Cluster(ClusterStatement::Snapshot { database, .. }) => {
-                execute::snapshot(self, database).await?;
-                self.done(Completion::default(), out).await
-            }
             Statement::Cluster(statement) => {
-                let node = Arc::clone(&self.node);
-                node.databases.carry_out(statement).await?;
+                self.cluster(statement).await?;
                 self.done(Completion::default(), out).await
             }
             definition => {
                 let done = execute::define(self, definition).await?;
                 self.done(done, out).await
             }
+        }
+    }
+
+    async fn cluster(&self, statement: &ClusterStatement) -> Result<(), SqlError> {
+        match statement {
+            ClusterStatement::Snapshot { database, .. } => execute::snapshot(self, database).await,
+            statement => self.node.databases.carry_out(statement).await,
         }
     }
 

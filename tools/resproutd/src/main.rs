@@ -3,6 +3,7 @@
 mod certificate;
 mod demo;
 mod door;
+mod member;
 
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ use resprout_tools::output;
 
 use crate::demo::DemoArgs;
 use crate::door::Door;
+use crate::member::MemberArgs;
 
 /// Rows are made on the thread of a client and freed on that of another: the system's allocator
 /// spends a quarter of a load on that.
@@ -32,11 +34,14 @@ enum Command {
     Node(NodeArgs),
     /// A database with sample data on this machine, for any MySQL client
     Demo(DemoArgs),
+    /// A node of a cluster: founds one, or waits to be added
+    Member(MemberArgs),
 }
 
 fn main() -> ExitCode {
     output::exit(match Cli::parse().command {
         Command::Node(args) => run::run(&args, Door::default()),
         Command::Demo(args) => demo::run(&args),
+        Command::Member(args) => member::run(&args),
     })
 }

@@ -5,6 +5,8 @@
 //!  node ─► recovered ─► sample data, if there is none ─► said to be ready ─► shell, or a signal
 //! ```
 
+mod cluster;
+mod processes;
 mod ready;
 mod sample;
 mod shell;
@@ -46,6 +48,15 @@ pub(crate) struct DemoArgs {
     /// Rows of the largest sample table
     #[arg(long, default_value_t = 200_000)]
     rows: u32,
+    /// A cluster with so many leaves, each node a process of its own; without, one node
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16))]
+    leaves: Option<u32>,
+    /// Aggregators of the cluster, all of which vote
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=7))]
+    voters: u32,
+    /// Copies of each partition of the cluster
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=2))]
+    redundancy: u32,
     /// No prompt: run until a signal
     #[arg(long)]
     no_shell: bool,
@@ -74,6 +85,11 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Exit, Failure> {
             temporary.insert(made).path().join("data")
         }
     };
+    if args.leaves.is_some() {
+        let outcome = cluster::run(args, &data);
+        drop(temporary);
+        return outcome;
+    }
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port.unwrap_or(3306)));
     let node = NodeArgs {
         data: Some(data.clone()),
