@@ -25,6 +25,8 @@ use crate::state::{Machine, Shared};
 const PROBE_EVERY: Duration = Duration::from_millis(40);
 /// So often: afterwards heartbeats decide.
 const PROBES: u32 = 25;
+/// So often somebody must have listened, for the process to be there.
+const LISTENS: u32 = 5;
 /// A proposal whose fate is not known by then counts as unknown.
 const PROPOSAL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -132,9 +134,16 @@ pub(crate) fn look_after(node: NodeId, metadata: &Shared, events: &mpsc::Unbound
     let Some(address) = address else { return };
     let events = events.clone();
     tokio::spawn(async move {
+        let mut listened = 0;
         for _ in 0..PROBES {
             match TcpStream::connect(&address).await {
-                Ok(_) => return,
+                // Of a process that ends, the port may be closed a moment after its connections.
+                Ok(_) => {
+                    listened += 1;
+                    if listened == LISTENS {
+                        return;
+                    }
+                }
                 Err(refused) if refused.kind() == std::io::ErrorKind::ConnectionRefused => {
                     if events.send(Event::Refused(node)).is_err() {
                         return;

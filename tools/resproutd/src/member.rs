@@ -54,6 +54,9 @@ pub(crate) struct MemberArgs {
     /// Most bytes of rows on a leaf. Default: 90 % of the machine's memory
     #[arg(long, value_name = "BYTES")]
     maximum_memory: Option<u64>,
+    /// End when standard input does: for whoever starts nodes that must not outlive it
+    #[arg(long)]
+    until_eof: bool,
     /// What is logged: error, warn, info, debug, or a filter
     #[arg(long, default_value = "info")]
     log_level: String,
@@ -71,7 +74,22 @@ pub(crate) fn run(args: &MemberArgs) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::new("cannot start threads", error, "allow more"))?;
-    runtime.block_on(serve(options))
+    let ended = runtime.block_on(serve(options, args.until_eof));
+    // Its thread may still read.
+    runtime.shutdown_background();
+    ended
+}
+
+/// When standard input ends, if that is to be waited for.
+async fn end_of_input(is_wanted: bool) {
+    if !is_wanted {
+        return std::future::pending().await;
+    }
+    let reading = tokio::task::spawn_blocking(|| {
+        std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())
+    });
+    // Whatever it was that ended it.
+    drop(reading.await);
 }
 
 fn options(args: &MemberArgs) -> Result<Options, Failure> {
@@ -111,15 +129,18 @@ fn not_started(error: &StartError) -> Failure {
     Failure::new("cannot start the node", error, "correct what is named, and start it again")
 }
 
-async fn serve(options: Options) -> Result<Exit, Failure> {
+async fn serve(options: Options, until_eof: bool) -> Result<Exit, Failure> {
     let cannot = |error| Failure::new("cannot listen for signals", error, "try again");
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    let input = end_of_input(until_eof);
+    tokio::pin!(input);
     let (dir, listen) = (options.data().to_owned(), options.address.clone());
     let node = tokio::select! {
         started = Node::start(options) => started.map_err(|error| not_started(&error))?,
-        _ = terminate.recv() => return Ok(Exit::Success),
-        _ = interrupt.recv() => return Ok(Exit::Success),
+        _ = terminate.recv() => return Ok(Exit::Done),
+        _ = interrupt.recv() => return Ok(Exit::Done),
+        () = &mut input => return Ok(Exit::Done),
     };
     tracing::info!(event = "member.started", node = node.id().0, kind = ?node.kind(), %listen, "node {} serves", node.id().0);
     let door = match node.kind() {
@@ -129,13 +150,14 @@ async fn serve(options: Options) -> Result<Exit, Failure> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = &mut input => {}
     }
     tracing::info!(event = "member.stopping", "stopping");
     if let Some(door) = door {
         door.close().await;
     }
     node.stop().await;
-    Ok(Exit::Success)
+    Ok(Exit::Done)
 }
 
 /// An aggregator's port for MySQL clients.

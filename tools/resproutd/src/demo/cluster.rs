@@ -14,6 +14,7 @@ use resprout_tools::failure::{Exit, Failure};
 use resprout_tools::output;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::processes::Processes;
 use super::{DATABASE, DemoArgs, sample, shell, table};
@@ -32,9 +33,12 @@ pub(super) fn run(args: &DemoArgs, dir: &Path) -> Result<Exit, Failure> {
     let runtime =
         runtime.map_err(|error| Failure::new("cannot start threads", error, "allow more"))?;
     runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())
+            .map_err(|error| Failure::new("cannot listen for signals", error, "try again"))?;
         tokio::select! {
             done = show(args, dir) => done,
-            _ = tokio::signal::ctrl_c() => Ok(Exit::Success),
+            _ = tokio::signal::ctrl_c() => Ok(Exit::Done),
+            _ = terminate.recv() => Ok(Exit::Done),
         }
     })
 }
@@ -149,7 +153,7 @@ async fn prompt(processes: &mut Processes) -> Result<Exit, Failure> {
         let line = match read {
             Ok(line) => line.trim().to_owned(),
             Err(ReadlineError::Interrupted) => continue,
-            Err(ReadlineError::Eof) => return Ok(Exit::Success),
+            Err(ReadlineError::Eof) => return Ok(Exit::Done),
             Err(error) => return Err(cannot(error)),
         };
         if !line.is_empty() {
@@ -157,7 +161,7 @@ async fn prompt(processes: &mut Processes) -> Result<Exit, Failure> {
             let _ = editor.add_history_entry(&line);
         }
         if matches!(&*line, "exit" | "quit" | "\\q" | "\\quit") {
-            return Ok(Exit::Success);
+            return Ok(Exit::Done);
         }
         if let Err(failure) = order(processes, &line).await {
             output::line(format_args!("{failure}"));

@@ -120,7 +120,9 @@ impl Processes {
         }
         // Signals of the terminal are for the demo alone, which ends the nodes itself.
         command.process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(written).kill_on_drop(true);
+        // What ends with this process, however that ends.
+        command.arg("--until-eof").stdin(Stdio::piped());
+        command.stdout(Stdio::null()).stderr(written).kill_on_drop(true);
         process.child = Some(command.spawn().map_err(failed(what()))?);
         Ok(())
     }
