@@ -50,6 +50,8 @@ impl Calls {
     /// [`CallError`].
     pub async fn call(&self, operation: Operation, within: Duration) -> Result<Outcome, CallError> {
         let end = Instant::now() + within;
+        // Another took office while it was under way: it may have been done, and is found so.
+        let mut was_interrupted = false;
         loop {
             let holder = self.holder(end).await?;
             let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -57,13 +59,22 @@ impl Calls {
                 if Instant::now() >= end {
                     return Err(CallError::Unknown);
                 }
+                was_interrupted = true;
                 continue;
             };
             match returned {
                 Returned::Done { index, outcome } => {
                     self.known(index, end).await;
                     return match outcome {
-                        Outcome::Refused { refusal: Refusal::NotInOffice { .. } } => continue,
+                        Outcome::Refused { refusal: Refusal::NotInOffice { .. } } => {
+                            was_interrupted = true;
+                            continue;
+                        }
+                        Outcome::Refused { refusal: Refusal::DatabaseExists { .. } }
+                            if was_interrupted =>
+                        {
+                            Ok(Outcome::Done)
+                        }
                         Outcome::Refused { refusal } => {
                             Err(CallError::Refused(refusal.to_string()))
                         }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use resprout_cluster::control::{Operation, Returned};
 use resprout_cluster::manager::Event;
-use resprout_cluster::metadata::{Command, DatabaseState, Decree, NewHome, Outcome, Role};
+use resprout_cluster::metadata::{Command, DatabaseState, Decree, NewHome, Outcome, Refusal, Role};
 use resprout_cluster::placement::initial;
 use resprout_cluster::{Address, Group, Incarnation, NodeId};
 use resprout_consensus::StoreId;
@@ -116,8 +116,13 @@ impl Operations {
         let name = name.to_owned();
         let create =
             Command::CreateDatabase { name: name.clone(), homes, sync, durable, redundancy };
-        let created = self.command(office, create).await?;
-        self.until_open(&name).await?;
+        let created = self.propose(office, create).await?;
+        // Also one that is being made: it may have been asked for before.
+        let exists =
+            matches!(&created, Outcome::Refused { refusal: Refusal::DatabaseExists { .. } });
+        if exists || !matches!(created, Outcome::Refused { .. }) {
+            self.until_open(&name).await?;
+        }
         Ok(created)
     }
 

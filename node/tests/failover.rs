@@ -47,6 +47,19 @@ async fn insert(partition: &Partition, id: i64) -> Result<(), String> {
     transaction.commit_async().await.map(drop).map_err(told)
 }
 
+/// Writes a row that is there once more, and waits for that; how long it took.
+async fn rewrite(cluster: &Cluster, ordinal: u32) -> Duration {
+    let began = Instant::now();
+    let (_, partition) = cluster.master_of("d", ordinal).unwrap();
+    let table = partition.table("t").unwrap();
+    let mut transaction = partition.begin().unwrap();
+    let text = [(table.live()[1], Value::Text(format!("{began:?}")))];
+    let key = table.primary_key(&[Value::Int(100)]).unwrap();
+    assert!(transaction.update_key_async(&table, &key, &text).await.unwrap());
+    transaction.commit_async().await.unwrap();
+    began.elapsed()
+}
+
 fn rows(partition: &Partition) -> Vec<i64> {
     let table = partition.table("t").unwrap();
     let mut ids = Vec::new();
@@ -86,6 +99,16 @@ async fn p01_a_killed_leaf_is_replaced_and_taken_back() {
     for ordinal in 0..PARTITIONS {
         let paused = put(&cluster, ordinal, 100).await;
         assert!(paused < Duration::from_secs(10), "partition {ordinal} paused for {paused:?}");
+    }
+    // Nobody waits for the copies that are gone, nor anew a moment later.
+    let calm = Instant::now();
+    while calm.elapsed() < Duration::from_secs(3) {
+        for ordinal in 0..PARTITIONS {
+            let paused = put(&cluster, ordinal, 100).await;
+            let written = rewrite(&cluster, ordinal).await;
+            let paused = paused + written;
+            assert!(paused < Duration::from_secs(2), "partition {ordinal} paused for {paused:?}");
+        }
     }
     for ordinal in 0..PARTITIONS {
         let (leaf, partition) = cluster.master_of("d", ordinal).unwrap();

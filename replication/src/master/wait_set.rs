@@ -145,6 +145,11 @@ impl Master {
         let cfg = self.decided.record.cfg;
         let Some(member) = self.members.get_mut(&instance) else { return };
         if member.standing == Standing::Async && now >= member.readmit.0 {
+            // One that is gone has caught up too, until something is written: then it would be waited for as long
+            // as a silent one.
+            if now.saturating_sub(member.heard) > config.timing.retry {
+                return;
+            }
             let Some(stream) = &member.stream else { return };
             let Some(ack) = stream.acked else { return };
             if end.since(ack.received) > config.limits.admit_lag_bytes {
