@@ -402,7 +402,7 @@ mod tests {
             database.partition_of(&table, std::slice::from_ref(id)).unwrap().ordinal() == 0
         });
         for id in at_home.by_ref().take(2) {
-            let mut txn = (&database.partitions()[0]).begin().unwrap();
+            let mut txn = database.partitions()[0].begin().unwrap();
             txn.insert(&table, &[id, Value::Int(7)]).unwrap();
             txn.commit().unwrap();
         }

@@ -1,5 +1,6 @@
 //! Starting and stopping a node: what it is made of, in which order.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -302,6 +303,8 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        // Whoever is killed says nothing: what copies say when they stop stays here.
+        self.transport.set_peers(&BTreeMap::new());
         if let Some(copies) = &self.copies {
             copies.end();
         }
