@@ -15,6 +15,9 @@ use crate::statement::{Insert, InsertSource, Operand};
 /// Rows with the same keys that may come and go while one is inserted, before it is given up.
 const TRIES: usize = 100;
 
+/// What duplicates of the primary key are named after.
+const PRIMARY: &str = "PRIMARY";
+
 /// What became of the rows.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -273,6 +276,10 @@ fn find_duplicate(
         columns.iter().map(|id| row[table.position(*id)].clone()).collect()
     };
     let Some(index) = schema.index_named(&duplicate.index) else {
+        if duplicate.index != PRIMARY {
+            // An index that this session's table does not have yet: it is looked up anew.
+            return Err(Error::SchemaChanged { table: schema.name.clone() }.into());
+        }
         let key = table.primary_key(&of(schema.primary.columns())).map_err(Error::from)?;
         return Ok(Some((partition, key)));
     };

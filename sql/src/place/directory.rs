@@ -58,12 +58,12 @@ pub struct Create {
 pub enum Listed {
     /// SHOW LEAVES.
     Leaves,
-    /// SHOW AGGREGATORS [EXTENDED].
+    /// `SHOW AGGREGATORS [EXTENDED]`.
     Aggregators {
         /// With more columns.
         extended: bool,
     },
-    /// SHOW PARTITIONS [EXTENDED] ON a database.
+    /// `SHOW PARTITIONS [EXTENDED] ON` a database.
     Partitions {
         /// Which.
         database: String,
