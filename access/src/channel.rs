@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use resprout_engine::table::{IndexId, KeyRange, Table};
 use resprout_engine::tree::View;
-use resprout_engine::{Error, Partition, Position, Savepoint, State, Transaction, Vote};
+use resprout_engine::{Error, InDoubt, Partition, Position, Savepoint, State, Transaction, Vote};
 use resprout_wal::Lsn;
 use std::sync::Arc;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -14,6 +14,9 @@ use tokio::sync::mpsc;
 
 use crate::frame::encode_reply;
 use crate::message::{Fault, Question, Reply, Request, Scan, TableRef, Voted};
+
+/// So long a read waits for the end of what was in doubt when this master's term began; then whoever asked tries again.
+const SETTLED_WITHIN: Duration = Duration::from_secs(3);
 
 /// A request with the partition that it names.
 #[derive(Debug)]
@@ -113,7 +116,7 @@ impl Channel {
         }
         match request {
             Request::View(number) => {
-                match self.part().and_then(|(transaction, _)| transaction.view()) {
+                match self.view().await {
                     Ok(view) => drop(self.views.insert(number, Arc::new(view))),
                     Err(error) => self.failed = Some(error.into()),
                 }
@@ -139,7 +142,7 @@ impl Channel {
                 None
             }
             Request::Scan(scan) => Some(beside_tasks(|| self.scan(&scan))),
-            Request::Look(table, key) => Some(self.look(table, &key)),
+            Request::Look(table, key) => Some(self.look(table, &key).await),
             request => Some(self.write(request).await),
         }
     }
@@ -164,16 +167,29 @@ impl Channel {
         Ok((transaction, found))
     }
 
-    fn look(&mut self, table: TableRef, key: &[u8]) -> Result<Reply, Error> {
+    /// Of rows that may have been acknowledged while another copy was master, the newest state is read.
+    async fn settled(&self, from: &[u8], to: Option<&[u8]>) -> Result<(), Error> {
+        let Some(partition) = &self.partition else { return Ok(()) };
+        let late = |_| Error::NotOnline {
+            partition: partition.name().to_owned(),
+            state: State::Transitioning,
+        };
+        tokio::time::timeout(SETTLED_WITHIN, partition.settled(from, to)).await.map_err(late)?
+    }
+
+    async fn view(&mut self) -> Result<View, Error> {
+        self.settled(&[], None).await?;
+        self.part()?.0.view()
+    }
+
+    async fn look(&mut self, table: TableRef, key: &[u8]) -> Result<Reply, Error> {
+        self.settled(key, Some(&[key, &[0]].concat())).await?;
         let (transaction, table) = self.at(table)?;
         Ok(Reply::Row(transaction.look(&table, key, |row| row.value().to_vec())?))
     }
 
     fn scan(&mut self, scan: &Scan) -> Result<Reply, Error> {
-        let view = match scan.view {
-            Some(number) => self.views.get(&number).cloned().ok_or(Error::TransactionEnded)?,
-            None => Arc::new(self.part()?.0.view()?),
-        };
+        let view = self.views.get(&scan.view).cloned().ok_or(Error::TransactionEnded)?;
         let (transaction, table) = self.at(scan.table)?;
         let range = KeyRange { from: scan.from.clone(), to: scan.to.clone() };
         let (mut rows, mut bytes, mut next) = (Vec::new(), 0, None);
@@ -309,10 +325,10 @@ fn blocking(partition: &Partition, question: Question) -> Result<Reply, Error> {
             Vote::Refused => Voted::Refused,
         }),
         Question::InDoubt => {
-            let found = partition.in_doubt()?.into_iter();
-            let shown =
-                found.map(|doubt| (doubt.global_id, doubt.participants, doubt.changes as u64));
-            Reply::InDoubt(shown.collect())
+            let shown = |doubt: InDoubt| {
+                (doubt.global_id, doubt.participants, doubt.changes as u64, doubt.inherited)
+            };
+            Reply::InDoubt(partition.in_doubt()?.into_iter().map(shown).collect())
         }
         Question::Decisions => Reply::Ids(partition.decisions()?),
         Question::Forget(ids) => {

@@ -108,7 +108,7 @@ mod tests {
         let scan = Scan {
             table,
             index: None,
-            view: Some(2),
+            view: 2,
             from: vec![1, 2],
             to: Some(vec![1, 3]),
             bytes_max: 1000,

@@ -33,8 +33,8 @@ pub struct Scan {
     pub table: TableRef,
     /// The index that is followed; the rows themselves if none.
     pub index: Option<IndexId>,
-    /// The state that is read, as it was taken before; the newest if none.
-    pub view: Option<u32>,
+    /// The state that is read, as it was taken before.
+    pub view: u32,
     /// The first key.
     pub from: Vec<u8>,
     /// The first key that is not wanted.
@@ -159,8 +159,8 @@ pub enum Reply {
     Position(u64, u64),
     /// A vote.
     Vote(Voted),
-    /// Ids, participants and numbers of changes.
-    InDoubt(Vec<(Vec<u8>, Vec<u32>, u64)>),
+    /// Ids, participants, numbers of changes, and whether they promised before this master's term.
+    InDoubt(Vec<(Vec<u8>, Vec<u32>, u64, bool)>),
     /// Ids.
     Ids(Vec<Vec<u8>>),
     /// It is not done.

@@ -219,11 +219,13 @@ impl FarPartition {
         let Reply::InDoubt(found) = self.ask(Question::InDoubt).await? else {
             return Err(Error::Elsewhere(format!("{}: not an answer to that", self.name)));
         };
-        let shown = found.into_iter().map(|(global_id, participants, changes)| InDoubt {
-            global_id,
-            participants,
-            changes: usize::try_from(changes).unwrap_or(usize::MAX),
-        });
+        let shown =
+            found.into_iter().map(|(global_id, participants, changes, inherited)| InDoubt {
+                global_id,
+                participants,
+                changes: usize::try_from(changes).unwrap_or(usize::MAX),
+                inherited,
+            });
         Ok(shown.collect())
     }
 

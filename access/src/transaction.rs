@@ -279,8 +279,14 @@ impl FarTransaction {
         mut visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         // Several answers must be of one state.
-        let own = if view.is_none() { Some(self.view()?) } else { None };
-        let view = view.or(own.as_ref()).map(|view| view.number);
+        let own;
+        let view = match view {
+            Some(view) => view.number,
+            None => {
+                own = self.view()?;
+                own.number
+            }
+        };
         let mut from = range.from.clone();
         let mut bytes_max = SCAN_BYTES_FIRST;
         loop {

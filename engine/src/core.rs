@@ -26,6 +26,7 @@ use resprout_wal::{Log, LogError, Lsn, Position, Reservation};
 use crate::blocking::block_on;
 use crate::commit_rule::Durability;
 use crate::error::{Error, Unknown};
+use crate::inherited::Inherited;
 use crate::lock::{RowLocks, TxnId};
 use crate::memory::MemoryBound;
 use crate::prepared::Prepared;
@@ -65,6 +66,7 @@ pub(crate) struct Core {
     pub(crate) locks: RowLocks,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) prepared: Mutex<BTreeMap<Vec<u8>, Prepared>>,
+    pub(crate) inherited: Inherited,
     pub(crate) bound: MemoryBound,
     writer: Mutex<Writer>,
     /// Tables as readers know them: moved once a change is committed.
@@ -121,6 +123,7 @@ impl Core {
             locks: RowLocks::default(),
             clock,
             prepared: Mutex::default(),
+            inherited: Inherited::default(),
             bound,
             catalog: RwLock::new(writer.catalog.clone()),
             next_numbers: Mutex::new(writer.bounds.clone()),
@@ -142,6 +145,15 @@ impl Core {
         let first = self.next_txn();
         self.first_live.store(first.0, Ordering::Release);
         self.locks.end_all_before(first);
+    }
+
+    /// The copy is not master: nothing is appended, open transactions are over, and what is in doubt is for its master
+    /// to end. The log has it, and with it whoever is master next.
+    pub(crate) fn follow(&self, writer: &mut Writer, prepared: &mut BTreeMap<Vec<u8>, Prepared>) {
+        writer.leads = false;
+        prepared.clear();
+        self.end_open_transactions(writer);
+        self.inherited.void();
     }
 
     /// Refuses a transaction that was ended by a rewind.

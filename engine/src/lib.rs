@@ -109,6 +109,7 @@ mod definition;
 mod engine;
 mod error;
 mod identity;
+mod inherited;
 mod keeper;
 pub mod lock;
 mod manifest;

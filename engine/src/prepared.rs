@@ -42,6 +42,8 @@ pub(crate) struct Prepared {
     /// Holds its locks.
     pub(crate) txn: TxnId,
     pub(crate) set: PreparedSet,
+    /// It promised to a master before this one: see [`crate::inherited`].
+    pub(crate) inherited: bool,
 }
 
 /// A transaction in doubt, as operators and coordinators see it.
@@ -53,6 +55,9 @@ pub struct InDoubt {
     pub participants: Vec<u32>,
     /// Keys it will change.
     pub changes: usize,
+    /// It promised before this master's term, or before a restart: whoever coordinates it may be gone, and who reads
+    /// what it changes waits ([`Partition::settled`]).
+    pub inherited: bool,
 }
 
 /// What a partition knows of a transaction in which it takes part.
@@ -105,8 +110,9 @@ impl Core {
                     "two prepared transactions hold one key"
                 );
             }
-            prepared.insert(set.global_id.clone(), Prepared { txn, set });
+            prepared.insert(set.global_id.clone(), Prepared { txn, set, inherited: true });
         }
+        self.inherited.begin(!prepared.is_empty());
         Ok(())
     }
 }
@@ -182,7 +188,7 @@ impl Transaction {
             tables: &self.tables,
             numbers: self.numbers(),
         })?;
-        prepared.insert(set.global_id.clone(), Prepared { txn: self.id, set });
+        prepared.insert(set.global_id.clone(), Prepared { txn: self.id, set, inherited: false });
         Ok(appended.position)
     }
 }
@@ -224,6 +230,7 @@ impl Partition {
             global_id: prepared.set.global_id.clone(),
             participants: prepared.set.participants.clone(),
             changes: prepared.set.ops.len(),
+            inherited: prepared.inherited,
         });
         Ok(shown.collect())
     }
@@ -272,7 +279,7 @@ impl Partition {
         let (txn, appended) = {
             let mut prepared = core.prepared();
             let entry = prepared.get(global_id).ok_or(Error::NotPrepared)?;
-            let txn = entry.txn;
+            let (txn, inherited) = (entry.txn, entry.inherited);
             let mut writes = WriteSet::default();
             if kind == RecordKind::CommitPrepared {
                 writes.extend(entry.set.ops.iter().cloned());
@@ -284,6 +291,9 @@ impl Partition {
             let change = Change { kind, txn, writes: &writes, tables: &[], numbers };
             let appended = core.append(&change)?;
             prepared.remove(global_id);
+            if inherited {
+                core.inherited.end(appended.position);
+            }
             (txn, appended)
         };
         core.locks.release_all(txn);

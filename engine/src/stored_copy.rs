@@ -84,7 +84,10 @@ impl Partition {
         let state = self.state();
         let not_pending = || Error::NotOnline { partition: self.name().to_owned(), state };
         let core = self.core().filter(|_| state == State::Pending).ok_or_else(not_pending)?;
-        core.writer()?.leads = false;
+        {
+            let mut prepared = core.prepared();
+            core.follow(&mut *core.writer()?, &mut prepared);
+        }
         core.publisher.replicate(Lsn(self.inner.acknowledged.load(Ordering::Relaxed)), shipper);
         let space = Mutex::new(core.log.frame_space());
         let (partition, inflow, fences) = (self.clone(), Mutex::default(), 0.into());
@@ -419,10 +422,8 @@ impl StoredCopy {
         {
             let mut prepared = core.prepared();
             let mut writer = core.writer()?;
-            writer.leads = false;
             self.fences.fetch_add(1, Ordering::AcqRel);
-            core.end_open_transactions(&writer);
-            prepared.clear();
+            core.follow(&mut writer, &mut prepared);
         }
         core.log.seal_shipped();
         core.log.set_shipped(false);

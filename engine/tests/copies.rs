@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 
-use resprout_engine::table::{Change, NewColumn, Table, TableSchema, Value};
+use resprout_engine::table::{Change, ColumnId, NewColumn, Table, TableSchema, Value};
 use resprout_engine::{
     COPY_FILE, CopyOptions, Durability, Engine, Error, Options, Partition, Shipper, State,
     StoredCopy, Unknown, Vote,
@@ -382,6 +382,93 @@ fn what_is_in_doubt_is_taken_over() {
     assert_eq!(voting.join().expect("no panic").expect("a vote"), Vote::Committed);
     assert_eq!(replica.rows(), ["1=promised"]);
     assert_eq!(master.rows(), replica.rows());
+}
+
+/// Promise (rule 13): a copy that was restarted with something in doubt, and follows, is master of it later, whatever came in
+/// between: what ended meanwhile, and what promised to write the same row since, included.
+#[test]
+fn what_was_in_doubt_at_a_restart_is_the_log_s_to_say() {
+    let (master, replica) = pair(Durability::Sync);
+    let promise = |replica: &Node, id: &'static [u8], text: &str| {
+        let (partition, text) = (master.partition().clone(), text.to_owned());
+        let prepared = std::thread::spawn(move || {
+            let table = partition.table("t")?;
+            let mut txn = partition.begin()?;
+            assert!(txn.update(&table, &[Value::Int(1)], &[(ColumnId(1), Value::Text(text))])?);
+            txn.prepare(id, &[0])
+        });
+        until("the promise is shipped", || {
+            settle(&master, replica);
+            prepared.is_finished()
+        });
+        prepared.join().expect("no panic").expect("promised");
+    };
+    commit(&master, &replica, 1);
+    promise(&replica, b"one", "first");
+    replica.copy.end().expect("runs");
+    let replica = replica.crash();
+    master.partition().commit_prepared(b"one").expect("committed");
+    promise(&replica, b"two", "second");
+    master.copy.fence().expect("fenced");
+    replica.lead(3);
+    show(&replica, replica.end());
+    let in_doubt = replica.partition().in_doubt().expect("online");
+    assert_eq!(in_doubt.len(), 1);
+    assert_eq!(in_doubt[0].global_id, b"two");
+    assert_eq!(replica.rows(), ["1=first"]);
+}
+
+/// Promise (A1, A7): who reads what a transaction changes that was in doubt when the term began waits for its end, and sees it;
+/// other rows are not waited for.
+#[test]
+fn readers_wait_for_what_was_taken_over_in_doubt() {
+    let (master, replica) = pair(Durability::Async);
+    let partition = master.partition().clone();
+    let prepared = std::thread::spawn(move || {
+        let table = partition.table("t")?;
+        let mut txn = partition.begin()?;
+        txn.insert(&table, &[Value::Int(1), Value::Text("promised".into())])?;
+        txn.prepare(b"g", &[0])
+    });
+    until("the promise is shipped", || {
+        settle(&master, &replica);
+        prepared.is_finished()
+    });
+    prepared.join().expect("no panic").expect("promised");
+    master.copy.fence().expect("fenced");
+    replica.lead(3);
+    show(&replica, replica.end());
+    let partition = replica.partition().clone();
+    assert!(partition.in_doubt().expect("online")[0].inherited);
+    let table = partition.table("t").expect("there");
+    let key = |id| table.primary_key(&[Value::Int(id)]).expect("a key");
+    let settled = |key: Vec<u8>| {
+        let partition = partition.clone();
+        let behind = [&key[..], &[0]].concat();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(partition.settled(&key, Some(&behind)))
+        })
+    };
+    settled(key(2)).join().expect("no panic").expect("nothing to wait for");
+    let waiting = settled(key(1));
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert!(!waiting.is_finished(), "the row is in doubt");
+    let ending = {
+        let partition = partition.clone();
+        std::thread::spawn(move || partition.commit_prepared(b"g"))
+    };
+    until("the end is acknowledged", || {
+        assert!(!waiting.is_finished() || replica.rows() == ["1=promised"]);
+        settle(&replica, &master);
+        waiting.is_finished() && ending.is_finished()
+    });
+    waiting.join().expect("no panic").expect("settled");
+    ending.join().expect("no panic").expect("committed");
+    settled(key(1)).join().expect("no panic").expect("nothing is in doubt any more");
+    replica.copy.fence().expect("fenced");
+    let refused = settled(key(1)).join().expect("no panic").expect_err("no master");
+    assert!(matches!(refused, Error::NotOnline { .. }), "{refused}");
 }
 
 /// Promise: a reader who knows a position of the master finds there what was written.

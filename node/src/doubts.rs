@@ -1,6 +1,7 @@
 //! Transactions over several partitions whose aggregator went away: ended by the votes of their participants. Every
 //! leaf looks after the partitions whose master it has, so nothing stays in doubt for longer than [`PATIENCE`] and
-//! a look, once all participants have masters.
+//! a look, once all participants have masters; what a master took over in doubt, not longer than a look, since readers wait
+//! for it.
 //!
 //! What a partition remembers of transactions that took effect is forgotten when none of them is in doubt anywhere,
 //! and that is durable: who promised and restarted asks until then.
@@ -17,7 +18,7 @@ use crate::directory::reach;
 use crate::state::Shared;
 
 /// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A transaction is in doubt for so long before anybody votes: its aggregator ends it in a moment, if it is there.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Ends that are remembered in one partition before somebody asks whether they can be forgotten.
@@ -90,7 +91,8 @@ impl Doubts {
         for doubt in own.in_doubt().await? {
             let name = (own.place(), doubt.global_id.clone());
             let since = *self.since.entry(name.clone()).or_insert_with(Instant::now);
-            if since.elapsed() < PATIENCE || !end(&own, parts, &doubt).await? {
+            let is_early = !doubt.inherited && since.elapsed() < PATIENCE;
+            if is_early || !end(&own, parts, &doubt).await? {
                 seen.insert(name);
             }
         }

@@ -107,7 +107,7 @@ async fn p01_a_killed_leaf_is_replaced_and_taken_back() {
             let paused = put(&cluster, ordinal, 100).await;
             let written = rewrite(&cluster, ordinal).await;
             let paused = paused + written;
-            assert!(paused < Duration::from_secs(2), "partition {ordinal} paused for {paused:?}");
+            assert!(paused < Duration::from_secs(3), "partition {ordinal} paused for {paused:?}");
         }
     }
     for ordinal in 0..PARTITIONS {
@@ -137,7 +137,7 @@ async fn a_killed_master_aggregator_is_replaced() {
     let before: NodeId = cluster.master().unwrap();
     cluster.kill(before).await;
     let paused = put(&cluster, 0, 1).await;
-    assert!(paused < Duration::from_secs(1), "writes paused for {paused:?}");
+    assert!(paused < Duration::from_secs(3), "writes paused for {paused:?}");
     cluster.create_database("e", Some(2)).await.unwrap();
     let after = cluster.master().unwrap();
     assert_ne!(before, after);

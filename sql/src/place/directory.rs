@@ -11,6 +11,7 @@ use resprout_engine::table::Value;
 use resprout_engine::{DatabaseOptions, Durability, Engine, Error};
 
 use super::database::{Database, FarDatabase};
+use super::partition::Partition;
 use crate::error::{Code, SqlError};
 use crate::statement::ClusterStatement;
 
@@ -180,6 +181,12 @@ impl Databases {
                 cluster.database(name).ok_or_else(missing)
             }
         }
+    }
+
+    /// A partition where it is now, by the number of its database and its ordinal.
+    pub(crate) fn partition(&self, (database, ordinal): (u32, u32)) -> Option<Partition> {
+        let found = self.databases().into_iter().find(|found| found.number() == database)?;
+        found.partitions().nth(ordinal as usize)
     }
 
     /// All of them, by name.

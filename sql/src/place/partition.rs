@@ -145,6 +145,17 @@ impl Partition {
         }
     }
 
+    /// See [`resprout_engine::Partition::flush`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn flush(&self) -> Result<(), Error> {
+        match self {
+            Self::Near(near) => near.flush(),
+            Self::Far(far) => far.flush().await,
+        }
+    }
+
     /// Whether that is durable, as far as it can be said without waiting: of a far one it cannot.
     ///
     /// # Errors

@@ -116,7 +116,7 @@ impl Client {
 
     async fn commit_open(&mut self) -> Result<(), SqlError> {
         let wait = if self.node.connections.is_calm() { Wait::Here } else { Wait::Elsewhere };
-        self.open.commit(&self.node.coordinator, wait).await
+        self.open.commit((&self.node.coordinator, &self.node.databases), wait).await
     }
 
     /// Whether the account may do this, as accounts are now.

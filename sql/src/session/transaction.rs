@@ -12,14 +12,15 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use resprout_engine::{Engine, Error, InDoubt, Vote};
+use futures_util::future::join_all;
+use resprout_engine::{Engine, Error, InDoubt, Unknown, Vote};
 
 use super::waiting::{At, Held, Waiter, Waits};
 use crate::beside::beside_tasks;
 use crate::error::SqlError;
-use crate::place::{Database, Partition, Position, Promise, Savepoint, Transaction};
+use crate::place::{Database, Databases, Partition, Position, Promise, Savepoint, Transaction};
 use crate::server::Interrupt;
 
 /// A partition, over all databases: number of the database, and ordinal.
@@ -160,7 +161,7 @@ impl Open {
     /// With [`Error::OutcomeUnknown`] it may or may not be committed; else nothing was.
     pub(crate) async fn commit(
         &mut self,
-        coordinator: &Coordinator,
+        (coordinator, databases): (&Coordinator, &Databases),
         wait: Wait,
     ) -> Result<(), SqlError> {
         let parts = std::mem::take(&mut self.parts);
@@ -178,7 +179,7 @@ impl Open {
         if writers.iter().any(|((database, _), _)| *database != writers[0].0.0) {
             return Err(SqlError::not_supported("a transaction that changes two databases"));
         }
-        let distributed = Distributed::new(coordinator, writers);
+        let distributed = Distributed::new(coordinator, databases, writers);
         // A task of its own: a decision that was taken has to be carried out.
         let done = tokio::spawn(distributed.commit(wait)).await;
         match done {
@@ -266,9 +267,13 @@ impl Coordinator {
 /// How long a committed transaction waits for space before it tries again to take effect.
 const SPACE_STEP: Duration = Duration::from_millis(50);
 
+/// How long a committed transaction looks for a partition whose master moves.
+const ELSEWHERE_MAX: Duration = Duration::from_secs(10);
+
 /// A transaction of several partitions on its way to its end, step by step.
 pub(crate) struct Distributed {
     id: Vec<u8>,
+    databases: Databases,
     settled: Arc<Settled>,
     participants: Vec<u32>,
     waiting: Vec<(PartitionId, Part)>,
@@ -277,21 +282,25 @@ pub(crate) struct Distributed {
 
 impl Distributed {
     /// Of parts in partitions of one database.
-    pub(crate) fn new(coordinator: &Coordinator, waiting: Vec<(PartitionId, Part)>) -> Self {
+    pub(crate) fn new(
+        coordinator: &Coordinator,
+        databases: &Databases,
+        waiting: Vec<(PartitionId, Part)>,
+    ) -> Self {
         let participants = waiting.iter().map(|(_, part)| part.partition.ordinal()).collect();
         let (id, settled) = (coordinator.next_id(), Arc::clone(&coordinator.settled));
-        Self { id, settled, participants, waiting, promised: Vec::new() }
+        let databases = databases.clone();
+        Self { id, databases, settled, participants, waiting, promised: Vec::new() }
     }
 
     /// Runs all steps.
     ///
     /// # Errors
-    /// [`Error::OutcomeUnknown`] if the promises may be durable or not: [`recover`] ends it then,
-    /// once all participants are back; else nothing is committed.
+    /// [`Error::OutcomeUnknown`] if the promises may be durable or not, or all are and a reader may not see it yet: the
+    /// participants end it then, once all of them are back; else nothing is committed.
     pub(crate) async fn commit(mut self, wait: Wait) -> Result<(), Error> {
         self.promise(wait).await?;
-        self.take_effect().await;
-        Ok(())
+        self.take_effect().await
     }
 
     /// Every partition promises: all at once, so that one flush serves them all.
@@ -313,28 +322,80 @@ impl Distributed {
         if wait == Wait::Here {
             return beside_tasks(|| promises.into_iter().try_for_each(Promise::wait));
         }
+        let (mut unknown, mut refused) = (None, None);
         for promise in promises {
-            promise.wait_async().await?;
+            match promise.wait_async().await {
+                Ok(()) => {}
+                Err(error @ Error::OutcomeUnknown(_)) => unknown = Some(error),
+                Err(error) => refused = Some(error),
+            }
         }
-        Ok(())
+        if let Some(error) = refused {
+            // Who did not promise never will: the others need not wait for a vote.
+            self.abort().await;
+            return Err(error);
+        }
+        unknown.map_or(Ok(()), Err)
     }
 
-    /// What all promised takes effect. Where it cannot yet, the client waits, since it is
-    /// committed; what a partition that went away does not do, [`recover`] does when it is back.
-    async fn take_effect(self) {
+    /// What all promised takes effect. Where it cannot yet, the client waits, since it is committed; what a partition
+    /// that stopped does not do, [`recover`] does when it is back.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] if a partition cannot be reached for long: it is committed, but who reads there by
+    /// another way may not see it yet, so it must not be acknowledged.
+    async fn take_effect(self) -> Result<(), Error> {
         let mut ends = Vec::with_capacity(self.promised.len());
-        for (id, partition) in &self.promised {
-            match take_effect(partition, &self.id).await {
-                Ok(position) => ends.push((*id, partition.clone(), position)),
+        let mut unseen = None;
+        let parts = self.promised.iter().map(|(id, partition)| self.end(*id, partition.clone()));
+        for end in join_all(parts).await {
+            match end {
+                Ok(end) => ends.extend(end),
+                Err(error @ Error::OutcomeUnknown(Unknown::Lost)) => unseen = Some(error),
                 Err(error) => {
                     tracing::error!(%error, "a part of a committed transaction waits for recovery");
                 }
             }
         }
+        if let Some(error) = unseen {
+            return Err(error);
+        }
         // What is far is forgotten by the leaves themselves.
         let all_near = ends.iter().all(|(_, partition, _)| matches!(partition, Partition::Near(_)));
         if all_near && ends.len() == self.promised.len() {
             self.settled.add(End { id: self.id, parts: ends });
+        }
+        Ok(())
+    }
+
+    /// Makes one partition's part take effect, as soon as there is space for it, and wherever its master is; where that
+    /// was noted, unless somebody else did it.
+    async fn end(
+        &self,
+        id: PartitionId,
+        mut partition: Partition,
+    ) -> Result<Option<(PartitionId, Partition, Position)>, Error> {
+        let began = Instant::now();
+        loop {
+            match partition.commit_prepared(&self.id).await {
+                Ok(position) => return Ok(Some((id, partition, position))),
+                Err(error @ (Error::LogFull(_) | Error::MemoryLimit { .. })) => {
+                    tracing::warn!(%error, "a committed transaction waits for space");
+                    tokio::time::sleep(SPACE_STEP).await;
+                }
+                Err(error @ Error::Unreachable { .. }) if began.elapsed() > ELSEWHERE_MAX => {
+                    tracing::error!(%error, "a part of a committed transaction waits for its votes");
+                    return Err(Error::OutcomeUnknown(Unknown::Lost));
+                }
+                Err(error @ Error::Unreachable { .. }) => {
+                    tracing::debug!(%error, "a committed transaction looks for its partition");
+                    self.databases.look_again().await;
+                    partition = self.databases.partition(id).unwrap_or(partition);
+                }
+                // The answer of an attempt before was lost, or its votes ended it: readers must see that.
+                Err(Error::NotPrepared) => return partition.flush().await.map(|()| None),
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -344,19 +405,6 @@ impl Distributed {
             if let Err(error) = partition.abort_prepared(&self.id).await {
                 tracing::error!(%error, "a part of a refused transaction waits for recovery");
             }
-        }
-    }
-}
-
-/// Makes one partition's part take effect, as soon as there is space for it.
-async fn take_effect(partition: &Partition, id: &[u8]) -> Result<Position, Error> {
-    loop {
-        match partition.commit_prepared(id).await {
-            Err(error @ (Error::LogFull(_) | Error::MemoryLimit { .. })) => {
-                tracing::warn!(%error, "a committed transaction waits for space");
-                tokio::time::sleep(SPACE_STEP).await;
-            }
-            end => return end,
         }
     }
 }
@@ -478,7 +526,12 @@ mod tests {
     }
 
     async fn written(engine: &Engine) -> Distributed {
-        Distributed::new(&Coordinator::new(1), rows(engine, 1).await)
+        of(&Coordinator::new(1), engine, 1).await
+    }
+
+    async fn of(coordinator: &Coordinator, engine: &Engine, id: i64) -> Distributed {
+        let databases = Databases::Near(engine.clone());
+        Distributed::new(coordinator, &databases, rows(engine, id).await)
     }
 
     /// A row in each partition.
@@ -524,7 +577,7 @@ mod tests {
                     partition.flush().unwrap();
                 }
                 if step == 4 {
-                    commit.take_effect().await;
+                    commit.take_effect().await.unwrap();
                 }
             });
             // No close: as after a kill, nothing else is written.
@@ -557,10 +610,7 @@ mod tests {
             assert!(matches!(refused, Error::AlreadyDecided), "{refused}");
             assert_eq!(ids(&engine), [0; 3]);
             // Nothing is locked: the same rows can be written.
-            Distributed::new(&Coordinator::new(2), rows(&engine, 1).await)
-                .commit(Wait::Here)
-                .await
-                .unwrap();
+            of(&Coordinator::new(2), &engine, 1).await.commit(Wait::Here).await.unwrap();
         });
         assert_eq!(ids(&engine), [1; 3]);
         engine.close().unwrap();
@@ -577,7 +627,7 @@ mod tests {
         runtime.block_on(async {
             for id in 1..=20 {
                 let wait = if id % 2 == 0 { Wait::Here } else { Wait::Elsewhere };
-                Distributed::new(&coordinator, rows(&engine, id).await).commit(wait).await.unwrap();
+                of(&coordinator, &engine, id).await.commit(wait).await.unwrap();
                 for partition in database.partitions() {
                     partition.flush().unwrap();
                     let kept = partition.decisions().unwrap();

@@ -49,7 +49,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 200_000)]
     rows: u32,
     /// A cluster with so many leaves, each node a process of its own; without, one node
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16), conflicts_with_all = ["json", "ready_fd", "http"])]
     leaves: Option<u32>,
     /// Aggregators of the cluster, all of which vote
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=7))]

@@ -1,0 +1,294 @@
+//! A cluster of real processes: money moves between rows of several partitions while leaves and the master
+//! aggregator are killed, stopped and started again. Nothing acknowledged is lost, and no transfer is half there.
+
+mod support;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error, OptsBuilder, Row};
+use support::directory;
+
+const ACCOUNTS: u64 = 40;
+const BALANCE: i64 = 100;
+const CLIENTS: u64 = 2;
+const VOTERS: usize = 3;
+const LEAVES: usize = 2;
+/// How much of a node's log a failed test shows.
+const LAST_LINES: usize = 60;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A node: its port, and its process if it runs.
+struct Member {
+    port: u16,
+    child: Option<Child>,
+}
+
+struct Cluster {
+    dir: PathBuf,
+    members: Vec<Member>,
+}
+
+/// A port that is free now, as is the one for nodes.
+fn free_port() -> u16 {
+    loop {
+        let high = TcpListener::bind("127.0.0.1:0").and_then(|taken| taken.local_addr());
+        let high = high.expect("a port").port();
+        let Some(port) = high.checked_sub(10_000).filter(|port| *port > 1024) else { continue };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+impl Cluster {
+    fn start(dir: &Path) -> Self {
+        std::fs::write(dir.join("secret"), "the secret of a cluster for tests").expect("written");
+        let members = (0..VOTERS + LEAVES).map(|_| Member { port: free_port(), child: None });
+        let mut cluster = Self { dir: dir.to_owned(), members: members.collect() };
+        (0..VOTERS + LEAVES).for_each(|at| cluster.run(at));
+        cluster
+    }
+
+    fn run(&mut self, at: usize) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_resproutd"));
+        command.args(["member", "--consensus-election-timeout", "1000", "--until-eof"]);
+        command.args(["--log-level", "info", "--maximum-memory", "268435456"]);
+        command.arg("--data").arg(self.dir.join(format!("node-{at}")));
+        command.arg("--secret-file").arg(self.dir.join("secret"));
+        command.args(["--listen", &format!("127.0.0.1:{}", self.members[at].port)]);
+        if at == 0 {
+            command.arg("--found");
+        }
+        let log = self.dir.join(format!("node-{at}.log"));
+        let log = std::fs::File::options().create(true).append(true).open(log).expect("a log");
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn();
+        self.members[at].child = Some(child.expect("the binary runs"));
+    }
+
+    fn kill(&mut self, at: usize) {
+        let mut child = self.members[at].child.take().expect("it runs");
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+    }
+
+    fn signal(&self, at: usize, signal: &str) {
+        let child = self.members[at].child.as_ref().expect("it runs");
+        let sent = Command::new("kill").arg(signal).arg(child.id().to_string()).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    fn doors(&self) -> Vec<u16> {
+        self.members[..VOTERS].iter().map(|member| member.port).collect()
+    }
+
+    /// Where in the list a node with that port is.
+    fn at(&self, port: u16) -> usize {
+        self.members.iter().position(|member| member.port == port).expect("one of ours")
+    }
+
+    async fn join(&self) {
+        let mut conn = connect(&self.doors()[..1]).await;
+        for (at, member) in self.members.iter().enumerate().skip(1) {
+            let port = member.port;
+            let statement = match at < VOTERS {
+                true => format!("ADD AGGREGATOR root@'127.0.0.1':{port} AS VOTING MEMBER"),
+                false => format!("ADD LEAF root@'127.0.0.1':{port}"),
+            };
+            until(&statement, async || conn.query_drop(&statement).await.is_ok()).await;
+        }
+    }
+
+    /// Waits until both leaves are online, and every partition has both copies in step.
+    async fn whole(&self) {
+        let doors = self.doors();
+        until("the cluster is whole", async || {
+            let mut conn = connect(&doors).await;
+            let leaves: Result<Vec<Row>, Error> = conn.query("SHOW LEAVES").await;
+            let copies: Result<Vec<Row>, Error> =
+                conn.query("SHOW PARTITIONS EXTENDED ON bank").await;
+            let (Ok(leaves), Ok(copies)) = (leaves, copies) else { return false };
+            let is_online =
+                |row: &Row| row.get::<String, _>("State").is_some_and(|s| s == "online");
+            let is_sync = |row: &Row| {
+                let how: String = row.get("Replication_Status").unwrap_or_default();
+                matches!(how.as_str(), "" | "sync") && row.get::<u64, _>("Online") == Some(1)
+            };
+            leaves.iter().all(is_online) && copies.iter().all(is_sync)
+        })
+        .await;
+    }
+}
+
+impl Drop for Cluster {
+    /// A test that failed shows what the nodes had to say.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for (at, member) in self.members.iter().enumerate() {
+            let log = std::fs::read_to_string(self.dir.join(format!("node-{at}.log")));
+            let log = log.unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
+            eprintln!("node {at} on {}:\n{last}", member.port);
+        }
+    }
+}
+
+/// Waits until something is so.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A client of some aggregator that answers.
+async fn connect(doors: &[u16]) -> Conn {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        for port in doors {
+            let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(*port);
+            let options = options.user(Some("root")).prefer_socket(false);
+            if let Ok(conn) = Conn::new(options).await {
+                return conn;
+            }
+        }
+        assert!(Instant::now() < end, "no aggregator answers");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn make(conn: &mut Conn) -> Result<(), Error> {
+    conn.query_drop("CREATE DATABASE bank PARTITIONS 4").await?;
+    conn.query_drop("CREATE TABLE bank.accounts (id BIGINT PRIMARY KEY, balance BIGINT NOT NULL)")
+        .await?;
+    conn.query_drop("CREATE TABLE bank.clients (id BIGINT PRIMARY KEY, done BIGINT NOT NULL)")
+        .await?;
+    let rows = (0..ACCOUNTS).map(|id| format!("({id},{BALANCE})")).collect::<Vec<_>>();
+    conn.query_drop(format!("INSERT INTO bank.accounts VALUES {}", rows.join(","))).await?;
+    let rows = (0..CLIENTS).map(|id| format!("({id},0)")).collect::<Vec<_>>();
+    conn.query_drop(format!("INSERT INTO bank.clients VALUES {}", rows.join(","))).await
+}
+
+/// One transfer, and in the same transaction the number of it.
+async fn transfer(conn: &mut Conn, client: u64, number: u64) -> Result<(), Error> {
+    // Lower ids first, so that no two wait for each other.
+    let (from, to) = (number * 7 % ACCOUNTS, (number * 13 + client + 1) % ACCOUNTS);
+    conn.query_drop("BEGIN").await?;
+    for (id, by) in [(from.min(to), -1), (from.max(to), 1)] {
+        let update = "UPDATE bank.accounts SET balance = balance + ? WHERE id = ?";
+        conn.exec_drop(update, (by, id)).await?;
+    }
+    let done = "UPDATE bank.clients SET done = ? WHERE id = ?";
+    conn.exec_drop(done, (number, client)).await?;
+    conn.query_drop("COMMIT").await
+}
+
+/// Transfers until told to stop; how many were acknowledged, in the order of their numbers.
+async fn work(doors: Vec<u16>, client: u64, stop: Arc<AtomicBool>) -> u64 {
+    let (mut conn, mut acknowledged) = (connect(&doors).await, 0);
+    while !stop.load(Ordering::Acquire) {
+        let number = acknowledged + 1;
+        if transfer(&mut conn, client, number).await.is_ok() {
+            acknowledged = number;
+            continue;
+        }
+        let done = find_out(&doors, client).await;
+        assert!(done >= acknowledged, "client {client}: {acknowledged} acknowledged, {done} there");
+        acknowledged = done;
+        conn = connect(&doors).await;
+    }
+    acknowledged
+}
+
+/// Whether the last transfer is there or not: the number that went with it says so.
+async fn find_out(doors: &[u16], client: u64) -> u64 {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let mut conn = connect(doors).await;
+        let asked = format!("SELECT done FROM bank.clients WHERE id = {client}");
+        match conn.query_first::<u64, _>(asked).await {
+            Ok(Some(done)) => return done,
+            other => assert!(Instant::now() < end, "client {client} finds nothing out: {other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn master(conn: &mut Conn) -> Option<u16> {
+    let rows: Vec<Row> = conn.query("SHOW AGGREGATORS").await.ok()?;
+    let is_master = |row: &&Row| row.get::<u64, _>("Master_Aggregator") == Some(1);
+    rows.iter().find(is_master)?.get("Port")
+}
+
+/// Promise (P01, P09, A1, A2, A6): money neither comes nor goes, and what was acknowledged is there, whichever leaf or
+/// aggregator is killed or stands still, and comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p01_p09_money_survives_what_happens_to_a_cluster() {
+    let dir = directory();
+    let mut cluster = Cluster::start(dir.path());
+    cluster.join().await;
+    let mut conn = connect(&cluster.doors()).await;
+    make(&mut conn).await.expect("made");
+    cluster.whole().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| tokio::spawn(work(cluster.doors(), client, stop.clone())))
+        .collect();
+    let [one, other] = [VOTERS, VOTERS + 1];
+    for leaf in [one, other] {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        cluster.kill(leaf);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cluster.run(leaf);
+        cluster.whole().await;
+    }
+    // Longer than a leaf is waited for: what it was master of goes on elsewhere, and it hears of that.
+    cluster.signal(one, "-STOP");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    cluster.signal(one, "-CONT");
+    cluster.whole().await;
+    let mut conn = connect(&cluster.doors()).await;
+    let port = master(&mut conn).await.expect("a master aggregator");
+    let killed = cluster.at(port);
+    cluster.kill(killed);
+    let doors = cluster.doors();
+    until("another aggregator takes over", async || {
+        let mut conn = connect(&doors).await;
+        master(&mut conn).await.is_some_and(|found| found != port)
+    })
+    .await;
+    cluster.run(killed);
+    cluster.whole().await;
+    stop.store(true, Ordering::Release);
+    let mut conn = connect(&cluster.doors()).await;
+    for (client, working) in clients.into_iter().enumerate() {
+        let acknowledged = working.await.expect("a client");
+        let done: Option<u64> = conn
+            .query_first(format!("SELECT done FROM bank.clients WHERE id = {client}"))
+            .await
+            .expect("answered");
+        assert_eq!(done, Some(acknowledged), "client {client}");
+        assert!(acknowledged > 10, "client {client} did {acknowledged} transfers");
+    }
+    let sum: Option<i64> =
+        conn.query_first("SELECT SUM(balance) FROM bank.accounts").await.expect("answered");
+    assert_eq!(sum, Some(BALANCE * ACCOUNTS.cast_signed()));
+    for member in &mut cluster.members {
+        let mut child = member.child.take().expect("it runs");
+        drop(child.stdin.take());
+        assert!(
+            child.wait().expect("ended").success(),
+            "the node on {} ends in order",
+            member.port
+        );
+    }
+}
