@@ -76,6 +76,9 @@ impl Calls {
                         {
                             Ok(Outcome::Done)
                         }
+                        Outcome::Refused { refusal: Refusal::Version { .. } } => {
+                            Err(CallError::Changed)
+                        }
                         Outcome::Refused { refusal } => {
                             Err(CallError::Refused(refusal.to_string()))
                         }

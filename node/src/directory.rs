@@ -121,6 +121,27 @@ impl place::Directory for Directory {
         Box::pin(self.call(Operation::Define { database, definition }))
     }
 
+    fn accounts_version(&self) -> u64 {
+        self.metadata.read().accounts().version
+    }
+
+    fn accounts(&self) -> (u64, Vec<u8>) {
+        let metadata = self.metadata.read();
+        let accounts = metadata.accounts();
+        (accounts.version, accounts.bytes.to_vec())
+    }
+
+    fn set_accounts(&self, version: u64, bytes: Vec<u8>) -> Work<'_, Result<bool, SqlError>> {
+        let command = Command::SetAccounts { version, bytes: bytes.into() };
+        Box::pin(async move {
+            match self.calls.call(Operation::Propose { command }, DEFINITION).await {
+                Ok(_) => Ok(true),
+                Err(CallError::Changed) => Ok(false),
+                Err(error) => Err(refused(&error)),
+            }
+        })
+    }
+
     fn carry_out<'a>(&'a self, statement: &'a ClusterStatement) -> Work<'a, Result<(), SqlError>> {
         Box::pin(async move {
             let operations = operations(statement, &self.metadata.read())?;

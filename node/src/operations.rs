@@ -120,8 +120,8 @@ impl Operations {
             (homes.collect::<Vec<_>>(), mode.copies())
         };
         let redundancy = u32::try_from(redundancy).unwrap_or(1);
-        // Replication waits, where there is somebody to wait for, unless it is said otherwise.
-        let sync = sync.unwrap_or(redundancy > 1);
+        // Commits wait for replicas, as far as there are any, unless it is said otherwise.
+        let sync = sync.unwrap_or(true);
         let name = name.to_owned();
         let create =
             Command::CreateDatabase { name: name.clone(), homes, sync, durable, redundancy };

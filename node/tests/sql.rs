@@ -47,9 +47,13 @@ impl Door {
     }
 
     async fn client(&self) -> Conn {
-        let options = OptsBuilder::default().ip_or_hostname("127.0.0.1");
-        let options = options.tcp_port(self.address.port()).prefer_socket(false).user(Some("root"));
-        Conn::new(options).await.unwrap()
+        self.client_as("root", "").await.unwrap()
+    }
+
+    async fn client_as(&self, user: &str, password: &str) -> Result<Conn, mysql_async::Error> {
+        let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").prefer_socket(false);
+        let options = options.tcp_port(self.address.port()).user(Some(user)).pass(Some(password));
+        Conn::new(options).await
     }
 }
 
@@ -60,6 +64,15 @@ async fn cluster() -> (Cluster, Door, Conn) {
     client.query_drop("CREATE DATABASE d PARTITIONS 4").await.unwrap();
     client.query_drop("USE d").await.unwrap();
     (cluster, door, client)
+}
+
+/// Waits until something is known that another aggregator did.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !is_so().await {
+        assert!(Instant::now() < end, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn numbers(client: &mut Conn, text: &str) -> Vec<i64> {
@@ -218,6 +231,48 @@ async fn m19_definitions_wait_for_the_next_master_aggregator() {
         let count = numbers(&mut client, &format!("SELECT COUNT(*) FROM t{n}")).await;
         assert_eq!(count, [3], "table {n}");
     }
+}
+
+/// Promise: who is let in by one aggregator is let in by all, with the same rights; changes at several at once are all
+/// there; a new aggregator knows them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn accounts_are_those_of_the_cluster() {
+    let cluster = Cluster::builder().voters(2).leaves(1).redundancy(1).start().await.unwrap();
+    let nodes = cluster.aggregators();
+    let one = Door::on(cluster.statements_of(nodes[0]).unwrap()).await;
+    let other = Door::on(cluster.statements_of(nodes[1]).unwrap()).await;
+    let mut root = one.client().await;
+    root.query_drop("CREATE DATABASE d PARTITIONS 1").await.unwrap();
+    let native = "IDENTIFIED WITH mysql_native_password BY 'a password'";
+    root.query_drop(format!("CREATE USER reader {native}")).await.unwrap();
+    root.query_drop("GRANT SELECT ON d.* TO reader").await.unwrap();
+    let mut reader = other.client_as("reader", "a password").await.unwrap();
+    let refused = reader.query_drop("CREATE TABLE d.t (id INT PRIMARY KEY)").await.unwrap_err();
+    assert!(refused.to_string().contains("1142"), "{refused}");
+    let mut other_root = other.client().await;
+    other_root.query_drop("GRANT CREATE ON d.* TO reader").await.unwrap();
+    let create = "CREATE TABLE d.t (id INT PRIMARY KEY)";
+    until("the right is known", async || reader.query_drop(create).await.is_ok()).await;
+    let making = [(root, "a"), (other_root, "b")].map(|(mut client, name)| {
+        tokio::spawn(async move {
+            for n in 0..6 {
+                client.query_drop(format!("CREATE USER {name}{n}")).await.unwrap();
+            }
+        })
+    });
+    for made in making {
+        made.await.unwrap();
+    }
+    for door in [&one, &other] {
+        let mut root = door.client().await;
+        for user in ["a", "b"].iter().flat_map(|name| (0..6).map(move |n| format!("{name}{n}"))) {
+            let shown = format!("SHOW GRANTS FOR {user}");
+            until(&shown, async || root.query_drop(&shown).await.is_ok()).await;
+        }
+    }
+    let new = Door::on(cluster.statements_of(nodes[0]).unwrap()).await;
+    new.client_as("reader", "a password").await.unwrap();
+    assert!(new.client_as("reader", "another").await.is_err());
 }
 
 /// Promise (P01): a client that writes while a leaf is killed waits for a moment and gets no error; nothing that was

@@ -116,6 +116,15 @@ pub trait Directory: fmt::Debug + Send + Sync + 'static {
         definition: Definition,
     ) -> Work<'a, Result<(), SqlError>>;
 
+    /// How often the accounts that all aggregators share were changed; 0 if they share none yet.
+    fn accounts_version(&self) -> u64;
+
+    /// That, and they.
+    fn accounts(&self) -> (u64, Vec<u8>);
+
+    /// Puts others in their place, if that is still their version; whether it was. Known here when it returns.
+    fn set_accounts(&self, version: u64, bytes: Vec<u8>) -> Work<'_, Result<bool, SqlError>>;
+
     /// A statement about the cluster.
     fn carry_out<'a>(&'a self, statement: &'a ClusterStatement) -> Work<'a, Result<(), SqlError>>;
 
