@@ -154,8 +154,8 @@ pub enum Write {
         /// Whether what is cut off is saved to a file.
         save: bool,
     },
-    /// Apply the whole log to the latest root and append the record that starts a term; comes back
-    /// as [`Event::Appended`].
+    /// Apply the whole log to the latest root and append the record that starts a term, or one that says nothing if the log
+    /// ends in that term; comes back as [`Event::Appended`].
     BeginTerm(Term),
 }
 

@@ -100,6 +100,7 @@ impl Replica {
         self.committed = self.committed.min(to);
         self.visible = self.visible.min(to);
         self.cutting = Some(to);
+        self.resumes = None;
         self.phase = Phase::Cutting;
         self.out.writes.push(Write::Cut { to, save: true });
     }
