@@ -3,6 +3,7 @@
 //!
 //! A bench that does not verify its data does not count, so each checks every row it made.
 
+pub mod bandwidth;
 pub mod cache;
 pub mod dataset;
 pub mod device;
