@@ -20,7 +20,7 @@ use super::{DurabilityChoice, ModeChoice};
 use crate::access::DiskChoice;
 use crate::bench::folder::BenchFolder;
 use crate::bench::statistics::{median, per_second};
-use crate::bench::testbed::{check_sizes, failed};
+use crate::bench::testbed::{check_sizes, failed, wrong};
 use crate::commands::bench::io_failed;
 use crate::commands::bench::recovery::parse_size;
 use crate::failure::Failure;
@@ -29,8 +29,9 @@ use crate::quantity::{Bytes, parse_bytes, rate};
 
 use super::member::REPLICA;
 
-/// Log between two snapshots: so much that a slot of the arena is behind the newest one.
-const LOG_BYTES: u64 = 40 << 20;
+/// Log between two snapshots: more than a master keeps in memory, and so much that a slot of the arena is
+/// behind the newest one.
+const LOG_BYTES: u64 = 96 << 20;
 
 /// How much is provisioned.
 #[derive(Args, Clone, Debug)]
@@ -161,11 +162,17 @@ fn one_run(
 
 /// Seconds from the start of the connection until the replica follows, and what came on it.
 fn provision(lead: &Lead, joined: &Joined) -> Result<(f64, u64), Failure> {
-    let end = lead.master.end()?;
+    let (end, run) = (lead.master.end()?, lead.run_of(REPLICA));
     let began = Instant::now();
     lead.meet(joined)?;
     let followed = joined.follow(end)?;
-    Ok((began.elapsed().as_secs_f64(), followed.bytes))
+    let total_s = began.elapsed().as_secs_f64();
+    lead.until_sync(REPLICA)?;
+    // A copy with another image is another run.
+    if lead.run_of(REPLICA) <= run {
+        return Err(wrong("the replica followed the log: no image was needed".to_owned()));
+    }
+    Ok((total_s, followed.bytes))
 }
 
 /// The replica is cut off, some rows change, the log is given up, and it comes back.
@@ -176,7 +183,6 @@ fn differing(
     rows: &mut Rows,
     which: Changed,
 ) -> Result<Differing, Failure> {
-    lead.until_sync(REPLICA)?;
     lead.part(joined)?;
     lead.give_up_replica();
     give_log_up(lead, rows, which)?;

@@ -68,10 +68,21 @@ pub struct RejoinArgs {
     pub json: bool,
 }
 
+/// From the start of the connection on.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Times {
+    /// Until the copy shows everything that its master has acknowledged.
+    rejoin_ms: f64,
+    /// Until there is a connection.
+    connected_ms: f64,
+    /// Until the tail is taken back and the copy follows.
+    following_ms: f64,
+}
+
 #[derive(Serialize)]
 struct Run {
-    /// From the start of the connection until the copy shows everything that its master has acknowledged.
-    rejoin_ms: f64,
+    #[serde(flatten)]
+    times: Times,
     /// What it had to take back.
     cut_bytes: u64,
     /// 4 KiB there and 64 bytes back, between the same processes, just before.
@@ -151,9 +162,9 @@ fn with_size(args: &RejoinArgs, dir: &Path, size: u64) -> Result<Size, Failure> 
         let mut rounds = histogram();
         round_trips(&mut stream, &mut rounds).map_err(io_failed("measure the loopback"))?;
         let device = device.run(DEVICE_SLICE).map_err(io_failed("probe the device"))?;
-        let (rejoin_ms, cut_bytes) = rejoin(args, &lead, &joined, (&rows, number))?;
+        let (times, cut_bytes) = rejoin(args, &lead, &joined, (&rows, number))?;
         runs.push(Run {
-            rejoin_ms,
+            times,
             cut_bytes,
             loopback_p50_us: quantile_us(&rounds, 0.5),
             device_p50_us: device.as_secs_f64() * 1e6,
@@ -166,17 +177,17 @@ fn with_size(args: &RejoinArgs, dir: &Path, size: u64) -> Result<Size, Failure> 
         promote(&lead, MASTER)?;
         lead.until_online()?;
     }
-    let rejoin_ms = median(runs.iter().map(|run| run.rejoin_ms));
+    let rejoin_ms = median(runs.iter().map(|run| run.times.rejoin_ms));
     Ok(Size { row_total_bytes: rows.bytes(), rows: rows.data.rows, runs, rejoin_ms })
 }
 
-/// One divergence, from the cut to the copy in step again: milliseconds, and bytes that it took back.
+/// One divergence, from the cut to the copy in step again: its times, and bytes that it took back.
 fn rejoin(
     args: &RejoinArgs,
     lead: &Lead,
     joined: &Joined,
     (rows, number): (&Rows, u64),
-) -> Result<(f64, u64), Failure> {
+) -> Result<(Times, u64), Failure> {
     lead.part(joined)?;
     let common = lead.master.end()?;
     let mut lost = commit_in_vain(lead, rows, args.transactions)?;
@@ -191,10 +202,15 @@ fn rejoin(
     let cut_bytes = lead.master.end()?.saturating_sub(common);
     let began = Instant::now();
     lead.meet(joined)?;
-    until("the former master follows in step", || {
-        copy.status().state == State::Replicating && copy.stored().shown() >= Lsn(end)
-    })?;
-    let rejoin_ms = began.elapsed().as_secs_f64() * 1e3;
+    let ms = || began.elapsed().as_secs_f64() * 1e3;
+    let is_connected =
+        || lead.master.transport.status().iter().any(|peer| peer.connected.is_some());
+    until("there is a connection", is_connected)?;
+    let connected_ms = ms();
+    until("the former master follows", || copy.status().state == State::Replicating)?;
+    let following_ms = ms();
+    until("the former master is in step", || copy.stored().shown() >= Lsn(end))?;
+    let times = Times { rejoin_ms: ms(), connected_ms, following_ms };
     for commit in &mut lost {
         match poll(commit) {
             Poll::Ready(Err(Error::OutcomeUnknown(_))) => {}
@@ -202,7 +218,7 @@ fn rejoin(
         }
     }
     lead.until_sync(MASTER)?;
-    Ok((rejoin_ms, cut_bytes))
+    Ok((times, cut_bytes))
 }
 
 fn promote(lead: &Lead, number: u64) -> Result<(), Failure> {
@@ -241,9 +257,11 @@ fn tell(report: &Report) {
     for size in &report.sizes {
         for run in &size.runs {
             output::line(format_args!(
-                "{:>9}  in step after {:.1} ms   {} taken back   round trip p50 {:.0} us  durable write p50 {:.0} us",
+                "{:>9}  in step after {:.1} ms (connected {:.1}, following {:.1})   {} taken back   round trip p50 {:.0} us  durable write p50 {:.0} us",
                 Bytes(size.row_total_bytes),
-                run.rejoin_ms,
+                run.times.rejoin_ms,
+                run.times.connected_ms,
+                run.times.following_ms,
                 Bytes(run.cut_bytes),
                 run.loopback_p50_us,
                 run.device_p50_us
