@@ -8,6 +8,7 @@ pub mod cache;
 pub mod dataset;
 pub mod device;
 pub mod folder;
+pub mod memory;
 pub mod statistics;
 pub mod testbed;
 pub mod verify;

@@ -19,6 +19,7 @@ use super::yardstick::{Beside, Yardstick};
 use super::{DurabilityChoice, ModeChoice};
 use crate::access::DiskChoice;
 use crate::bench::folder::BenchFolder;
+use crate::bench::memory;
 use crate::bench::statistics::{median, per_second};
 use crate::bench::testbed::{check_sizes, failed, wrong};
 use crate::commands::bench::io_failed;
@@ -150,6 +151,7 @@ fn one_run(
     yardstick: &mut Yardstick,
 ) -> Result<Run, Failure> {
     yardstick.before(&joined.sink)?;
+    memory::touch(rows.bytes()).map_err(io_failed("allocate memory"))?;
     let (total_s, travelled_bytes) = provision(lead, joined)?;
     let beside = yardstick.behind(&joined.sink)?;
     verify(lead, joined, rows)?;

@@ -17,6 +17,7 @@ use super::yardstick::{Beside, Yardstick};
 use super::{DurabilityChoice, ModeChoice, mode};
 use crate::access::DiskChoice;
 use crate::bench::folder::BenchFolder;
+use crate::bench::memory;
 use crate::bench::statistics::{median, per_second};
 use crate::bench::testbed::{check_sizes, failed};
 use crate::commands::bench::io_failed;
@@ -99,6 +100,7 @@ pub fn run(args: &ShipArgs) -> Result<(), Failure> {
         let dir = folder.join("replica");
         let joined = lead.join(&dir, number)?;
         yardstick.before(&joined.sink)?;
+        memory::touch(rows.bytes()).map_err(io_failed("allocate memory"))?;
         let began = Instant::now();
         lead.meet(&joined)?;
         let followed = joined.follow(log_bytes)?;
