@@ -237,16 +237,8 @@ impl Deliver for Shared {
 
     fn connected(&self, node: NodeId, _run: u64) {
         for copy in self.all() {
-            let identity = copy.identity();
-            let database = identity.partition.database;
-            let there: Vec<Instance> = {
-                let homes = self.homes.read().unwrap_or_else(PoisonError::into_inner);
-                let of_database =
-                    homes.iter().filter(|((of, _), home)| *of == database && **home == node);
-                of_database.map(|((_, instance), _)| *instance).collect()
-            };
-            let others = there.into_iter().filter(|instance| *instance != identity.instance);
-            others.for_each(|instance| copy.step(Event::Connected(instance)));
+            let partition = copy.identity().partition;
+            copy.connected(|instance| self.home(partition, instance) == Some(node));
         }
     }
 }

@@ -97,16 +97,7 @@ impl Images {
     }
 
     fn read(&self, id: u64, wanted: &[u64]) -> Option<Event> {
-        let image = self.image(id)?;
-        let (mut pages, mut bytes) = (Vec::new(), 0);
-        for number in wanted {
-            let Some(piece) = image.piece(*number) else { continue };
-            bytes += piece.len();
-            if bytes > BATCH_BYTES && !pages.is_empty() {
-                break;
-            }
-            pages.push((*number, piece));
-        }
+        let pages = self.image(id)?.pieces(wanted, BATCH_BYTES);
         Some(Event::Pages { image: id, pages })
     }
 
