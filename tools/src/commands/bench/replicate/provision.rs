@@ -208,7 +208,7 @@ fn give_log_up(lead: &Lead, rows: &mut Rows, which: Changed) -> Result<(), Failu
         let until = grown_to + LOG_BYTES;
         while grown_to < until {
             rows.change(partition, which).map_err(|error| failed(&error))?;
-            grown_to = lead.master.end()?;
+            grown_to = lead.master.copy.status().end.0;
         }
         partition.snapshot().map_err(|error| failed(&error))?;
     }
