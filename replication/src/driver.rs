@@ -239,4 +239,11 @@ impl Deliver for Shared {
             copy.receive(envelope);
         }
     }
+
+    fn connected(&self, node: NodeId, _run: u64) {
+        for copy in self.all() {
+            let partition = copy.identity().partition;
+            copy.connected(|instance| self.home(partition, instance) == Some(node));
+        }
+    }
 }

@@ -14,6 +14,8 @@ pub enum Event {
     Tick,
     /// A message has arrived.
     Receive(Envelope),
+    /// There is a connection with the node of this copy: what was said to it before may not have arrived.
+    Connected(Instance),
     /// A committed record: an answer of the authority, or seen in the metadata. Repeating is
     /// harmless.
     Record(Decided),

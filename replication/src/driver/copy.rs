@@ -395,6 +395,17 @@ impl CopyDriver {
         self.step(Event::Receive(envelope));
     }
 
+    /// There is a connection with the node on which copies are that `is_there` knows.
+    pub(super) fn connected(&self, is_there: impl Fn(Instance) -> bool) {
+        let master = match self.core().as_ref().map(|core| core.copy.role()) {
+            Some(Role::Replica(replica)) => replica.decided().and_then(|known| known.record.master),
+            _ => None,
+        };
+        if let Some(master) = master.filter(|master| is_there(*master)) {
+            self.step(Event::Connected(master));
+        }
+    }
+
     /// Reserves what the core may take next. Whether there is room now and was not, or the other way
     /// round, is told to it first.
     fn make_room(&self) {

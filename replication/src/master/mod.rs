@@ -184,7 +184,8 @@ impl Master {
             Event::LogFailed => self.phase = Phase::Halted(Halt::LogFailed),
             // A replica's.
             Event::Promised(promise) => self.promise = self.promise.joined(promise),
-            Event::Cut { .. }
+            Event::Connected(_)
+            | Event::Cut { .. }
             | Event::Differ { .. }
             | Event::Stored { .. }
             | Event::Installed { .. }

@@ -183,6 +183,7 @@ impl Replica {
         match event {
             Event::Tick => {}
             Event::Receive(envelope) => self.receive(envelope),
+            Event::Connected(instance) => self.connected(instance),
             Event::Record(decided) => self.take_record(decided),
             Event::Durable(lsn) => self.flushed(lsn),
             Event::Promised(promise) => self.promise_stored(promise),
