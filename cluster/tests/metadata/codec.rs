@@ -1,7 +1,9 @@
 //! Bytes of commands, outcomes and the whole state.
 
 use proptest::prelude::*;
-use resprout_cluster::metadata::{CodecError, Command, Decree, Metadata, NodeState, Outcome};
+use resprout_cluster::metadata::{
+    CodecError, Command, Decree, Metadata, NodeState, Outcome, VERSION,
+};
 use resprout_cluster::{Incarnation, NodeId};
 use resprout_consensus::machine::{Applier, StateMachine};
 use resprout_consensus::{Entry, EntryId, Index, Payload, Proposal, ProposalId};
@@ -77,8 +79,8 @@ fn bytes_that_are_not_whole_are_refused() {
     }
     let longer = [&bytes[..], &[0]].concat();
     assert_eq!(Metadata::decode(&longer), Err(CodecError::Trailing(1)));
-    let other = [&[2, 0], &bytes[2..]].concat();
-    let version = CodecError::Version { found: 2, expected: 1 };
+    let other = [&[9, 0], &bytes[2..]].concat();
+    let version = CodecError::Version { found: 9, expected: VERSION };
     assert_eq!(Metadata::decode(&other), Err(version));
 }
 
