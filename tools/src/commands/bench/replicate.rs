@@ -35,8 +35,8 @@ use self::member::{MASTER, Member, PARTITION, REPLICA, cannot, until};
 use self::peer::Peer;
 pub use super::commit::DurabilityChoice;
 use super::commit::SEQUENCE_BITS;
-use super::io_failed;
 use super::recovery::parse_size;
+use super::{io_failed, secret};
 use crate::access::DiskChoice;
 use crate::bench::dataset::Dataset;
 use crate::bench::device::{histogram, quantile_us, record};
@@ -187,13 +187,6 @@ pub fn run(args: &ReplicateArgs) -> Result<(), Failure> {
         tell(&report);
     }
     Ok(())
-}
-
-/// Random, so that nobody else on this machine can take part.
-fn secret() -> io::Result<String> {
-    let mut bytes = [0; 32];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The master leads, its table is made, and its replica is waited for if it shall be.
