@@ -89,10 +89,16 @@ pub(super) struct Client {
     pub(super) above: i64,
 }
 
+/// A client at work.
+struct Running {
+    written: Arc<Mutex<Written>>,
+    task: JoinHandle<Result<(), Failure>>,
+}
+
 /// Clients that write until they are told to end.
 pub(super) struct Writers {
     stop: Arc<AtomicBool>,
-    all: Vec<(Arc<Mutex<Written>>, JoinHandle<Result<(), Failure>>)>,
+    all: Vec<Running>,
 }
 
 impl Writers {
@@ -102,7 +108,7 @@ impl Writers {
             let written = Written { client: client.number, ..Written::default() };
             let written = Arc::new(Mutex::new(written));
             let work = work(client, keys.clone(), written.clone(), stop.clone());
-            (written, tokio::spawn(work))
+            Running { written, task: tokio::spawn(work) }
         };
         let all = clients.into_iter().map(start).collect();
         Self { stop, all }
@@ -112,9 +118,9 @@ impl Writers {
     pub(super) async fn all_since(&self, moment: Instant) -> Result<(), Failure> {
         let end = Instant::now() + PATIENCE;
         let has = |written: &Written| written.first_since(moment).is_some();
-        while let Some((written, _)) = self.all.iter().find(|(written, _)| !has(&lock(written))) {
+        while let Some(waiting) = self.all.iter().find(|of| !has(&lock(&of.written))) {
             if Instant::now() > end {
-                let written = lock(written);
+                let written = lock(&waiting.written);
                 let why = written.last_error.clone().unwrap_or_else(|| "no answer".to_owned());
                 return Err(unanswered(format!("client {} waits: {why}", written.client)));
             }
@@ -127,7 +133,7 @@ impl Writers {
     pub(super) async fn end(self) -> Result<Vec<Written>, Failure> {
         self.stop.store(true, Ordering::Release);
         let mut all = Vec::new();
-        for (written, task) in self.all {
+        for Running { written, task } in self.all {
             task.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
             all.push(std::mem::take(&mut *lock(&written)));
         }
