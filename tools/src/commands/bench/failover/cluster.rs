@@ -15,6 +15,8 @@ use crate::failure::Failure;
 
 /// Whatever is waited for is there by then.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// All copies are in step by then: a replica that falls out again and again is waited for anew after up to a minute.
+const WHOLE: Duration = Duration::from_secs(150);
 /// Between two looks.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// An aggregator that does not answer a login by then is as good as away.
@@ -159,7 +161,7 @@ impl Cluster {
 
     /// Waits until the cluster knows that a leaf is away.
     pub(super) async fn is_missed(&mut self, leaf: u16) -> Result<(), Failure> {
-        self.until(&format!("the leaf on port {leaf} is missed"), async |conn| {
+        self.until(&format!("the leaf on port {leaf} is missed"), PATIENCE, async |conn| {
             let leaves: Vec<Row> = conn.query("SHOW LEAVES").await?;
             let is_it = |row: &&Row| value::<u16>(row, "Port") == Some(leaf);
             let found = leaves.iter().find(is_it);
@@ -172,7 +174,7 @@ impl Cluster {
     pub(super) async fn whole(&mut self) -> Result<(), Failure> {
         let redundancy = usize::try_from(self.processes.settings().redundancy).unwrap_or(1);
         let expected = self.partitions * redundancy;
-        self.until("the cluster is whole", async |conn| {
+        self.until("the cluster is whole", WHOLE, async |conn| {
             let leaves: Vec<Row> = conn.query("SHOW LEAVES").await?;
             let aggregators: Vec<Row> = conn.query("SHOW AGGREGATORS").await?;
             let copies: Vec<Row> = conn.query("SHOW PARTITIONS EXTENDED ON bench").await?;
@@ -187,9 +189,10 @@ impl Cluster {
     async fn until(
         &mut self,
         what: &str,
+        within: Duration,
         mut is_so: impl AsyncFnMut(&mut Conn) -> Result<bool, Error>,
     ) -> Result<(), Failure> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + within;
         let mut conn = self.connect().await?;
         loop {
             let found = is_so(&mut conn).await;
@@ -201,7 +204,7 @@ impl Cluster {
             }
             if Instant::now() > end {
                 let why = found.err().map_or_else(String::new, |error| format!(": {error}"));
-                return Err(unanswered(format!("{what}: not within {PATIENCE:?}{why}")));
+                return Err(unanswered(format!("{what}: not within {within:?}{why}")));
             }
             if found.is_err() {
                 conn = self.connect().await?;

@@ -190,8 +190,10 @@ impl Report {
             let of = figure.rounds.iter().map(|round| round.definition_before_ms);
             line("  a definition with all aggregators there", &Times::new(of), "-");
             line("  longest pause of a partition meanwhile", &figure.pause, "none");
+            let of = figure.rounds.iter().map(|round| round.pause_of_definition_ms);
+            line("  the same of a definition with all there", &Times::new(of), "-");
             let of = figure.rounds.iter().map(|round| round.pause_before_ms);
-            line("  longest pause of a round before", &Times::new(of), "-");
+            line("  the same without either", &Times::new(of), "-");
         }
         output::line(format_args!("\nverified {} acknowledged rows", self.acknowledged));
     }

@@ -65,6 +65,8 @@ pub(super) struct AggregatorRound {
     pub(super) definition_ms: f64,
     /// The same with all aggregators there.
     pub(super) definition_before_ms: f64,
+    /// The longest time between two acknowledged writes meanwhile.
+    pub(super) pause_of_definition_ms: f64,
     /// Of each partition, the longest time between two acknowledged writes, from the loss until a moment behind that.
     pub(super) pause_ms: Vec<f64>,
     /// The longest before the loss.
@@ -177,11 +179,12 @@ pub(super) async fn aggregator(
         return Err(unanswered("there is no other aggregator"));
     };
     let mut conn = Some(open(door).await.map_err(unanswered)?);
-    let before = definition(&mut conn, door, &format!("probe_{number}_before")).await?;
     let partitions = 0..cluster.homes().await?.len();
     let began = Instant::now();
     let writers = cluster.write(&others, partitions);
     writers.all_since(began).await?;
+    let defining = Instant::now();
+    let before = definition(&mut conn, door, &format!("probe_{number}_before")).await?;
     let warm = Instant::now();
     tokio::time::sleep(WARM).await;
     let lost = cluster.processes.kill(at)?;
@@ -207,6 +210,7 @@ pub(super) async fn aggregator(
     Ok(AggregatorRound {
         definition_ms: ms(definition),
         definition_before_ms: ms(before),
+        pause_of_definition_ms: longest(&written, defining, warm),
         pause_ms: written.iter().map(|of| ms(of.longest_pause(lost.at, calm))).collect(),
         pause_before_ms: longest(&written, warm, lost.at),
         back_s: back.as_secs_f64(),
