@@ -330,6 +330,9 @@ fn blocking(partition: &Partition, question: Question) -> Result<Reply, Error> {
             };
             Reply::InDoubt(partition.in_doubt()?.into_iter().map(shown).collect())
         }
+        Question::Numbers(table, from, count) => {
+            Reply::Number(Some(partition.take_numbers(table, from, count)?))
+        }
         Question::Decisions => Reply::Ids(partition.decisions()?),
         Question::Forget(ids) => {
             partition.forget_decisions(&ids)?;

@@ -14,6 +14,7 @@
 //! `docs/protocols/access.md` has the messages.
 
 pub use client::Client;
+pub use definition::{Definition, NoDefinition};
 pub use message::Place;
 pub use partition::{FarPartition, FarPosition, RawRow};
 pub use server::{Locate, Server};
@@ -21,6 +22,7 @@ pub use transaction::{FarPromise, FarTransaction, FarView};
 
 mod channel;
 mod client;
+mod definition;
 mod fault;
 mod frame;
 mod greeting;

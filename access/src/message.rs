@@ -120,6 +120,8 @@ pub enum Question {
     Flush,
     /// A snapshot is written: [`Reply::Done`].
     Snapshot,
+    /// Numbers of a table's AUTO_INCREMENT column, at least that one, so many: [`Reply::Number`] is the first.
+    Numbers(TableId, u64, u64),
     /// For whom the transaction of a channel waits: [`Reply::Number`].
     Awaited(u64),
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::PoisonError;
 
-use resprout_engine::table::{Catalog, Table, TableSchema};
+use resprout_engine::table::{Catalog, Table, TableId, TableSchema};
 use resprout_engine::{Error, InDoubt, Vote};
 
 use crate::client::{Leaf, Lost};
@@ -257,6 +257,17 @@ impl FarPartition {
     /// As there; [`Error::Unreachable`].
     pub async fn forget_decisions(&self, ids: Vec<Vec<u8>>) -> Result<(), Error> {
         self.done(Question::Forget(ids)).await
+    }
+
+    /// See [`resprout_engine::Partition::take_numbers`]. Blocks.
+    ///
+    /// # Errors
+    /// As there; [`Error::Unreachable`], also if some were taken.
+    pub fn take_numbers(&self, table: TableId, from: u64, count: u64) -> Result<u64, Error> {
+        match self.leaf.block(self.ask(Question::Numbers(table, from, count)))? {
+            Reply::Number(Some(first)) => Ok(first),
+            other => Err(self.odd(&other)),
+        }
     }
 
     /// See [`resprout_engine::Partition::flush`].

@@ -164,6 +164,13 @@ pub enum Operation {
         /// Commits wait for disks.
         durable: bool,
     },
+    /// A change of a database's tables.
+    Define {
+        /// Of which database.
+        database: String,
+        /// What, as bytes for others.
+        definition: Vec<u8>,
+    },
     /// ADD LEAF.
     AddLeaf {
         /// Where it listens for clients.
@@ -209,6 +216,13 @@ pub enum Returned {
         /// For people: what, and what to do.
         text: String,
     },
+    /// It was not; what a client is told.
+    Told {
+        /// MySQL's number of the error.
+        code: u16,
+        /// Its text.
+        text: String,
+    },
     /// The node that was asked is not the master aggregator, and did nothing.
     NotMaster,
 }
@@ -232,8 +246,14 @@ variants!(Operation {
     4 => AddAggregator { address, role },
     5 => RemoveNode { address, force },
     6 => AttachLeaf { address, force },
+    7 => Define { database, definition },
 });
-variants!(Returned { 1 => Done { index, outcome }, 2 => Failed { text }, 3 => NotMaster });
+variants!(Returned {
+    1 => Done { index, outcome },
+    2 => Failed { text },
+    3 => NotMaster,
+    4 => Told { code, text },
+});
 variants!(Control {
     1 => Beat,
     2 => Answered { answer },
@@ -338,7 +358,15 @@ mod tests {
             Control::Order { office: 5, database: 3, order: lock },
             Control::News { news: News::NotLocked { step: 1 } },
             Control::Call { number: 8, operation },
+            Control::Call {
+                number: 9,
+                operation: Operation::Define { database: "d".to_owned(), definition: vec![1, 2] },
+            },
             Control::Return { number: 8, result: Returned::NotMaster },
+            Control::Return {
+                number: 9,
+                result: Returned::Told { code: 1050, text: "it is there".to_owned() },
+            },
         ]
     }
 

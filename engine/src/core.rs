@@ -71,7 +71,7 @@ pub(crate) struct Core {
     writer: Mutex<Writer>,
     /// Tables as readers know them: moved once a change is committed.
     catalog: RwLock<Catalog>,
-    next_numbers: Mutex<Sequences>,
+    pub(crate) next_numbers: Mutex<Sequences>,
     txns: AtomicU64,
     /// Transactions with smaller numbers saw what was rewound. Moved with the writer locked.
     first_live: AtomicU64,
@@ -170,11 +170,6 @@ impl Core {
         self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Begins anew to count numbers: what was promised is in the log.
-    pub(crate) fn restart_numbers(&self, bounds: Sequences) {
-        *self.next_numbers.lock().unwrap_or_else(PoisonError::into_inner) = bounds;
-    }
-
     /// Transactions get larger numbers than any of the log, which ends here.
     pub(crate) fn skip_txns(&self, end: Lsn) {
         self.txns.fetch_max(end.0 + 1, Ordering::Relaxed);
@@ -212,22 +207,6 @@ impl Core {
     pub(crate) fn stopped(&self) -> Option<Arc<str>> {
         let failed = self.publisher.failure().map(|error| Arc::from(error.to_string()));
         self.stopped.get().cloned().or(failed)
-    }
-
-    /// A fresh number of a sequence, from 1 on.
-    pub(crate) fn next_number(&self, sequence: &[u8]) -> u64 {
-        let mut next = self.next_numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = next.entry(sequence.to_vec()).or_insert(1);
-        let value = (*slot).max(1);
-        *slot = value.saturating_add(1);
-        value
-    }
-
-    /// A number was given by hand: the sequence goes on behind it.
-    pub(crate) fn skip_number(&self, sequence: &[u8], used: u64) {
-        let mut next = self.next_numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = next.entry(sequence.to_vec()).or_insert(1);
-        *slot = (*slot).max(used.saturating_add(1));
     }
 
     /// Applies and appends one transaction. After `Ok` there is no way back.

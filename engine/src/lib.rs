@@ -114,6 +114,7 @@ mod keeper;
 pub mod lock;
 mod manifest;
 mod memory;
+mod numbers;
 mod options;
 mod overlay;
 mod partition;

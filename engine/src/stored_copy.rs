@@ -22,13 +22,15 @@ use resprout_wal::{
     CutError, Frame, FrameSpace, Full, Hold, Lineage, LogError, Lsn, ReadError, Term,
 };
 
-use crate::core::{Core, Writer};
+use crate::core::{Change, Core, Sequences, Writer};
 use crate::error::Error;
 use crate::partition::Partition;
 use crate::publish::{Lost, Shipper};
+use crate::record::RecordKind;
 use crate::recovery::{read_bounds, read_catalog, rebuild};
 use crate::rewind;
 use crate::state::State;
+use crate::write_set::WriteSet;
 use inflow::Inflow;
 
 pub use image::{Image, OwnChunks};
@@ -386,8 +388,70 @@ impl StoredCopy {
     pub fn begin_term(&self, term: Term, paced: bool, call: Call) -> Result<bool, Error> {
         self.apply()?;
         let core = self.core();
-        let stopped = |error: &LogError| core.stop(&error.to_string());
         let space = core.log.reserve(0).map_err(Error::LogFull)?;
+        let begun = self.lead((paced, call), |writer| {
+            let mut appender = core.log.lock()?;
+            core.publisher.begin_mastership(appender.generation());
+            writer.last = Some(appender.begin_term(term, space)?);
+            Ok(())
+        })?;
+        core.log.deliver_sealed();
+        Ok(begun)
+    }
+
+    /// Goes on in the term that the log ends in, with a record that says nothing: for who was master in it to an orderly
+    /// end, after which nothing happened to the partition (rule 14). Else as [`StoredCopy::begin_term`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// If the log does not end in that term.
+    pub fn resume_term(&self, term: Term, paced: bool, call: Call) -> Result<bool, Error> {
+        assert_eq!(self.last_term()?, term, "a term that is not that of the log's end");
+        self.apply()?;
+        let core = self.core();
+        let resumed = self.lead((paced, call), |_| {
+            core.publisher.begin_mastership(core.log.lock()?.generation());
+            Ok(())
+        })?;
+        if !resumed {
+            return Ok(false);
+        }
+        let nothing = core.append(&Change {
+            kind: RecordKind::Commit,
+            txn: core.next_txn(),
+            writes: &WriteSet::default(),
+            tables: &[],
+            numbers: &Sequences::new(),
+        });
+        match nothing {
+            Ok(_) => core.ship(),
+            // Fenced meanwhile.
+            Err(Error::TransactionEnded) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// The term of the last frame of its log.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if the log has failed.
+    pub fn last_term(&self) -> Result<Term, Error> {
+        let core = self.core();
+        let appender = core.log.lock().map_err(|error| core.stop(&error.to_string()))?;
+        Ok(appender.term())
+    }
+
+    /// Takes over what is in doubt, and is written to from then on. False, and nothing done, if it was fenced since it was
+    /// called.
+    fn lead(
+        &self,
+        (paced, call): (bool, Call),
+        begin: impl FnOnce(&mut Writer) -> Result<(), LogError>,
+    ) -> Result<bool, Error> {
+        let core = self.core();
         let mut prepared = core.prepared();
         let mut writer = core.writer()?;
         if self.call() != call {
@@ -395,18 +459,13 @@ impl StoredCopy {
         }
         // A master takes no frames: what was set aside for them is free again.
         *locked(&self.space) = core.log.frame_space();
-        self.reread(&mut writer, core.log.positions().end)?;
-        core.skip_txns(core.log.positions().end);
+        let end = core.log.positions().end;
+        self.reread(&mut writer, end)?;
+        core.skip_txns(end);
         core.restore_prepared(&writer.tree, &mut prepared)?;
         core.log.set_shipped(paced);
-        let mut appender = core.log.lock().map_err(|error| stopped(&error))?;
-        core.publisher.begin_mastership(appender.generation());
-        let position = appender.begin_term(term, space).map_err(|error| stopped(&error))?;
-        drop(appender);
-        writer.last = Some(position);
+        begin(&mut writer).map_err(|error| core.stop(&error.to_string()))?;
         writer.leads = true;
-        drop((writer, prepared));
-        core.log.deliver_sealed();
         Ok(true)
     }
 

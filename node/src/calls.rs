@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use resprout_cluster::NodeId;
 use resprout_cluster::control::{Control, Operation, Returned};
 use resprout_cluster::metadata::{Outcome, Refusal};
+use resprout_sql::error::Code;
 use tokio::sync::oneshot;
 
 use crate::error::CallError;
@@ -75,12 +76,19 @@ impl Calls {
                         {
                             Ok(Outcome::Done)
                         }
+                        Outcome::Refused { refusal: Refusal::Version { .. } } => {
+                            Err(CallError::Changed)
+                        }
                         Outcome::Refused { refusal } => {
                             Err(CallError::Refused(refusal.to_string()))
                         }
                         outcome => Ok(outcome),
                     };
                 }
+                Returned::Told { code, .. } if was_interrupted && is_done(&operation, code) => {
+                    return Ok(Outcome::Done);
+                }
+                Returned::Told { code, text } => return Err(CallError::Told(code, text)),
                 Returned::Failed { text } => return Err(CallError::Refused(text)),
                 // It knows better who is: what it knows comes here soon.
                 Returned::NotMaster if Instant::now() < end => {
@@ -150,6 +158,21 @@ impl Calls {
             drop(waiting.send(result));
         }
     }
+}
+
+/// Whether an operation that was begun under another master aggregator is found done: it says that the table, the column
+/// or the key is there already, or is not there any more.
+fn is_done(operation: &Operation, code: u16) -> bool {
+    let code = Code(code);
+    let codes = [
+        Code::TABLE_EXISTS,
+        Code::BAD_TABLE,
+        Code::NO_SUCH_TABLE,
+        Code::DUP_FIELD_NAME,
+        Code::DUP_KEY_NAME,
+        Code::CANT_DROP_FIELD_OR_KEY,
+    ];
+    matches!(operation, Operation::Define { .. }) && codes.contains(&code)
 }
 
 /// The side that carries out: what is under way, and what became of the last ones.

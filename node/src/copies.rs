@@ -199,10 +199,10 @@ impl Copies {
         let driven = self.driver.copy(self.partition(name));
         let driven = driven.filter(|copy| copy.identity().instance == name.instance);
         let Some(status) = driven.map(|copy| copy.status()) else {
+            // Before it is driven it has no run of its own, and nothing can be decided about it.
             let doing = match stored.state() {
-                Stored::Recovering => Doing::Recovering,
                 Stored::Unrecoverable => Doing::Unrecoverable,
-                _ => Doing::Pending,
+                _ => Doing::Recovering,
             };
             return HeldCopy { doing, ..HeldCopy::default() };
         };
@@ -222,7 +222,7 @@ impl Copies {
             promised: status.promised,
             last_term: status.last_term,
             last: status.end,
-            clean: false,
+            clean: status.is_untouched,
         }
     }
 

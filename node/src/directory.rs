@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use resprout_access::Client;
+use resprout_access::{Client, Definition};
 use resprout_cluster::control::Operation;
 use resprout_cluster::metadata::{Command, DatabaseEntry, Metadata};
 use resprout_cluster::{Address, NodeId};
@@ -44,7 +44,8 @@ impl Directory {
 
 /// What a client is told.
 pub(crate) fn refused(error: &CallError) -> SqlError {
-    SqlError::new(Code::UNKNOWN_ERROR, error.to_string())
+    let code = if let CallError::Told(code, _) = error { Code(*code) } else { Code::UNKNOWN_ERROR };
+    SqlError::new(code, error.to_string())
 }
 
 /// Where clients and aggregators reach a node.
@@ -53,7 +54,7 @@ pub(crate) fn reach(address: &Address) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn map(metadata: &Metadata, entry: &DatabaseEntry) -> Map {
+pub(crate) fn map(metadata: &Metadata, entry: &DatabaseEntry) -> Map {
     let home = |partition: &resprout_cluster::Partition| {
         let leaf = partition.serving().and_then(|leaf| metadata.nodes().get(&leaf.into()));
         Home { leaf: leaf.map(|leaf| reach(&leaf.address)), term: partition.term.0 }
@@ -108,6 +109,36 @@ impl place::Directory for Directory {
             }
             let command = Command::DropDatabase { name: name.to_owned() };
             self.call(Operation::Propose { command }).await
+        })
+    }
+
+    fn define<'a>(
+        &'a self,
+        database: &'a str,
+        definition: Definition,
+    ) -> Work<'a, Result<(), SqlError>> {
+        let (database, definition) = (database.to_owned(), definition.encode());
+        Box::pin(self.call(Operation::Define { database, definition }))
+    }
+
+    fn accounts_version(&self) -> u64 {
+        self.metadata.read().accounts().version
+    }
+
+    fn accounts(&self) -> (u64, Vec<u8>) {
+        let metadata = self.metadata.read();
+        let accounts = metadata.accounts();
+        (accounts.version, accounts.bytes.to_vec())
+    }
+
+    fn set_accounts(&self, version: u64, bytes: Vec<u8>) -> Work<'_, Result<bool, SqlError>> {
+        let command = Command::SetAccounts { version, bytes: bytes.into() };
+        Box::pin(async move {
+            match self.calls.call(Operation::Propose { command }, DEFINITION).await {
+                Ok(_) => Ok(true),
+                Err(CallError::Changed) => Ok(false),
+                Err(error) => Err(refused(&error)),
+            }
         })
     }
 

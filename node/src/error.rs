@@ -83,6 +83,12 @@ pub enum CallError {
     /// What the master aggregator said.
     #[error("{0}")]
     Refused(String),
+    /// The same, with MySQL's number of the error.
+    #[error("{1}")]
+    Told(u16, String),
+    /// Somebody else has changed it meanwhile: look again.
+    #[error("it was changed meanwhile")]
+    Changed,
     /// Nobody answered in time: it may be done or not.
     #[error("the master aggregator did not answer in time; the outcome is unknown")]
     Unknown,

@@ -185,8 +185,10 @@ impl Node {
             node: own,
             consensus: consensus.clone(),
             metadata,
+            access: Client::new(secret.clone()),
             secret,
             events: events.clone(),
+            defining: Arc::default(),
         };
         let desk = Desk {
             run: Incarnation(self.member.run),

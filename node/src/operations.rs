@@ -1,8 +1,10 @@
 //! What the master aggregator does when it is told to: each operation is one or more commands of the metadata, and
 //! what goes with them.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use resprout_access::{Client, Definition};
 use resprout_cluster::control::{Operation, Returned};
 use resprout_cluster::manager::Event;
 use resprout_cluster::metadata::{Command, DatabaseState, Decree, NewHome, Outcome, Refusal, Role};
@@ -11,8 +13,11 @@ use resprout_cluster::{Address, Group, Incarnation, NodeId};
 use resprout_consensus::StoreId;
 use resprout_consensus::node::Handle;
 use resprout_replication::transport::Secret;
-use tokio::sync::mpsc;
+use resprout_sql::error::{Code, SqlError};
+use resprout_sql::place::Database;
+use tokio::sync::{Mutex, mpsc};
 
+use crate::directory::map;
 use crate::join::{Invited, invite};
 use crate::member::{Member, NodeKind};
 use crate::post::node_address;
@@ -33,6 +38,9 @@ pub(crate) struct Operations {
     pub(crate) metadata: Shared,
     pub(crate) secret: Secret,
     pub(crate) events: mpsc::UnboundedSender<Event>,
+    pub(crate) access: Client,
+    /// Changes of tables are made one after the other: two at once could give one number to two tables.
+    pub(crate) defining: Arc<Mutex<()>>,
 }
 
 /// Why an operation ended early: what is returned.
@@ -56,6 +64,7 @@ impl Operations {
             Operation::CreateDatabase { name, partitions, sync, durable } => {
                 self.create_database(office.number, (&name, partitions), sync, durable).await
             }
+            Operation::Define { database, definition } => self.define(&database, &definition).await,
             Operation::AddLeaf { address, group } => {
                 self.add_leaf(office.number, address, group).await
             }
@@ -111,8 +120,8 @@ impl Operations {
             (homes.collect::<Vec<_>>(), mode.copies())
         };
         let redundancy = u32::try_from(redundancy).unwrap_or(1);
-        // Replication waits, where there is somebody to wait for, unless it is said otherwise.
-        let sync = sync.unwrap_or(redundancy > 1);
+        // Commits wait for replicas, as far as there are any, unless it is said otherwise.
+        let sync = sync.unwrap_or(true);
         let name = name.to_owned();
         let create =
             Command::CreateDatabase { name: name.clone(), homes, sync, durable, redundancy };
@@ -145,6 +154,22 @@ impl Operations {
                 "database '{name}' is created, and some of its copies are not there yet"
             )))
         })
+    }
+
+    async fn define(&self, database: &str, definition: &[u8]) -> Result<Outcome, Ended> {
+        let definition = Definition::decode(definition).map_err(failed)?;
+        let _one_at_a_time = self.defining.lock().await;
+        let found = {
+            let metadata = self.metadata.read();
+            metadata.databases().get(database).map(|entry| map(&metadata, entry))
+        };
+        let told = |error: SqlError| Ended::Told { code: error.code.0, text: error.text.into() };
+        let unknown = || SqlError::new(Code::BAD_DB, format!("Unknown database '{database}'"));
+        let found = found.ok_or_else(|| told(unknown()))?;
+        let found = Database::far(&found, &self.access);
+        let made = tokio::task::spawn_blocking(move || found.define(&definition)).await;
+        made.map_err(failed)?.map_err(|error| told(error.into()))?;
+        Ok(Outcome::Done)
     }
 
     async fn invite(&self, address: &Address) -> Result<Invited, Ended> {

@@ -94,6 +94,12 @@ impl Deliver for Inbox {
         }
     }
 
+    fn connected(&self, node: transport::NodeId, run: u64) {
+        if let Some(copies) = self.copies.get() {
+            copies.connected(node, run);
+        }
+    }
+
     fn disconnected(&self, node: transport::NodeId, _why: &ConnectionError) {
         self.consensus.disconnected(node);
         drop(self.control.send(News::Lost(NodeId(node.0))));

@@ -272,6 +272,12 @@ impl Cluster {
         self.nodes.values().next().map(Node::statements)
     }
 
+    /// The same as a certain node sees it.
+    #[must_use]
+    pub fn statements_of(&self, node: NodeId) -> Option<(Arc<Directory>, resprout_access::Client)> {
+        self.node(node).map(Node::statements)
+    }
+
     /// The leaves, also those that do not run.
     #[must_use]
     pub fn leaves(&self) -> Vec<NodeId> {
@@ -279,6 +285,13 @@ impl Cluster {
         let metadata = node.metadata().read();
         let leaves = metadata.nodes().iter().filter(|(_, found)| found.is_leaf());
         leaves.map(|(node, _)| *node).collect()
+    }
+
+    /// The aggregators that run.
+    #[must_use]
+    pub fn aggregators(&self) -> Vec<NodeId> {
+        let leaves = self.leaves();
+        self.nodes.keys().copied().filter(|node| !leaves.contains(node)).collect()
     }
 
     /// The master aggregator, if there is one now.

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use resprout_cluster::NodeId;
+use resprout_cluster::metadata::Metadata;
 use resprout_engine::table::{TableSchema, Value, ValueRef};
 use resprout_engine::{Error, Partition};
 use resprout_node::testing::{Cluster, PATIENCE};
@@ -143,4 +144,75 @@ async fn a_killed_master_aggregator_is_replaced() {
     assert_ne!(before, after);
     cluster.start(before).await.unwrap();
     cluster.until_whole().await.unwrap();
+}
+
+/// Database `d` as the metadata have it: by partition its term, its master, and the copies.
+fn record(cluster: &Cluster) -> Vec<(u64, Option<u64>, Vec<(u64, u64)>)> {
+    let aggregator = cluster.aggregators()[0];
+    let metadata = cluster.node(aggregator).unwrap().metadata().read();
+    let partitions = metadata.databases()["d"].map.partitions.iter();
+    let shown = partitions.map(|one| {
+        let copies = one.copies.iter().map(|(leaf, copy)| (leaf.0, copy.instance.0));
+        (one.term.0, one.master.map(|leaf| leaf.0), copies.collect())
+    });
+    shown.collect()
+}
+
+/// Stops all nodes, aggregators first, and starts them again: leaves, and then the master aggregator or the others. A leaf may
+/// crash in place of that.
+async fn restart(cluster: &mut Cluster, master_is_last: bool, crashes: Option<NodeId>) {
+    let (aggregators, leaves) = (cluster.aggregators(), cluster.leaves());
+    let master = cluster.master().unwrap();
+    let office = cluster.node(master).unwrap().metadata().read().office().number;
+    let others: Vec<_> = aggregators.iter().copied().filter(|node| *node != master).collect();
+    for node in [master].iter().chain(&others).chain(&leaves) {
+        if crashes == Some(*node) {
+            cluster.kill(*node).await;
+        } else {
+            cluster.stop(*node).await;
+        }
+    }
+    let mut order = leaves;
+    if master_is_last {
+        order.extend(others.iter().chain([&master]));
+    } else {
+        order.extend([&master].into_iter().chain(&others));
+    }
+    for node in order {
+        cluster.start(node).await.unwrap();
+    }
+    let decides = |metadata: &Metadata| metadata.office().number > office;
+    cluster.until("there is a master aggregator", decides).await.unwrap();
+}
+
+/// Promise (W07, rule 14): a cluster that is stopped in order, aggregators first, and started in either of the two orders, comes
+/// back with the same masters in the same terms, and goes on from there; of a leaf that crashed instead new terms begin.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_restart_in_order_changes_no_term() {
+    let mut cluster = Cluster::builder().voters(3).leaves(2).redundancy(2).start().await.unwrap();
+    with_table(&cluster).await;
+    let leaf = cluster.leaves()[0];
+    for (round, master_is_last, crashes) in
+        [(0, true, None), (1, false, None), (2, true, Some(leaf)), (3, false, None)]
+    {
+        for ordinal in 0..PARTITIONS {
+            put(&cluster, ordinal, round).await;
+        }
+        let before = record(&cluster);
+        restart(&mut cluster, master_is_last, crashes).await;
+        for ordinal in 0..PARTITIONS {
+            put(&cluster, ordinal, 100 + round).await;
+        }
+        cluster.until_whole().await.unwrap();
+        for (ordinal, (now, then)) in (0..PARTITIONS).zip(record(&cluster).iter().zip(&before)) {
+            let has_crashed = crashes.is_some_and(|leaf| then.1 == Some(leaf.0));
+            assert!(
+                now == then || has_crashed && now.0 > then.0,
+                "round {round}, partition {ordinal}: {then:?} became {now:?}"
+            );
+            let (_, partition) = cluster.master_of("d", ordinal).unwrap();
+            let expected = (0..=round).chain(100..=100 + round).collect::<Vec<_>>();
+            assert_eq!(rows(&partition), expected, "partition {ordinal}");
+        }
+    }
 }

@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
+use resprout_access::Client;
 use resprout_engine::Engine;
+use resprout_node::Directory;
 use resprout_node::testing::Cluster;
 use resprout_sql::accounts::AccountOptions;
 use resprout_sql::server::{Connections, Options, Server};
@@ -22,6 +25,10 @@ struct Door {
 
 impl Door {
     async fn of(cluster: &Cluster) -> Self {
+        Self::on(cluster.statements().unwrap()).await
+    }
+
+    async fn on((directory, access): (Arc<Directory>, Client)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = resprout_engine::Options {
             maximum_memory: 64 << 20,
@@ -31,7 +38,6 @@ impl Door {
         let connections = Connections::new();
         let node =
             SingleNode::new(engine, connections.clone(), &AccountOptions::default()).unwrap();
-        let (directory, access) = cluster.statements().unwrap();
         let node = node.in_cluster(directory, access);
         let server = Server::new(node, Options::default(), None, connections).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -41,9 +47,13 @@ impl Door {
     }
 
     async fn client(&self) -> Conn {
-        let options = OptsBuilder::default().ip_or_hostname("127.0.0.1");
-        let options = options.tcp_port(self.address.port()).prefer_socket(false).user(Some("root"));
-        Conn::new(options).await.unwrap()
+        self.client_as("root", "").await.unwrap()
+    }
+
+    async fn client_as(&self, user: &str, password: &str) -> Result<Conn, mysql_async::Error> {
+        let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").prefer_socket(false);
+        let options = options.tcp_port(self.address.port()).user(Some(user)).pass(Some(password));
+        Conn::new(options).await
     }
 }
 
@@ -54,6 +64,15 @@ async fn cluster() -> (Cluster, Door, Conn) {
     client.query_drop("CREATE DATABASE d PARTITIONS 4").await.unwrap();
     client.query_drop("USE d").await.unwrap();
     (cluster, door, client)
+}
+
+/// Waits until something is known that another aggregator did.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !is_so().await {
+        assert!(Instant::now() < end, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn numbers(client: &mut Conn, text: &str) -> Vec<i64> {
@@ -104,6 +123,156 @@ async fn clients_write_and_read_over_leaves() {
     client.query_drop("DROP DATABASE d").await.unwrap();
     let databases: Vec<String> = other.query("SHOW DATABASES").await.unwrap();
     assert_eq!(databases, ["information_schema"]);
+}
+
+/// Promise (T05): two aggregators give no number of an AUTO_INCREMENT column twice, whatever clients give themselves, and
+/// whoever is master of the partition that gives ranges.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn t05_aggregators_give_no_number_twice() {
+    let (mut cluster, door, mut one) = cluster().await;
+    let second = Door::of(&cluster).await;
+    let mut other = second.client().await;
+    other.query_drop("USE d").await.unwrap();
+    let table = "CREATE TABLE t (id BIGINT AUTO_INCREMENT PRIMARY KEY, by_whom INT)";
+    one.query_drop(table).await.unwrap();
+    let insert = "INSERT INTO t (by_whom) VALUES (1), (2)";
+    for _ in 0..20 {
+        one.query_drop(insert).await.unwrap();
+        other.query_drop(insert).await.unwrap();
+    }
+    assert_eq!(numbers(&mut one, "SELECT COUNT(*) FROM t").await, [80]);
+    // Above everything that was given: the next of both are greater, once their ranges are used up.
+    one.query_drop("INSERT INTO t VALUES (1000000, 3)").await.unwrap();
+    one.query_drop(insert).await.unwrap();
+    assert!(one.last_insert_id().unwrap() > 1_000_000);
+    let (giver, _) = cluster.master_of("d", 0).unwrap();
+    cluster.kill(giver).await;
+    for client in [&mut one, &mut other] {
+        // More than is left of any range.
+        for _ in 0..3 {
+            let rows = vec!["(4)"; 700].join(",");
+            client.query_drop(format!("INSERT INTO t (by_whom) VALUES {rows}")).await.unwrap();
+        }
+    }
+    let mut third = door.client().await;
+    let count = numbers(&mut third, "SELECT COUNT(*) FROM d.t").await;
+    assert_eq!(count, [80 + 3 + 2 * 3 * 700], "a number that came twice would have been refused");
+}
+
+/// Promise: tables that several aggregators make and change at once are all there, each in all partitions, under numbers of
+/// their own; what one made the others know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn definitions_of_several_aggregators_do_not_meet() {
+    let (cluster, door, mut client) = cluster().await;
+    let second = Door::of(&cluster).await;
+    let makers = [door.client().await, second.client().await].into_iter().zip(["a", "b"]);
+    let making = makers.map(|(mut client, name)| {
+        tokio::spawn(async move {
+            client.query_drop("USE d").await.unwrap();
+            for n in 0..8 {
+                let table = format!("CREATE TABLE {name}{n} (id INT PRIMARY KEY, what TEXT)");
+                client.query_drop(table).await.unwrap();
+                let alter = format!("ALTER TABLE {name}{n} ADD COLUMN c INT DEFAULT 5");
+                client.query_drop(alter).await.unwrap();
+            }
+            client.query_drop(format!("TRUNCATE TABLE {name}3")).await.unwrap();
+            client.query_drop(format!("DROP TABLE {name}7")).await.unwrap();
+            let again = client.query_drop(format!("CREATE TABLE {name}0 (id INT PRIMARY KEY)"));
+            let again = again.await.unwrap_err().to_string();
+            assert!(again.contains("1050"), "{again}");
+        })
+    });
+    for made in making.collect::<Vec<_>>() {
+        made.await.unwrap();
+    }
+    for table in ["a", "b"].iter().flat_map(|name| (0..7).map(move |n| format!("{name}{n}"))) {
+        let rows = (0..8).map(|id| format!("({id}, '{table}')")).collect::<Vec<_>>().join(",");
+        client.query_drop(format!("INSERT INTO {table} (id, what) VALUES {rows}")).await.unwrap();
+    }
+    for table in ["a", "b"].iter().flat_map(|name| (0..7).map(move |n| format!("{name}{n}"))) {
+        let text = format!("SELECT COUNT(*) FROM {table} WHERE what = '{table}' AND c = 5");
+        assert_eq!(numbers(&mut client, &text).await, [8], "{table}");
+    }
+    let mut partitions = Vec::new();
+    for ordinal in 0..4 {
+        let (_, partition) = cluster.master_of("d", ordinal).unwrap();
+        let catalog = partition.catalog().unwrap();
+        let tables = catalog.tables().map(|table| (table.id(), table.name().to_owned()));
+        partitions.push(tables.collect::<Vec<_>>());
+    }
+    assert_eq!(partitions[0].len(), 14);
+    assert!(partitions.iter().all(|tables| *tables == partitions[0]), "{partitions:?}");
+}
+
+/// Promise (M19): definitions through an aggregator go on while the master aggregator is killed: each waits for the next one, and
+/// is made once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn m19_definitions_wait_for_the_next_master_aggregator() {
+    let mut cluster = Cluster::builder().voters(3).leaves(2).redundancy(2).start().await.unwrap();
+    let master = cluster.master().unwrap();
+    let child = cluster.aggregators().into_iter().find(|node| *node != master).unwrap();
+    let door = Door::on(cluster.statements_of(child).unwrap()).await;
+    let mut client = door.client().await;
+    client.query_drop("CREATE DATABASE d PARTITIONS 2").await.unwrap();
+    client.query_drop("USE d").await.unwrap();
+    let making = tokio::spawn(async move {
+        for n in 0..30 {
+            let table = format!("CREATE TABLE t{n} (id INT PRIMARY KEY)");
+            client.query_drop(table).await.unwrap();
+            client.query_drop(format!("INSERT INTO t{n} VALUES (1), (2), (3)")).await.unwrap();
+        }
+        client
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    cluster.kill(master).await;
+    let mut client = making.await.unwrap();
+    assert_ne!(cluster.master(), Some(master));
+    for n in 0..30 {
+        let count = numbers(&mut client, &format!("SELECT COUNT(*) FROM t{n}")).await;
+        assert_eq!(count, [3], "table {n}");
+    }
+}
+
+/// Promise: who is let in by one aggregator is let in by all, with the same rights; changes at several at once are all
+/// there; a new aggregator knows them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn accounts_are_those_of_the_cluster() {
+    let cluster = Cluster::builder().voters(2).leaves(1).redundancy(1).start().await.unwrap();
+    let nodes = cluster.aggregators();
+    let one = Door::on(cluster.statements_of(nodes[0]).unwrap()).await;
+    let other = Door::on(cluster.statements_of(nodes[1]).unwrap()).await;
+    let mut root = one.client().await;
+    root.query_drop("CREATE DATABASE d PARTITIONS 1").await.unwrap();
+    let native = "IDENTIFIED WITH mysql_native_password BY 'a password'";
+    root.query_drop(format!("CREATE USER reader {native}")).await.unwrap();
+    root.query_drop("GRANT SELECT ON d.* TO reader").await.unwrap();
+    let mut reader = other.client_as("reader", "a password").await.unwrap();
+    let refused = reader.query_drop("CREATE TABLE d.t (id INT PRIMARY KEY)").await.unwrap_err();
+    assert!(refused.to_string().contains("1142"), "{refused}");
+    let mut other_root = other.client().await;
+    other_root.query_drop("GRANT CREATE ON d.* TO reader").await.unwrap();
+    let create = "CREATE TABLE d.t (id INT PRIMARY KEY)";
+    until("the right is known", async || reader.query_drop(create).await.is_ok()).await;
+    let making = [(root, "a"), (other_root, "b")].map(|(mut client, name)| {
+        tokio::spawn(async move {
+            for n in 0..6 {
+                client.query_drop(format!("CREATE USER {name}{n}")).await.unwrap();
+            }
+        })
+    });
+    for made in making {
+        made.await.unwrap();
+    }
+    for door in [&one, &other] {
+        let mut root = door.client().await;
+        for user in ["a", "b"].iter().flat_map(|name| (0..6).map(move |n| format!("{name}{n}"))) {
+            let shown = format!("SHOW GRANTS FOR {user}");
+            until(&shown, async || root.query_drop(&shown).await.is_ok()).await;
+        }
+    }
+    let new = Door::on(cluster.statements_of(nodes[0]).unwrap()).await;
+    new.client_as("reader", "a password").await.unwrap();
+    assert!(new.client_as("reader", "another").await.is_err());
 }
 
 /// Promise (P01): a client that writes while a leaf is killed waits for a moment and gets no error; nothing that was

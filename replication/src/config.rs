@@ -110,9 +110,9 @@ impl Default for Limits {
             inflight_bytes_max: 16 << 20,
             window_bytes: 16 << 20,
             admit_lag_bytes: 1 << 20,
-            digests_max: 8192,
-            pages_max: 512,
-            pages_per_beat: 51_200,
+            digests_max: 32_768,
+            pages_max: 2048,
+            pages_per_beat: 204_800,
             image_pages_max: 1 << 36,
         }
     }

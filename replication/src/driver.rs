@@ -68,7 +68,8 @@ pub(crate) struct Shared {
     stopping: AtomicBool,
 }
 
-/// The copies of one node. Dropping it stops them: nothing is acknowledged any more.
+/// The copies of one node. Dropping it stops them, as a crash would: nothing is acknowledged any more. [`Node::stop`] ends
+/// them in order.
 #[derive(Debug)]
 pub struct Node {
     shared: Arc<Shared>,
@@ -170,7 +171,7 @@ impl Node {
         drop(copies);
         if let Some(copy) = &removed {
             copy.step(Event::Stopping);
-            copy.stop();
+            copy.stop(true);
         }
         removed.is_some()
     }
@@ -198,6 +199,10 @@ impl Node {
     /// acknowledged stays; a mastership is not handed over, that is for the authority before. To be
     /// called before the engine is closed.
     pub fn stop(&self) {
+        self.end(true);
+    }
+
+    fn end(&self, in_order: bool) {
         let copies = self.shared.all();
         copies.iter().for_each(|copy| copy.step(Event::Stopping));
         self.shared.stopping.store(true, Ordering::Release);
@@ -207,14 +212,14 @@ impl Node {
                 tracing::error!("the thread that looks at the clock had panicked");
             }
         }
-        copies.iter().for_each(|copy| copy.stop());
+        copies.iter().for_each(|copy| copy.stop(in_order));
         self.shared.copies.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.stop();
+        self.end(false);
     }
 }
 
@@ -232,6 +237,13 @@ impl Deliver for Shared {
         }
         if let Some(copy) = self.copy(envelope.from.partition) {
             copy.receive(envelope);
+        }
+    }
+
+    fn connected(&self, node: NodeId, _run: u64) {
+        for copy in self.all() {
+            let partition = copy.identity().partition;
+            copy.connected(|instance| self.home(partition, instance) == Some(node));
         }
     }
 }

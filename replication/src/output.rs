@@ -14,6 +14,8 @@ pub enum Event {
     Tick,
     /// A message has arrived.
     Receive(Envelope),
+    /// There is a connection with the node of this copy: what was said to it before may not have arrived.
+    Connected(Instance),
     /// A committed record: an answer of the authority, or seen in the metadata. Repeating is
     /// harmless.
     Record(Decided),
@@ -154,8 +156,8 @@ pub enum Write {
         /// Whether what is cut off is saved to a file.
         save: bool,
     },
-    /// Apply the whole log to the latest root and append the record that starts a term; comes back
-    /// as [`Event::Appended`].
+    /// Apply the whole log to the latest root and append the record that starts a term, or one that says nothing if the log
+    /// ends in that term; comes back as [`Event::Appended`].
     BeginTerm(Term),
 }
 

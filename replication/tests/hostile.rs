@@ -35,6 +35,7 @@ fn copy(instance: u64) -> PartitionCopy {
         tail: Tail::default(),
         committed: Lsn::ZERO,
         first: Lsn::ZERO,
+        resumes: None,
     };
     let mut copy = PartitionCopy::new(seed, Duration::ZERO);
     let promise = Promise { term: Term(1), stamp: decided().stamp };

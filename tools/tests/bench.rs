@@ -87,6 +87,69 @@ fn replicate_verifies_and_reports() {
     assert_eq!(ran.code, 2, "{}", ran.err);
 }
 
+/// Promise: a late replica follows the log that its master has; both copies are compared, and the rate stands
+/// beside loopback and durable writes of the same run.
+#[test]
+fn replicate_ship_verifies_and_reports() {
+    for durability in ["async", "sync"] {
+        let args = ["replicate", "ship", "--size", "8MiB", "--runs", "2"];
+        let json = bench(&[&args[..], &["--durability", durability]].concat());
+        assert_eq!(json["bench"], "replicate ship");
+        has_numbers(&json, &["rows", "log_bytes", "bytes_per_s", "ratio_to_bound"]);
+        let runs = json["runs"].as_array().expect("a list");
+        assert_eq!(runs.len(), 2);
+        for run in runs {
+            has_numbers(run, &["total_s", "received_s", "shown_s", "bytes_per_s"]);
+            has_numbers(run, &["loopback_bytes_per_s", "disk_bytes_per_s", "ratio_to_bound"]);
+            assert!(run["noisy"].is_boolean());
+        }
+        assert_eq!(json["verified"], true);
+    }
+}
+
+/// Promise: a fresh replica gets an image, and one that differs in a hundredth of its pages gets little more
+/// than that; both copies are compared behind each.
+#[test]
+fn replicate_provision_verifies_and_reports() {
+    let json = bench(&["replicate", "provision", "--size", "16MiB", "--runs", "1"]);
+    assert_eq!(json["bench"], "replicate provision");
+    has_numbers(&json, &["rows", "row_total_bytes", "bytes_per_s", "ratio_to_bound"]);
+    has_numbers(&json, &["scattered_share", "adjacent_share"]);
+    let run = &json["runs"][0];
+    has_numbers(run, &["total_s", "travelled_bytes", "loopback_bytes_per_s", "disk_bytes_per_s"]);
+    for differing in ["scattered", "adjacent"] {
+        has_numbers(&run[differing], &["total_s", "travelled_bytes", "share"]);
+        let share = run[differing]["share"].as_f64().expect("a number");
+        assert!(share < 0.2, "{differing}: {share} of the rows travelled");
+    }
+    assert!(run["travelled_bytes"].as_u64() >= json["row_total_bytes"].as_u64());
+    assert_eq!(json["verified"], true);
+}
+
+/// Promise (R09): a former master takes back what nobody else has, follows, and may lead again; what it took back
+/// was never acknowledged.
+#[test]
+fn replicate_rejoin_verifies_and_reports() {
+    let json = bench(&["replicate", "rejoin", "--sizes", "1MiB,8MiB", "--runs", "2"]);
+    assert_eq!(json["bench"], "replicate rejoin");
+    assert_eq!(json["transactions"], 1000);
+    has_numbers(&json, &["growth"]);
+    let sizes = json["sizes"].as_array().expect("a list");
+    assert_eq!(sizes.len(), 2);
+    for size in sizes {
+        has_numbers(size, &["row_total_bytes", "rows", "rejoin_ms"]);
+        for run in size["runs"].as_array().expect("a list") {
+            has_numbers(run, &["rejoin_ms", "connected_ms", "following_ms", "cut_bytes"]);
+            has_numbers(run, &["loopback_p50_us", "device_p50_us"]);
+            // Each of them has at least its row.
+            assert!(run["cut_bytes"].as_u64() > Some(100 * 1000), "{run}");
+        }
+    }
+    assert_eq!(json["verified"], true);
+    let mixed = resprout(["bench", "replicate", "--clients", "2", "rejoin"]);
+    assert_eq!(mixed.code, 2, "{}", mixed.err);
+}
+
 /// Promise: replay, read and snapshot print the names that other tools read.
 #[test]
 fn the_other_benches_verify_and_report() {

@@ -12,7 +12,7 @@ use crate::disk::AlignedBuf;
 use crate::error::Witness;
 use crate::frame::{Flaw, Frame, HEADER_BYTES, Header};
 use crate::lock::lock;
-use crate::log::{Hold, Shared, SlotRef};
+use crate::log::{FoundBoundary, Hold, Shared, SlotRef};
 use crate::recovery::read_patiently;
 use crate::{CutError, Damage, Lsn, ReadError, SECTOR, Term};
 
@@ -199,13 +199,18 @@ fn begins_inside(log: &Arc<Shared>, slot: SlotRef, written: Lsn) -> bool {
         .is_ok_and(|frame| frame.header.continued())
 }
 
-/// Checks that a group ends at `to`, by walking its slot, and gives the chain there.
+/// Checks that a group ends at `to`, by walking its slot, and gives the chain there. Who cuts asks twice:
+/// what was found last is remembered until the log is cut.
 pub(crate) fn boundary_before(log: &Arc<Shared>, to: Lsn) -> Result<u64, CutError> {
     let written = lock(&log.progress).positions.written;
     let held = lock(&log.slots).slots.iter().rev().find(|slot| slot.base <= to).copied();
     let (Some(slot), true) = (held, to <= written) else {
         return Err(CutError::NotABoundary { to });
     };
+    let cuts = log.cuts.load(Ordering::Acquire);
+    if let Some(found) = lock(&log.boundary).filter(|found| (found.lsn, found.cuts) == (to, cuts)) {
+        return Ok(found.chain);
+    }
     let (header, inside) = slot_start(log, slot)?;
     let (mut at, mut chain, mut inside) = (slot.base, header, inside);
     let mut stretch = Stretch { log, slot, written, from: slot.base, bytes: None };
@@ -215,7 +220,11 @@ pub(crate) fn boundary_before(log: &Arc<Shared>, to: Lsn) -> Result<u64, CutErro
         inside = header.continues();
         at = header.end();
     }
-    if at != to || inside { Err(CutError::NotABoundary { to }) } else { Ok(chain) }
+    if at != to || inside {
+        return Err(CutError::NotABoundary { to });
+    }
+    *lock(&log.boundary) = Some(FoundBoundary { lsn: to, chain, cuts });
+    Ok(chain)
 }
 
 /// Bytes of a stretch: few reads, and none that keeps the device from a commit for long.

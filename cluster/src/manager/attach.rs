@@ -71,9 +71,7 @@ impl Manager {
         if serving.is_some_and(|master| !are_counterparts(metadata, master, leaf)) {
             return Some(Command::Orphan { at, instance });
         }
-        // In order, and of this term: nothing happened to the partition in between.
-        let is_current = partition.master.is_some() && held.last_term == partition.term;
-        let clean = held.clean && is_current && held.doing != Doing::Unrecoverable;
+        let clean = goes_on(&held, partition);
         let incarnation = held.incarnation.max(copy.incarnation);
         Some(Command::TakeBack { at, instance, incarnation, clean })
     }
@@ -105,6 +103,12 @@ impl Manager {
         }
         false
     }
+}
+
+/// Whether a copy's run before ended in order, in the term of the record: nothing happened to the partition in between.
+pub(super) fn goes_on(held: &HeldCopy, partition: &Partition) -> bool {
+    let is_current = partition.master.is_some() && held.last_term == partition.term;
+    held.clean && is_current && held.doing != Doing::Unrecoverable
 }
 
 /// Whether the copies of one partition belong on these two leaves.

@@ -14,6 +14,7 @@ use resprout_replication::{
     Choice, Config as Replication, CopyRecord, CopyState, Instance, Report, Request, choose,
 };
 
+use super::attach::goes_on;
 use super::{About, Manager, Message, Phase, at, copy_name, is_there};
 use crate::metadata::{Command, DatabaseEntry, Happened, Metadata, NodeState};
 use crate::reconcile::{CopyName, Doing};
@@ -74,11 +75,11 @@ impl Manager {
         }
         let answer = self.heard_as_known(metadata, leaf.into());
         let Some(held) = answer.and_then(|answer| answer.held.get(&name)) else { return false };
-        // A restart ends a mastership, also if nobody noticed it (rule 14): the copy is another run, or it knows what
-        // was decided and does not take it up.
+        // A restart ends a mastership, also if nobody noticed it (rule 14): the copy is another run, unless the one before
+        // ended in order, or it knows what was decided and does not take it up.
         let declines =
             held.knows == partition.stamp && matches!(held.doing, Doing::Pending | Doing::Fenced);
-        declines || held.incarnation > copy.incarnation
+        declines || held.incarnation > copy.incarnation && !goes_on(held, partition)
     }
 
     /// Whether the master is about to be taken back: then it goes on sooner than another would.

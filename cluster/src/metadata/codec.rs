@@ -12,7 +12,7 @@ use crate::{Database, Mode};
 use resprout_wal::Lsn;
 
 /// The version that this program writes, and the only one that it reads.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 pub(crate) fn encode(value: &impl Field) -> Vec<u8> {
     let mut out = Vec::new();
@@ -166,7 +166,7 @@ variants!(Command {
     18 => Orphan { at, instance },
     19 => Execute { database, change },
     20 => SetVariable { name, value },
-    21 => SetAccount { name, version, bytes },
+    21 => SetAccounts { version, bytes },
     22 => Record { node, happened },
 });
 variants!(Outcome {

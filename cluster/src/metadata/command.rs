@@ -216,14 +216,12 @@ pub enum Command {
         /// What it is; none for its default.
         value: Option<String>,
     },
-    /// A user with grants, as bytes for others; none to drop it.
-    SetAccount {
-        /// Its name.
-        name: String,
-        /// The version that is replaced, 0 for a new one.
+    /// All accounts with their grants, as bytes for others.
+    SetAccounts {
+        /// The version that is replaced, 0 for none.
         version: u64,
         /// The next one.
-        bytes: Option<Box<[u8]>>,
+        bytes: Box<[u8]>,
     },
     /// Something for people to know.
     Record {

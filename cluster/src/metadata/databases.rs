@@ -6,7 +6,6 @@ use resprout_replication::Mode as Replication;
 
 use super::{
     Command, DatabaseEntry, DatabaseState, Metadata, NewHome, News, NodeState, Outcome, Refusal,
-    Versioned,
 };
 use crate::{
     Cfg, Copy, Database, Following, Incarnation, Instance, LeafId, NodeId, Ordinal, Partition,
@@ -52,11 +51,7 @@ impl Metadata {
             }
             Command::Opened { name } => self.database_mut(name)?.state = DatabaseState::Open,
             Command::SetSchema { database, version, bytes } => {
-                let schema = &mut self.database_mut(database)?.schema;
-                if schema.version != *version {
-                    return Err(Refusal::Version { version: schema.version });
-                }
-                *schema = Versioned { version: version + 1, bytes: bytes.clone() };
+                self.database_mut(database)?.schema.replace(*version, bytes)?;
             }
             command => return self.carry_out_on_record(command, news),
         }

@@ -54,6 +54,17 @@ pub struct Versioned {
     pub bytes: Box<[u8]>,
 }
 
+impl Versioned {
+    /// Puts other bytes in their place, if they are still of this version.
+    fn replace(&mut self, version: u64, bytes: &[u8]) -> Result<(), Refusal> {
+        if self.version != version {
+            return Err(Refusal::Version { version: self.version });
+        }
+        *self = Self { version: version + 1, bytes: bytes.into() };
+        Ok(())
+    }
+}
+
 /// How far a database is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DatabaseState {
@@ -93,7 +104,7 @@ pub struct Metadata {
     nodes: BTreeMap<NodeId, Node>,
     databases: BTreeMap<String, DatabaseEntry>,
     variables: BTreeMap<String, String>,
-    accounts: BTreeMap<String, Versioned>,
+    accounts: Versioned,
     events: VecDeque<Event>,
     /// A bug, for the tests that must find it.
     #[cfg(any(test, feature = "testing"))]
@@ -166,9 +177,7 @@ impl Metadata {
                 self.set_variable(name, value.as_ref());
                 Ok(Outcome::Done)
             }
-            Command::SetAccount { name, version, bytes } => {
-                done(self.set_account(name, *version, bytes.as_deref()))
-            }
+            Command::SetAccounts { version, bytes } => done(self.accounts.replace(*version, bytes)),
             command => self.carry_out_on_database(command, news),
         }
     }
@@ -178,26 +187,6 @@ impl Metadata {
             Some(value) => self.variables.insert(name.to_owned(), value.clone()),
             None => self.variables.remove(name),
         };
-    }
-
-    fn set_account(
-        &mut self,
-        name: &str,
-        version: u64,
-        bytes: Option<&[u8]>,
-    ) -> Result<(), Refusal> {
-        let known = self.accounts.get(name).map_or(0, |account| account.version);
-        if known != version {
-            return Err(Refusal::Version { version: known });
-        }
-        match bytes {
-            Some(bytes) => {
-                let next = Versioned { version: version + 1, bytes: bytes.into() };
-                self.accounts.insert(name.to_owned(), next);
-            }
-            None => drop(self.accounts.remove(name)),
-        }
-        Ok(())
     }
 
     fn tell(&mut self, news: News, node: Option<NodeId>, happened: Happened) {
@@ -281,9 +270,9 @@ impl Metadata {
         &self.variables
     }
 
-    /// Users with grants.
+    /// All accounts with their grants; version 0 if aggregators still have their own.
     #[must_use]
-    pub fn accounts(&self) -> &BTreeMap<String, Versioned> {
+    pub fn accounts(&self) -> &Versioned {
         &self.accounts
     }
 

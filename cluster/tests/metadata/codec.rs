@@ -19,8 +19,8 @@ fn eventful() -> World {
     world.done(world.elect(0, 3, 1, &[3]));
     world.apply(world.elect(0, 3, 1, &[3]));
     let (name, value) = ("auto_attach".to_owned(), Some("off".to_owned()));
-    world.done(Command::SetVariable { name: name.clone(), value });
-    world.done(Command::SetAccount { name, version: 0, bytes: Some(Box::new([1, 2, 3])) });
+    world.done(Command::SetVariable { name, value });
+    world.done(Command::SetAccounts { version: 0, bytes: Box::new([1, 2, 3]) });
     world
 }
 

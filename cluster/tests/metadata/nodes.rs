@@ -175,11 +175,12 @@ fn versions_guard_what_others_keep() {
     assert_eq!(world.refused(schema(0, 2)), Refusal::Version { version: 1 });
     world.done(schema(1, 3));
     assert_eq!(world.state.databases()[DB].schema.bytes[..], [3]);
-    let account = |version, bytes| Command::SetAccount { name: "root".to_owned(), version, bytes };
-    world.done(account(0, Some(Box::new([5]))));
-    assert_eq!(world.refused(account(0, None)), Refusal::Version { version: 1 });
-    world.done(account(1, None));
-    assert!(world.state.accounts().is_empty());
+    let accounts = |version, byte| Command::SetAccounts { version, bytes: Box::new([byte]) };
+    world.done(accounts(0, 5));
+    assert_eq!(world.refused(accounts(0, 6)), Refusal::Version { version: 1 });
+    world.done(accounts(1, 7));
+    assert_eq!(world.state.accounts().bytes[..], [7]);
+    assert_eq!(world.state.accounts().version, 2);
     for _ in 0..EVENTS_MAX + 5 {
         world.done(Command::Record { node: None, happened: Happened::NodeAdded });
     }

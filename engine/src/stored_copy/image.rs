@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  rows in key order ─► chunks, which end where a key's hash says so ─► pieces of at most 256 KiB
-//!                        about 8 KiB                                     digest, first one marked
+//!                        about 2 KiB                                     digest, first one marked
 //! ```
 //!
 //! Cutting by content is that of rsync's descendants (Muthitacharoen, Chen and Mazières, LBFS, SOSP
@@ -21,10 +21,11 @@ use crate::error::Error;
 use crate::publish::Boundary;
 use crate::tree::{Hold, Scan};
 
-/// A chunk has so many bytes in the middle.
-const CHUNK_BYTES: u64 = 8 << 10;
+/// A chunk has so many bytes in the middle, behind the fewest. Half of a page: where a page differs, its own
+/// bytes and little of its neighbours travel. The price is a digest for so few bytes.
+const CHUNK_BYTES: u64 = 2 << 10;
 /// No chunk ends before.
-const CHUNK_BYTES_MIN: usize = 1 << 10;
+const CHUNK_BYTES_MIN: usize = 512;
 /// A chunk ends with the row that reaches this.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
 /// A piece of a chunk: what one message can carry some of, also of a chunk with a very long row.
@@ -89,6 +90,11 @@ impl<'a> Chunks<'a> {
     pub(super) fn new(mut scan: Scan<'a>) -> Self {
         let more = scan.next();
         Self { scan, more, key: Vec::new(), first: Vec::new(), bytes: Vec::new() }
+    }
+
+    /// Of how many pieces the chunk is that was read last.
+    fn pieces(&self) -> u64 {
+        self.bytes.len().div_ceil(PIECE_BYTES) as u64
     }
 
     /// Reads the next chunk; false at the end.
@@ -253,12 +259,40 @@ impl Image {
     /// Reads a piece.
     #[must_use]
     pub fn piece(&self, number: u64) -> Option<Bytes> {
-        let (first, key) = self.chunks.range(..=number).next_back()?;
+        self.pieces(&[number], usize::MAX).pop().map(|(_, piece)| piece)
+    }
+
+    /// Reads pieces, up to so many bytes, but one. Those of chunks behind each other are found without looking.
+    #[must_use]
+    pub fn pieces(&self, numbers: &[u64], bytes_max: usize) -> Vec<(u64, Bytes)> {
         let view = self.hold.view();
-        let mut walk = Chunks::new(view.range(key, None));
-        walk.next();
-        let at = usize::try_from(number - first).ok()?;
-        walk.bytes.chunks(PIECE_BYTES).nth(at).map(Bytes::copy_from_slice)
+        let mut walk: Option<(u64, Chunks<'_>)> = None;
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for number in numbers {
+            let Some((first, key)) = self.chunks.range(..=number).next_back() else { continue };
+            let here = match walk.take() {
+                Some((at, chunks)) if at == *first => chunks,
+                Some((at, mut chunks)) if at + chunks.pieces() == *first => {
+                    chunks.next();
+                    chunks
+                }
+                _ => {
+                    let mut chunks = Chunks::new(view.range(key, None));
+                    chunks.next();
+                    chunks
+                }
+            };
+            let at = usize::try_from(number - first).unwrap_or(usize::MAX);
+            if let Some(piece) = here.bytes.chunks(PIECE_BYTES).nth(at) {
+                bytes += piece.len();
+                if bytes > bytes_max && !found.is_empty() {
+                    break;
+                }
+                found.push((*number, Bytes::copy_from_slice(piece)));
+            }
+            walk = Some((*first, here));
+        }
+        found
     }
 }
 

@@ -14,7 +14,7 @@ use resprout_wal::frame::FRAME_BYTES_MAX;
 use resprout_wal::{Frame, Hold, LogError, Lsn, Term};
 
 use super::images::Images;
-use super::kept::Kept;
+use super::kept::{End, Kept};
 use super::worker::{Job, Worker};
 use super::{Shared, StartError};
 use crate::{
@@ -47,7 +47,9 @@ pub struct CopyDriver {
     stored: OnceLock<StoredCopy>,
     core: Mutex<Option<Core>>,
     jobs: Sender<Job>,
-    worker: Mutex<Option<JoinHandle<()>>>,
+    worker: Mutex<Option<JoinHandle<Kept>>>,
+    /// Where the run before ended, if that was in order.
+    ended: Option<End>,
     /// It was told to stop: without its worker nothing counts any more.
     is_stopping: AtomicBool,
     /// A position on the medium that the core is not told while the tree lags behind; 0 if none.
@@ -77,6 +79,8 @@ pub struct CopyStatus {
     pub end: Lsn,
     /// Known acknowledged.
     pub committed: Lsn,
+    /// The run before ended in order, and nothing has happened to the copy since.
+    pub is_untouched: bool,
     /// Bytes that have come and are not applied.
     pub unapplied_bytes: u64,
     /// On a master, the others.
@@ -91,7 +95,7 @@ impl CopyDriver {
         partition: &resprout_engine::Partition,
         (config, least): (Config, Incarnation),
     ) -> Result<Arc<Self>, StartError> {
-        let kept = Kept::begin_run(partition.dir(), least)?;
+        let (kept, ended) = Kept::begin_run(partition.dir(), least)?;
         let log = partition.log_identity();
         let identity = Identity {
             partition: log.into(),
@@ -107,6 +111,7 @@ impl CopyDriver {
             core: Mutex::default(),
             jobs,
             worker: Mutex::default(),
+            ended,
             is_stopping: AtomicBool::new(false),
             untold_durable: AtomicU64::new(0),
         });
@@ -117,13 +122,16 @@ impl CopyDriver {
         let stored = partition.store_copy(shipper)?;
         let (end, lineage) = stored.end()?;
         let first = stored.first();
+        let tail = Tail::new(end, lineage);
+        let at = End { term: tail.last_term(), lsn: end };
         let seed = Seed {
             identity,
             config,
             promise: kept.promise,
-            tail: Tail::new(end, lineage),
+            tail,
             committed: stored.acknowledged().min(end),
             first,
+            resumes: ended.filter(|ended| *ended == at).map(|ended| ended.term),
         };
         let core = Core {
             copy: PartitionCopy::new(seed, node.clock.now()),
@@ -183,6 +191,7 @@ impl CopyDriver {
             last_term: Term(0),
             end: Lsn::ZERO,
             committed: Lsn::ZERO,
+            is_untouched: false,
             unapplied_bytes: self.stored().unapplied_bytes(),
             members: Vec::new(),
             alarms: 0,
@@ -207,6 +216,9 @@ impl CopyDriver {
                 status.members = known.members;
             }
         }
+        let at = End { term: status.last_term, lsn: status.end };
+        let same_run = status.identity == self.identity;
+        status.is_untouched = same_run && self.ended == Some(at);
         status
     }
 
@@ -383,6 +395,17 @@ impl CopyDriver {
         self.step(Event::Receive(envelope));
     }
 
+    /// There is a connection with the node on which copies are that `is_there` knows.
+    pub(super) fn connected(&self, is_there: impl Fn(Instance) -> bool) {
+        let master = match self.core().as_ref().map(|core| core.copy.role()) {
+            Some(Role::Replica(replica)) => replica.decided().and_then(|known| known.record.master),
+            _ => None,
+        };
+        if let Some(master) = master.filter(|master| is_there(*master)) {
+            self.step(Event::Connected(master));
+        }
+    }
+
     /// Reserves what the core may take next. Whether there is room now and was not, or the other way
     /// round, is told to it first.
     fn make_room(&self) {
@@ -453,23 +476,39 @@ impl CopyDriver {
         }
     }
 
-    /// Ends the worker. Nothing is carried out any more.
-    pub(super) fn stop(&self) {
+    /// Ends the worker. Nothing is carried out any more. In order: the next run is told where this one ended.
+    pub(super) fn stop(&self, in_order: bool) {
         self.is_stopping.store(true, Ordering::Release);
         self.later(Job::Stop);
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(worker) = worker
-            && worker.thread().id() != std::thread::current().id()
-            && worker.join().is_err()
-        {
-            tracing::error!(copy = ?self.identity, "the thread of a copy had panicked");
-        }
-        if matches!(self.status().state, State::Online(_) | State::Transitioning(_))
+        let worker = worker.filter(|worker| worker.thread().id() != std::thread::current().id());
+        let kept = worker.and_then(|worker| {
+            let ended = worker.join();
+            ended
+                .inspect_err(|_| tracing::error!(copy = ?self.identity, "its thread had panicked"))
+                .ok()
+        });
+        let state = self.status().state;
+        if matches!(state, State::Online(_) | State::Transitioning(_))
             && let Err(error) = self.stored().fence()
         {
             tracing::warn!(copy = ?self.identity, %error, "stopped with its log");
         }
-        *self.core() = None;
+        let has_run = self.core().take().is_some();
+        // A master that had not begun, or a copy on its way to another state, has nothing to go on with.
+        let is_settled = matches!(state, State::Online(_) | State::Replicating | State::Pending);
+        if let Some(kept) = kept.filter(|_| in_order && has_run && is_settled)
+            && let Err(error) = self.end_run(kept)
+        {
+            tracing::warn!(copy = ?self.identity, %error, "the next run does not go on from here");
+        }
+    }
+
+    /// Keeps where the log ends, for the next run. Whatever is appended after that voids it.
+    fn end_run(&self, mut kept: Kept) -> Result<(), StartError> {
+        let (lsn, _) = self.stored().end()?;
+        let term = self.stored().last_term()?;
+        kept.end_run(End { term, lsn })
     }
 }
 

@@ -97,16 +97,7 @@ impl Images {
     }
 
     fn read(&self, id: u64, wanted: &[u64]) -> Option<Event> {
-        let image = self.image(id)?;
-        let (mut pages, mut bytes) = (Vec::new(), 0);
-        for number in wanted {
-            let Some(piece) = image.piece(*number) else { continue };
-            bytes += piece.len();
-            if bytes > BATCH_BYTES && !pages.is_empty() {
-                break;
-            }
-            pages.push((*number, piece));
-        }
+        let pages = self.image(id)?.pieces(wanted, BATCH_BYTES);
         Some(Event::Pages { image: id, pages })
     }
 
@@ -138,12 +129,10 @@ impl Images {
         let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.image == image) else {
             return Ok(Some(Event::Spoiled { image }));
         };
-        for (number, bytes) in pages {
-            let digest = usize::try_from(*number).ok().and_then(|at| fetch.digests.get(at));
-            if let Some(digest) = digest {
-                fetch.store.put(*digest, bytes)?;
-            }
-        }
+        let Fetch { digests, store, .. } = fetch;
+        let digest = |number: u64| digests.get(usize::try_from(number).ok()?).copied();
+        let pieces = pages.iter().filter_map(|(number, piece)| Some((digest(*number)?, piece)));
+        store.put(pieces)?;
         Ok(Some(Event::Stored { image }))
     }
 
@@ -218,17 +207,24 @@ impl Store {
         self.read(digest, *start, *bytes)
     }
 
-    fn put(&mut self, digest: u64, piece: &[u8]) -> Result<(), StartError> {
-        let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
-        let mut record = Vec::with_capacity(HEADER_BYTES + piece.len());
-        record.extend_from_slice(&digest.to_le_bytes());
-        record.extend_from_slice(&bytes.to_le_bytes());
-        record.extend_from_slice(&sum(digest, piece).to_le_bytes());
-        record.extend_from_slice(piece);
-        let written = self.file.write_all_at(&record, self.end);
+    /// Stores pieces with their digests, with one write.
+    fn put<'a>(
+        &mut self,
+        pieces: impl Iterator<Item = (u64, &'a Bytes)>,
+    ) -> Result<(), StartError> {
+        let (mut records, mut places) = (Vec::with_capacity(BATCH_BYTES), Vec::new());
+        for (digest, piece) in pieces {
+            let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+            records.extend_from_slice(&digest.to_le_bytes());
+            records.extend_from_slice(&bytes.to_le_bytes());
+            records.extend_from_slice(&sum(digest, piece).to_le_bytes());
+            places.push((digest, (self.end + records.len() as u64, bytes)));
+            records.extend_from_slice(piece);
+        }
+        let written = self.file.write_all_at(&records, self.end);
         written.map_err(|error| StartError::Kept { path: self.path.clone(), error })?;
-        self.pieces.insert(digest, (self.end + HEADER_BYTES as u64, bytes));
-        self.end += record.len() as u64;
+        self.pieces.extend(places);
+        self.end += records.len() as u64;
         Ok(())
     }
 

@@ -1,9 +1,10 @@
-//! What a copy keeps beside log and pages: what it has promised, and how often it was started. One small
-//! file in the partition's folder, replaced as a whole.
+//! What a copy keeps beside log and pages: what it has promised, how often it was started, and where its log ended if
+//! the last run ended in order. One small file in the partition's folder, replaced as a whole.
 //!
 //! ```text
 //!  0 magic "RSPRCOPY"   8 version u32   12 zero
-//! 16 incarnation u64   24 term u64   32 stamp: term u64   40 index u64   48 crc32 of 0..48
+//! 16 incarnation u64   24 term u64   32 stamp: term u64   40 index u64
+//! 48 orderly end: term u64, 0 if there was none   56 LSN u64   64 crc32 of 0..64
 //! ```
 
 use std::fs::{self, File};
@@ -11,14 +12,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use resprout_engine::COPY_FILE;
-use resprout_wal::Term;
+use resprout_wal::{Lsn, Term};
 
 use super::StartError;
 use crate::{Incarnation, Promise, Stamp};
 
 const MAGIC: [u8; 8] = *b"RSPRCOPY";
-const VERSION: u32 = 1;
-const CRC_AT: usize = 48;
+const VERSION: u32 = 2;
+const CRC_AT: usize = 64;
 const BYTES: usize = CRC_AT + 4;
 
 /// See the module.
@@ -27,26 +28,40 @@ pub(super) struct Kept {
     path: PathBuf,
     pub(super) incarnation: Incarnation,
     pub(super) promise: Promise,
+    end: Option<End>,
+}
+
+/// Where a log ended in order, everything of it on the medium: in that term, there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) term: Term,
+    pub(super) lsn: Lsn,
 }
 
 impl Kept {
-    /// Reads what is there, and counts this run, from `least` on: durably, before it does anything (rule 14).
-    pub(super) fn begin_run(dir: &Path, least: Incarnation) -> Result<Self, StartError> {
+    /// Reads what is there, and counts this run, from `least` on: durably, before it does anything (rule 14). With
+    /// where the run before ended, if that was in order; the next run is told so only if this one ends in order, too.
+    pub(super) fn begin_run(
+        dir: &Path,
+        least: Incarnation,
+    ) -> Result<(Self, Option<End>), StartError> {
         let path = dir.join(COPY_FILE);
-        let mut kept = match fs::read(&path) {
-            Ok(bytes) => {
-                let (incarnation, promise) = decode(&bytes).map_err(|why| failed(&path, why))?;
-                Self { path, incarnation, promise }
-            }
-            Err(none) if none.kind() == io::ErrorKind::NotFound => {
-                let (incarnation, promise) = (Incarnation(0), Promise::default());
-                Self { path, incarnation, promise }
-            }
+        let new = (Incarnation(0), Promise::default(), None);
+        let (incarnation, promise, end) = match fs::read(&path) {
+            Ok(bytes) => decode(&bytes).map_err(|why| failed(&path, why))?,
+            Err(none) if none.kind() == io::ErrorKind::NotFound => new,
             Err(error) => return Err(failed(&path, error)),
         };
-        kept.incarnation = Incarnation(kept.incarnation.0 + 1).max(least);
+        let incarnation = Incarnation(incarnation.0 + 1).max(least);
+        let kept = Self { path, incarnation, promise, end: None };
         kept.store()?;
-        Ok(kept)
+        Ok((kept, end))
+    }
+
+    /// The run ends in order: nothing is appended any more, and all is on the medium.
+    pub(super) fn end_run(&mut self, end: End) -> Result<(), StartError> {
+        self.end = Some(end);
+        self.store()
     }
 
     /// Another run begins: an image was installed.
@@ -81,7 +96,8 @@ impl Kept {
         out[..8].copy_from_slice(&MAGIC);
         out[8..12].copy_from_slice(&VERSION.to_le_bytes());
         let Promise { term, stamp } = self.promise;
-        let numbers = [self.incarnation.0, term.0, stamp.term, stamp.index];
+        let end = self.end.map_or((0, 0), |end| (end.term.0, end.lsn.0));
+        let numbers = [self.incarnation.0, term.0, stamp.term, stamp.index, end.0, end.1];
         for (place, number) in out[16..CRC_AT].chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
@@ -95,7 +111,7 @@ fn failed(path: &Path, error: io::Error) -> StartError {
     StartError::Kept { path: path.to_owned(), error }
 }
 
-fn decode(bytes: &[u8]) -> io::Result<(Incarnation, Promise)> {
+fn decode(bytes: &[u8]) -> io::Result<(Incarnation, Promise, Option<End>)> {
     let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let bytes: &[u8; BYTES] =
         bytes.try_into().map_err(|_| damaged("not what a copy keeps: another length"))?;
@@ -108,10 +124,12 @@ fn decode(bytes: &[u8]) -> io::Result<(Incarnation, Promise)> {
         return Err(damaged("damaged: restore it or provision the copy anew"));
     }
     if u32_at(8) != VERSION {
-        return Err(damaged("written by a newer program"));
+        return Err(damaged("written by another version of this program"));
     }
     let stamp = Stamp { term: u64_at(32), index: u64_at(40) };
-    Ok((Incarnation(u64_at(16)), Promise { term: Term(u64_at(24)), stamp }))
+    let end = End { term: Term(u64_at(48)), lsn: Lsn(u64_at(56)) };
+    let end = (end.term > Term(0)).then_some(end);
+    Ok((Incarnation(u64_at(16)), Promise { term: Term(u64_at(24)), stamp }, end))
 }
 
 #[cfg(test)]
@@ -123,14 +141,29 @@ mod tests {
     #[test]
     fn runs_are_counted_and_promises_kept() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut kept = Kept::begin_run(dir.path(), Incarnation(1)).expect("new");
+        let (mut kept, _) = Kept::begin_run(dir.path(), Incarnation(1)).expect("new");
         assert_eq!((kept.incarnation, kept.promise), (Incarnation(1), Promise::default()));
         let newer = Promise { term: Term(4), stamp: Stamp { term: 2, index: 9 } };
         kept.promise(newer).expect("stored");
         kept.promise(Promise { term: Term(3), ..newer }).expect("stored");
         fs::write(dir.path().join("copy.tmp"), b"half").expect("written");
-        let kept = Kept::begin_run(dir.path(), Incarnation(1)).expect("read");
+        let (kept, _) = Kept::begin_run(dir.path(), Incarnation(1)).expect("read");
         assert_eq!((kept.incarnation, kept.promise), (Incarnation(2), newer));
+    }
+
+    /// Promise (rule 14): that a run ended in order is told to the next run, and to no other.
+    #[test]
+    fn an_orderly_end_is_told_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let begin = || Kept::begin_run(dir.path(), Incarnation(1)).expect("read");
+        let (mut kept, end) = begin();
+        assert_eq!(end, None);
+        let ended = End { term: Term(7), lsn: Lsn(4096) };
+        kept.end_run(ended).expect("stored");
+        let (_crashes, end) = begin();
+        assert_eq!(end, Some(ended));
+        let (_kept, end) = begin();
+        assert_eq!(end, None, "the run in between did not end in order");
     }
 
     /// Promise (D04): a damaged file is never taken for no promise.

@@ -36,10 +36,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+    /// Until it is told to stop; what is kept, for the orderly end.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) -> Kept {
         for job in jobs {
             match job {
-                Job::Stop => return,
+                Job::Stop => break,
                 job => {
                     if let Err(error) = self.carry_out(job) {
                         self.copy.fail(&*error);
@@ -47,6 +48,7 @@ impl Worker {
                 }
             }
         }
+        self.kept
     }
 
     fn stored(&self) -> &StoredCopy {
@@ -69,7 +71,12 @@ impl Worker {
             }
             Job::BeginTerm(term, call) => {
                 let paced = self.copy.config().mode.is_sync();
-                if !self.stored().begin_term(term, paced, call)? {
+                let begun = if self.stored().last_term()? < term {
+                    self.stored().begin_term(term, paced, call)?
+                } else {
+                    self.stored().resume_term(term, paced, call)?
+                };
+                if !begun {
                     tracing::info!(copy = ?self.stored(), %term, "fenced before the term began");
                 }
             }

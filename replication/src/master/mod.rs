@@ -85,11 +85,12 @@ impl Master {
     /// If the record does not say that this copy is master, or is older than its promise.
     #[must_use]
     pub fn new(seed: Seed, decided: Decided, now: Duration) -> Self {
-        let Seed { identity, config, promise, tail, committed, first } = seed;
+        let Seed { identity, config, promise, tail, committed, first, resumes } = seed;
         let record = &decided.record;
         assert_eq!(record.master, Some(identity.instance), "master by the record");
         assert!(record.term >= promise.term, "term {} is over", record.term);
-        assert!(record.term > tail.last_term(), "an LSN is never reused inside a term");
+        let is_new = record.term > tail.last_term();
+        assert!(is_new || resumes == Some(record.term), "an LSN is never reused inside a term");
         assert!(!tail.is_inside_a_group(), "a group that is not complete");
         let recent = Recent::new(tail.end(), config.limits.recent_bytes_max);
         let term = record.term;
@@ -125,6 +126,7 @@ impl Master {
             tail: self.tail.clone(),
             committed: self.committed,
             first: self.first,
+            resumes: None,
         }
     }
 
@@ -182,7 +184,8 @@ impl Master {
             Event::LogFailed => self.phase = Phase::Halted(Halt::LogFailed),
             // A replica's.
             Event::Promised(promise) => self.promise = self.promise.joined(promise),
-            Event::Cut { .. }
+            Event::Connected(_)
+            | Event::Cut { .. }
             | Event::Differ { .. }
             | Event::Stored { .. }
             | Event::Installed { .. }

@@ -4,7 +4,8 @@
 //!   AskDigests ─► Digests ─► Compare ─► Differ ─► Want ─► Pages ─► Store ─► … ─► Install
 //! ```
 //!
-//! One question is under way at a time, so what waits is bounded. Pages are stored beside what this
+//! One question is under way at a time, and the next pages are asked for while the disk takes one answer: so
+//! what waits is bounded. Digests are asked for when nothing is being stored. Pages are stored beside what this
 //! copy is, which stays until the image is durable and whole (row D32). What was fetched is found
 //! again by its digest: after a lost connection, a restart, or another image.
 
@@ -25,11 +26,17 @@ pub(super) struct Fetch {
     compared: u64,
     /// Of these, those that are not here.
     missing: BTreeSet<u64>,
-    /// When the master was asked; `None` while this copy's own disk works.
+    /// When the master was asked; `None` while nothing is expected of it.
     asked: Option<Duration>,
+    /// Answers that are on their way to this copy's own disk.
+    storing: u32,
 }
 
 impl Fetch {
+    fn of(head: Option<ImageHead>) -> Self {
+        Self { head, compared: 0, missing: BTreeSet::new(), asked: None, storing: 0 }
+    }
+
     /// Pages that are settled, of how many.
     pub(super) fn progress(&self) -> (u64, u64) {
         let total = self.head.as_ref().map_or(0, |head| head.pages);
@@ -44,8 +51,7 @@ impl Fetch {
 impl Replica {
     /// The log does not help: the next hello asks for an image.
     pub(super) fn want_image(&mut self) {
-        let none = BTreeSet::new();
-        self.fetch = Some(Fetch { head: None, compared: 0, missing: none, asked: None });
+        self.fetch = Some(Fetch::of(None));
         self.greet();
     }
 
@@ -72,8 +78,7 @@ impl Replica {
         if same {
             self.mark("goes on fetching");
         } else {
-            let none = BTreeSet::new();
-            self.fetch = Some(Fetch { head: Some(head), compared: 0, missing: none, asked: None });
+            self.fetch = Some(Fetch::of(Some(head)));
         }
         self.fetch_next();
     }
@@ -84,7 +89,9 @@ impl Replica {
         let Some(fetch) = &mut self.fetch else { return };
         let Some(head) = fetch.head.clone() else { return };
         let image = head.id;
-        if !fetch.missing.is_empty() {
+        if fetch.missing.is_empty() && fetch.storing > 0 {
+            fetch.asked = None;
+        } else if !fetch.missing.is_empty() {
             let pages = fetch.missing.iter().take(limits.pages_max as usize).copied().collect();
             fetch.asked = Some(now);
             self.send_to_master(Message::Want { image, pages });
@@ -142,12 +149,18 @@ impl Replica {
         if planted!(self.config, InstallWithoutPages) {
             (fetch.missing, fetch.compared) = (BTreeSet::new(), u64::MAX);
         }
+        fetch.storing += 1;
+        let is_first = fetch.storing == 1;
         self.out.pages.push(PageWork::Store { image, pages: wanted });
+        if is_first && matches!(self.phase, Phase::Fetching(_)) {
+            self.fetch_next();
+        }
     }
 
     pub(super) fn pages_stored(&mut self, image: u64) {
-        let is_fetched = self.fetch.as_ref().is_some_and(|fetch| fetch.is_of(image));
-        if is_fetched && matches!(self.phase, Phase::Fetching(_)) {
+        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.is_of(image)) else { return };
+        fetch.storing = fetch.storing.saturating_sub(1);
+        if fetch.asked.is_none() && matches!(self.phase, Phase::Fetching(_)) {
             self.fetch_next();
         }
     }
@@ -174,7 +187,7 @@ impl Replica {
     /// Something of it is not what it should be: the digests will tell what.
     pub(super) fn spoiled(&mut self, image: u64) {
         let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.is_of(image)) else { return };
-        (fetch.compared, fetch.asked) = (0, None);
+        (fetch.compared, fetch.asked, fetch.storing) = (0, None, 0);
         fetch.missing.clear();
         self.mark("the image is spoiled");
         if self.phase == Phase::Installing {

@@ -4,7 +4,7 @@
 use resprout_wal::{Lineage, Lsn};
 
 use super::{Phase, Replica};
-use crate::{Alarm, Halt, Hello, Lookup, Message, Mode, Start, StreamId, Write};
+use crate::{Alarm, Halt, Hello, Instance, Lookup, Message, Mode, Start, StreamId, Write};
 
 impl Replica {
     /// Begins a stream: nothing of an earlier one counts from now on.
@@ -19,6 +19,14 @@ impl Replica {
             return;
         }
         self.say_hello();
+    }
+
+    /// A hello that was said without a connection has not arrived: it is said now, and not when it is late.
+    pub(super) fn connected(&mut self, instance: Instance) {
+        if self.master() == Some(instance) && matches!(self.phase, Phase::Greeting(_)) {
+            self.mark("the way to the master is there");
+            self.greet();
+        }
     }
 
     fn say_hello(&mut self) {
@@ -100,6 +108,7 @@ impl Replica {
         self.committed = self.committed.min(to);
         self.visible = self.visible.min(to);
         self.cutting = Some(to);
+        self.resumes = None;
         self.phase = Phase::Cutting;
         self.out.writes.push(Write::Cut { to, save: true });
     }

@@ -49,6 +49,9 @@ pub struct Seed {
     pub committed: Lsn,
     /// Where its log begins.
     pub first: Lsn,
+    /// The term in which it was master to an orderly end, with which its log ends and after which nothing happened to it: it
+    /// may go on in it (rule 14). Only the run before this one can know.
+    pub resumes: Option<Term>,
 }
 
 /// See the module.
@@ -67,6 +70,8 @@ pub struct Replica {
     phase: Phase,
     tail: Tail,
     first: Lsn,
+    /// See [`Seed::resumes`].
+    resumes: Option<Term>,
     /// Known acknowledged, of any history that this copy followed; perhaps behind its end.
     committed: Lsn,
     /// What its readers see.
@@ -113,7 +118,7 @@ impl Replica {
     /// A copy that follows nobody yet.
     #[must_use]
     pub fn new(seed: Seed, now: Duration) -> Self {
-        let Seed { identity, config, promise, tail, committed, first } = seed;
+        let Seed { identity, config, promise, tail, committed, first, resumes } = seed;
         let visible = committed.min(tail.whole());
         Self {
             identity,
@@ -126,6 +131,7 @@ impl Replica {
             applied: Lsn::ZERO,
             tail,
             first,
+            resumes,
             committed,
             visible,
             cutting: None,
@@ -150,6 +156,7 @@ impl Replica {
             tail: self.tail.clone(),
             committed: self.committed.min(self.tail.whole()),
             first: self.first,
+            resumes: self.resumes,
         }
     }
 
@@ -176,6 +183,7 @@ impl Replica {
         match event {
             Event::Tick => {}
             Event::Receive(envelope) => self.receive(envelope),
+            Event::Connected(instance) => self.connected(instance),
             Event::Record(decided) => self.take_record(decided),
             Event::Durable(lsn) => self.flushed(lsn),
             Event::Promised(promise) => self.promise_stored(promise),

@@ -35,13 +35,23 @@ impl Replica {
         self.bind(promise);
         // The same decision once more: report again, but do not begin anew what is under way.
         let again = !is_news && decided.record.master.is_none();
-        if newer_term || other_master || again {
+        let taken_back = self.is_taken_back(&decided);
+        if newer_term || other_master || again || taken_back {
             self.stop_following();
             self.to_act = true;
         }
-        if is_news {
+        if is_news || taken_back {
             self.decided = Some(decided);
         }
+    }
+
+    /// The record names another run of this copy as master than it did: this one, which may go on in the term.
+    fn is_taken_back(&self, decided: &Decided) -> bool {
+        let own = self.identity.instance;
+        let run = |decided: &Decided| decided.record.copy(own).incarnation;
+        let is_newer = |known: &Decided| known.stamp < decided.stamp && run(known) < run(decided);
+        let is_other_run = self.decided.as_ref().is_some_and(is_newer);
+        is_other_run && decided.record.master == Some(own)
     }
 
     /// Within a term a master can be named once.
@@ -112,12 +122,14 @@ impl Replica {
         }
     }
 
-    /// Whether the record names this run as master, and its term has no record yet: a restart ends a
-    /// mastership, and nobody writes twice in one term (rule 14).
+    /// Whether the record names this run as master, and its term has no record yet, or the run before ended in order in it: any
+    /// other restart ends a mastership, and no two runs write the same place in one term (rule 14).
     fn is_named(&self, decided: &Decided) -> bool {
         let record = &decided.record;
         let named = record.copy(self.identity.instance).incarnation;
-        named == self.identity.incarnation && record.term > self.tail.last_term()
+        let last = self.tail.last_term();
+        let goes_on = self.resumes == Some(record.term) && record.term == last;
+        named == self.identity.incarnation && (record.term > last || goes_on)
     }
 
     /// Whether everything that was handed to the log is on the medium, and nothing is being cut.

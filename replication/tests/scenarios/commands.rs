@@ -215,6 +215,10 @@ fn node_command(world: &mut World, name: &str, words: &[&str]) -> bool {
             world.say(format!("n{id} starts"));
             world.start(id);
         }
+        ("connected", [other]) => {
+            let other = Instance(number(other));
+            world.step(id, Event::Connected(other));
+        }
         ("full", []) => world.step(id, Event::Full),
         ("stop", []) => world.step(id, Event::Stopping),
         ("space", []) => world.step(id, Event::SpaceBack),

@@ -98,7 +98,7 @@ impl World {
         let (tail, first, promise) = (node.log.tail(), node.log.first(), node.promise);
         let committed = node.log.known_committed();
         node.visible = committed;
-        let seed = Seed { identity, config, promise, tail, committed, first };
+        let seed = Seed { identity, config, promise, tail, committed, first, resumes: None };
         node.copy = Some(PartitionCopy::new(seed, now));
         self.step(number, Event::Tick);
     }

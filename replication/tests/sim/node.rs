@@ -102,7 +102,7 @@ impl Node {
         };
         let committed = log.known_committed();
         let (promise, tail, first) = (self.disk.promise, log.tail(), log.first());
-        let seed = Seed { identity, config, promise, tail, committed, first };
+        let seed = Seed { identity, config, promise, tail, committed, first, resumes: None };
         self.process = Some(Process {
             copy: PartitionCopy::new(seed, now),
             queue: VecDeque::new(),

@@ -17,6 +17,9 @@ use crate::statement::{
 /// Most characters of a user's name, as in MySQL.
 const USER_CHARACTERS_MAX: usize = 32;
 
+/// A password that was set: of which account, how it is kept, and itself.
+pub(super) type Password = (u64, Credential, Secret);
+
 /// A change on its way.
 pub(super) struct Change<'a> {
     /// The accounts, as they become.
@@ -30,7 +33,7 @@ pub(super) struct Change<'a> {
     /// What the client is warned of.
     pub(super) warnings: &'a mut Vec<Warning>,
     /// Passwords that were set, by account.
-    pub(super) passwords: Vec<(u64, Credential, Secret)>,
+    pub(super) passwords: Vec<Password>,
 }
 
 impl Change<'_> {

@@ -7,7 +7,7 @@
 //!
 //! All accounts are one value, a book, kept in one file that is replaced as a whole. A change is
 //! made on a copy, written, and then put in place of the old one: sessions see it at their next
-//! statement. What is MySQL's and what is not:
+//! statement. In a cluster the book is part of the metadata from its first change on ([`shared`]). What is MySQL's and what is not:
 //!
 //! * Hosts are addresses, not names. Anonymous users, roles, privileges on columns,
 //!   limits and histories of passwords are refused (1235).
@@ -33,6 +33,7 @@ mod privilege;
 mod reads;
 mod required;
 mod seats;
+mod shared;
 pub(crate) mod show;
 
 use std::net::IpAddr;
@@ -45,13 +46,14 @@ use resprout_wal::disk::Disk;
 
 pub(crate) use access::Access;
 use book::Book;
-use change::{Change, operation_failed};
+use change::{Change, Password, operation_failed};
 use failures::Failures;
 pub(crate) use grants::{INFORMATION_SCHEMA, is_information_schema};
 use password::{Credential, Remembered};
 pub(crate) use privilege::Privileges;
 pub(crate) use required::{Requirement, required};
 pub(crate) use seats::{Seat, Seats};
+use shared::Shared;
 
 use crate::error::{Code, SqlError};
 use crate::expression::Warning;
@@ -118,6 +120,7 @@ pub(crate) struct Accounts {
     changing: Mutex<()>,
     remembered: Remembered,
     failures: Failures,
+    shared: Shared,
 }
 
 impl Accounts {
@@ -152,16 +155,19 @@ impl Accounts {
             changing: Mutex::default(),
             remembered,
             failures: Failures::default(),
+            shared: Shared::default(),
         })
     }
 
     /// All accounts at this moment.
     pub(crate) fn now(&self) -> Arc<Book> {
+        self.follow();
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How often accounts were changed: cheaper to ask before each statement than for all of them.
     pub(crate) fn changes(&self) -> u64 {
+        self.follow();
         self.changes.load(Ordering::Acquire)
     }
 
@@ -237,8 +243,36 @@ impl Accounts {
         warnings: &mut Vec<Warning>,
     ) -> Result<Made, SqlError> {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.now();
-        let mut book = (*before).clone();
+        loop {
+            let (version, before) = self.newest()?;
+            // Of an attempt before this one nothing is left.
+            let mut told = Vec::new();
+            let (book, passwords) =
+                self.changed(&before, (id, own), database, (what, &mut told))?;
+            if !self.put(version, &book)? {
+                continue;
+            }
+            warnings.append(&mut told);
+            let mut made = Made::Other;
+            for (id, kept, password) in passwords {
+                self.remembered.remember(id, kept, password.reveal());
+                if let Credential::Salted(_) = kept {
+                    made = Made::SaltedPassword;
+                }
+            }
+            return Ok(made);
+        }
+    }
+
+    /// A book with a change made.
+    fn changed(
+        &self,
+        before: &Book,
+        (id, own): (u64, Option<&Name>),
+        database: Option<&str>,
+        (what, warnings): (&AccountChange, &mut Vec<Warning>),
+    ) -> Result<(Book, Vec<Password>), SqlError> {
+        let mut book = before.clone();
         let default_plugin = self.default_plugin;
         let mut change = Change {
             book: &mut book,
@@ -253,25 +287,23 @@ impl Accounts {
             AccountChange::Password(user, password) => change.set_password(user, password)?,
         }
         let passwords = change.passwords;
-        guard_administrators(&before, &book, id)?;
+        guard_administrators(before, &book, id)?;
         if before.has_administrator() && !book.has_administrator() {
             let why = "it would leave no account that may do everything";
             return Err(operation_failed(what.name(), &format!("all accounts: {why}")));
         }
+        Ok((book, passwords))
+    }
+
+    /// Puts a book in the place of another.
+    fn replace(&self, book: Book) -> Result<(), SqlError> {
         sealed_file::replace(&*self.disk, &self.path, &book.encode()?).map_err(|error| {
             tracing::error!(%error, "accounts were not changed");
             SqlError::new(Code::UNKNOWN_ERROR, error.to_string())
         })?;
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
         self.changes.fetch_add(1, Ordering::Release);
-        let mut made = Made::Other;
-        for (id, kept, password) in passwords {
-            self.remembered.remember(id, kept, password.reveal());
-            if let Credential::Salted(_) = kept {
-                made = Made::SaltedPassword;
-            }
-        }
-        Ok(made)
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Databases, tables and indexes: made, changed and dropped.
 
+use resprout_access::Definition;
 use resprout_engine::table::{Change, TableSchema};
 
 use super::change::moment;
@@ -92,7 +93,7 @@ async fn create_table(client: &Client, create: &CreateTable) -> Result<Completio
         return Ok(Completion::default());
     }
     let schema = definition.schema;
-    blocking(move || database.create_table(&schema)).await?;
+    client.node.databases.define(&database, Definition::Create(schema)).await?;
     Ok(Completion::default())
 }
 
@@ -108,7 +109,7 @@ async fn create_like(client: &Client, create: &CreateTableLike) -> Result<Comple
         return Err(SqlError::not_supported("CREATE REFERENCE TABLE … LIKE a table with shards"));
     }
     let schema = TableSchema { name: create.name.table.clone(), ..like.schema().clone() };
-    blocking(move || to.create_table(&schema)).await?;
+    client.node.databases.define(&to, Definition::Create(schema)).await?;
     Ok(Completion::default())
 }
 
@@ -130,7 +131,7 @@ async fn drop_tables(client: &Client, drop: &DropTables) -> Result<Completion, S
             missing.push(name.to_string());
             continue;
         }
-        blocking(move || database.drop_table(&table)).await?;
+        client.node.databases.define(&database, Definition::Drop(table)).await?;
     }
     if missing.is_empty() || drop.if_exists {
         return Ok(Completion::default());
@@ -142,8 +143,8 @@ async fn truncate(client: &Client, name: &TableName) -> Result<Completion, SqlEr
     let database = database(client, name)?;
     let target = Target::find(&client.node.databases, Some(database.name()), &name.table)?;
     client.node.sequences.forget(database.number(), target.table.id());
-    let table = name.table.clone();
-    blocking(move || database.truncate_table(&table)).await?;
+    let definition = Definition::Truncate(name.table.clone());
+    client.node.databases.define(&database, definition).await?;
     Ok(Completion::default())
 }
 
@@ -165,8 +166,8 @@ async fn alter_table(client: &Client, alter: &AlterTable) -> Result<Completion, 
             let surroundings = client.state.surroundings();
             column.default = Some(moment(&Context::new(&surroundings, &[]), column.ty));
         }
-        let (of, old) = (database.clone(), name.clone());
-        blocking(move || of.alter_table(&old, change)).await?;
+        let definition = Definition::Alter(name.clone(), change);
+        client.node.databases.define(&database, definition).await?;
         if let AlterAction::Rename(to) = action {
             name.clone_from(&to.table);
         }

@@ -247,17 +247,17 @@ pub(super) fn number_of(
         Value::Null | Value::Int(0) | Value::UInt(0) => {}
         Value::Int(given) => {
             if let Ok(given) = u64::try_from(*given) {
-                counter.used(given);
+                counter.used(given)?;
             }
             return Ok(None);
         }
         Value::UInt(given) => {
-            counter.used(*given);
+            counter.used(*given)?;
             return Ok(None);
         }
         _ => return Ok(None),
     }
-    let number = counter.next();
+    let number = counter.next()?;
     let value = target.table.coerce(column, Value::UInt(number));
     row[at] = value.map_err(|error| of_row(&error, 1))?;
     Ok(Some(number))

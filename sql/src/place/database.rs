@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use resprout_access::{Client, Place};
-use resprout_engine::table::{Change, Table, TableSchema, Value};
+use resprout_access::{Client, Definition, Place};
+use resprout_engine::table::{Table, Value};
 use resprout_engine::{Durability, Error, TablesOf, shard_of};
 
 use super::directory::Map;
@@ -28,7 +28,7 @@ pub struct FarDatabase {
 }
 
 impl FarDatabase {
-    pub(super) fn new(map: &Map, client: &Client) -> Arc<Self> {
+    fn new(map: &Map, client: &Client) -> Arc<Self> {
         let partition = |(ordinal, home): (u32, &super::Home)| {
             let place = Place { database: map.number, ordinal };
             let address = home.leaf.as_deref().unwrap_or_default();
@@ -44,6 +44,12 @@ impl FarDatabase {
 }
 
 impl Database {
+    /// On other nodes, as a map says.
+    #[must_use]
+    pub fn far(map: &Map, client: &Client) -> Self {
+        Self::Far(FarDatabase::new(map, client))
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -123,52 +129,29 @@ impl Database {
         }
     }
 
-    fn far<T>(
-        &self,
-        near: impl FnOnce(&resprout_engine::Database) -> Result<T, Error>,
-        change: impl FnOnce(&TablesOf<'_, Partition>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    /// Changes its tables, in all partitions. Blocks. In a cluster that is for the master aggregator alone.
+    ///
+    /// # Errors
+    /// As [`resprout_engine::Database::create_table`] and the methods beside it.
+    pub fn define(&self, definition: &Definition) -> Result<(), Error> {
         match self {
-            Self::Near(database) => near(database),
+            Self::Near(near) => match definition {
+                Definition::Create(schema) => near.create_table(schema),
+                Definition::Drop(name) => near.drop_table(name),
+                Definition::Truncate(name) => near.truncate_table(name),
+                Definition::Alter(name, change) => near.alter_table(name, change.clone()),
+            },
             Self::Far(far) => {
                 let tables = TablesOf { database: &far.name, partitions: &far.partitions };
-                let done = change(&tables);
+                let done = match definition {
+                    Definition::Create(schema) => tables.create(schema),
+                    Definition::Drop(name) => tables.drop(name),
+                    Definition::Truncate(name) => tables.truncate(name),
+                    Definition::Alter(name, change) => tables.alter(name, change.clone()),
+                };
                 self.forget_tables();
                 done
             }
         }
-    }
-
-    /// See [`resprout_engine::Database::create_table`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn create_table(&self, schema: &TableSchema) -> Result<(), Error> {
-        self.far(|near| near.create_table(schema), |tables| tables.create(schema))
-    }
-
-    /// See [`resprout_engine::Database::drop_table`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn drop_table(&self, name: &str) -> Result<(), Error> {
-        self.far(|near| near.drop_table(name), |tables| tables.drop(name))
-    }
-
-    /// See [`resprout_engine::Database::truncate_table`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn truncate_table(&self, name: &str) -> Result<(), Error> {
-        self.far(|near| near.truncate_table(name), |tables| tables.truncate(name))
-    }
-
-    /// See [`resprout_engine::Database::alter_table`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn alter_table(&self, name: &str, change: Change) -> Result<(), Error> {
-        let again = change.clone();
-        self.far(|near| near.alter_table(name, change), |tables| tables.alter(name, again))
     }
 }

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use resprout_access::Client;
+use resprout_access::{Client, Definition};
 use resprout_engine::table::Value;
 use resprout_engine::{DatabaseOptions, Durability, Engine, Error};
 
-use super::database::{Database, FarDatabase};
+use super::database::Database;
 use super::partition::Partition;
 use crate::error::{Code, SqlError};
 use crate::statement::ClusterStatement;
@@ -109,6 +109,22 @@ pub trait Directory: fmt::Debug + Send + Sync + 'static {
     /// Drops one.
     fn drop_database<'a>(&'a self, name: &'a str) -> Work<'a, Result<(), SqlError>>;
 
+    /// Changes a database's tables; returns when that is done. One aggregator does so for all.
+    fn define<'a>(
+        &'a self,
+        database: &'a str,
+        definition: Definition,
+    ) -> Work<'a, Result<(), SqlError>>;
+
+    /// How often the accounts that all aggregators share were changed; 0 if they share none yet.
+    fn accounts_version(&self) -> u64;
+
+    /// That, and they.
+    fn accounts(&self) -> (u64, Vec<u8>);
+
+    /// Puts others in their place, if that is still their version; whether it was. Known here when it returns.
+    fn set_accounts(&self, version: u64, bytes: Vec<u8>) -> Work<'_, Result<bool, SqlError>>;
+
     /// A statement about the cluster.
     fn carry_out<'a>(&'a self, statement: &'a ClusterStatement) -> Work<'a, Result<(), SqlError>>;
 
@@ -157,7 +173,7 @@ impl Cluster {
             return Some(database.clone());
         }
         let map = self.directory.database(name)?;
-        let database = Database::Far(FarDatabase::new(&map, &self.access));
+        let database = Database::far(&map, &self.access);
         known.databases.insert(name.to_owned(), database.clone());
         Some(database)
     }
@@ -195,7 +211,7 @@ impl Databases {
         match self {
             Self::Near(engine) => engine.databases().into_iter().map(Database::Near).collect(),
             Self::Far(cluster) => {
-                let far = |map: &Arc<Map>| Database::Far(FarDatabase::new(map, &cluster.access));
+                let far = |map: &Arc<Map>| Database::far(map, &cluster.access);
                 cluster.directory.databases().iter().map(far).collect()
             }
         }
@@ -250,6 +266,28 @@ impl Databases {
                 blocking(move || engine.create_database(&name, options)).await.map(drop)
             }
             Self::Far(cluster) => cluster.directory.create(name, how).await,
+        }
+    }
+
+    /// Changes a database's tables.
+    ///
+    /// # Errors
+    /// As the engine's; what hinders it.
+    pub(crate) async fn define(
+        &self,
+        database: &Database,
+        definition: Definition,
+    ) -> Result<(), SqlError> {
+        match self {
+            Self::Near(_) => {
+                let database = database.clone();
+                blocking(move || database.define(&definition)).await
+            }
+            Self::Far(cluster) => {
+                let done = cluster.directory.define(database.name(), definition).await;
+                database.forget_tables();
+                done
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use resprout_access::{FarPartition, FarPosition};
 use resprout_engine::lock::TxnId;
-use resprout_engine::table::{Catalog, Table, TableSchema};
+use resprout_engine::table::{Catalog, Table, TableId, TableSchema};
 use resprout_engine::{Error, TableHome, Vote};
 
 use super::transaction::Transaction;
@@ -164,6 +164,17 @@ impl Partition {
         match (self, position) {
             (Self::Near(near), Position::Near(position)) => near.is_durable(position),
             _ => Ok(false),
+        }
+    }
+
+    /// See [`resprout_engine::Partition::take_numbers`]. Blocks.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn take_numbers(&self, table: TableId, from: u64, count: u64) -> Result<u64, Error> {
+        match self {
+            Self::Near(near) => near.take_numbers(table, from, count),
+            Self::Far(far) => far.take_numbers(table, from, count),
         }
     }
 

@@ -99,6 +99,7 @@ impl SingleNode {
         access: resprout_access::Client,
     ) -> Self {
         let node = Arc::get_mut(&mut self.node).expect("no sessions yet");
+        node.accounts.share(directory.clone());
         node.databases = Databases::far(directory, access);
         self
     }

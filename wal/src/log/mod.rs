@@ -79,6 +79,17 @@ pub(crate) struct Shared {
     shipped: AtomicBool,
     /// How often the log was cut: what was read before may be void.
     pub(crate) cuts: AtomicU64,
+    /// The end of a group that was found last on the medium.
+    pub(crate) boundary: Mutex<Option<FoundBoundary>>,
+}
+
+/// A position at which a group ends, found by walking its slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FoundBoundary {
+    pub(crate) lsn: Lsn,
+    pub(crate) chain: u64,
+    /// Cuts of the log before: void after another.
+    pub(crate) cuts: u64,
 }
 
 impl fmt::Debug for Shared {
@@ -157,6 +168,7 @@ impl Shared {
             failed: AtomicBool::new(false),
             shipped: false.into(),
             cuts: AtomicU64::new(0),
+            boundary: Mutex::default(),
         }
     }
 

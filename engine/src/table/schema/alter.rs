@@ -7,7 +7,7 @@ use crate::table::column_type::ColumnType;
 use crate::table::value::Value;
 
 /// A column to be added.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct NewColumn {
     /// Its name.
     pub name: String,
@@ -22,7 +22,7 @@ pub struct NewColumn {
 }
 
 /// An index to be added.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub struct NewIndex {
     /// Its name.
     pub name: String,
@@ -33,7 +33,7 @@ pub struct NewIndex {
 }
 
 /// A change of a table.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 pub enum Change {
     /// Adds a column. Rows that exist answer its default.
     AddColumn(NewColumn),

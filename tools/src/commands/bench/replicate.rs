@@ -1,4 +1,5 @@
-//! `resprout bench replicate`: single-row commits that a replica in another process follows.
+//! `resprout bench replicate`: single-row commits that a replica in another process follows; and, as figures
+//! of their own, [`ship`], [`provision`] and [`rejoin`].
 //!
 //! ```text
 //!  this process: master, authority, clients        its child: replica
@@ -12,31 +13,36 @@
 
 mod lines;
 mod member;
+mod pair;
 mod peer;
+pub mod provision;
+pub mod rejoin;
 pub mod replica;
+mod rows;
+pub mod ship;
+mod yardstick;
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use hdrhistogram::Histogram;
-use resprout_engine::table::TableSchema;
 use resprout_engine::{Durability, Error, Partition};
-use resprout_replication::driver::{MemoryAuthority, Node, RecordListener};
-use resprout_replication::{CopyState, Incarnation, Instance, Mode, State};
+use resprout_replication::driver::MemoryAuthority;
+use resprout_replication::{Instance, Mode};
 use serde::Serialize;
 
 use self::lines::{FromReplica, ToReplica};
-use self::member::{MASTER, Member, PARTITION, REPLICA, cannot, until};
+use self::member::{Member, PARTITION, REPLICA, cannot};
+use self::pair::{Lead, Shape};
 use self::peer::Peer;
 pub use super::commit::DurabilityChoice;
 use super::commit::SEQUENCE_BITS;
+use super::io_failed;
 use super::recovery::parse_size;
-use super::{io_failed, secret};
 use crate::access::DiskChoice;
 use crate::bench::dataset::Dataset;
 use crate::bench::device::{histogram, quantile_us, record};
@@ -56,9 +62,24 @@ pub enum ModeChoice {
     Async,
 }
 
+/// What else than commits is measured.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Figure {
+    /// A replica that comes late follows a log that its master has
+    Ship(ship::ShipArgs),
+    /// A fresh replica gets an image; then one that differs in a hundredth of its pages
+    Provision(provision::ProvisionArgs),
+    /// A former master with a thousand transactions that nobody else has follows again
+    Rejoin(rejoin::RejoinArgs),
+}
+
 /// Who commits what.
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ReplicateArgs {
+    /// Another figure than commits
+    #[command(subcommand)]
+    pub figure: Option<Figure>,
     /// Replication
     #[arg(long, value_enum, default_value_t)]
     pub mode: ModeChoice,
@@ -127,37 +148,43 @@ fn mode(mode: ModeChoice, durability: DurabilityChoice) -> Result<Mode, Failure>
 /// # Errors
 /// If it cannot run, the copies differ, or an acknowledged row is not on both.
 pub fn run(args: &ReplicateArgs) -> Result<(), Failure> {
+    match &args.figure {
+        Some(Figure::Ship(args)) => ship::run(args),
+        Some(Figure::Provision(args)) => provision::run(args),
+        Some(Figure::Rejoin(args)) => rejoin::run(args),
+        None => run_commits(args),
+    }
+}
+
+fn run_commits(args: &ReplicateArgs) -> Result<(), Failure> {
     check_sizes(1, args.row_bytes, 1)?;
     let mode = mode(args.mode, args.durability)?;
     let folder = BenchFolder::new(args.data.as_deref(), "replicate")?;
     let alone = alone(args, &folder.join("alone"))?;
-    let secret = secret().map_err(io_failed("draw a secret"))?;
-    let authority = Arc::new(MemoryAuthority::default());
-    let (mut peer, stdout) = Peer::start(args, &folder.join("replica"))?;
-    peer.hear(stdout, authority.clone());
-    let dir = folder.join("master");
-    let master = Member::start(&dir, args.disk, (MASTER, mode), &secret, authority.clone())?;
-    let address = master.transport.address().to_string();
-    peer.order(&ToReplica::Start { secret, master: address })?;
-    let FromReplica::Ready { address, echo, incarnation } = peer.answer()? else {
-        return Err(cannot("cannot start the replica")("its first answer is another"));
+    let shape = Shape {
+        mode: args.mode,
+        durability: args.durability,
+        disk: args.disk,
+        row_bytes: args.row_bytes,
     };
-    let listeners: [Weak<dyn RecordListener>; 2] =
-        [Arc::<Node>::downgrade(&master.node) as _, Arc::downgrade(&peer.orders) as _];
-    listeners.into_iter().for_each(|listener| authority.listen(listener));
-    master.meet(REPLICA, address);
-    lead(args, &master, &authority, incarnation)?;
+    let lead = Lead::start(shape, &folder.join("master"))?;
+    let joined = lead.join(&folder.join("replica"), 1)?;
+    lead.meet(&joined)?;
+    if mode.is_sync() {
+        lead.until_sync(REPLICA)?;
+    }
+    let (master, authority, peer) = (&lead.master, &lead.authority, &joined.peer);
     let round = io_failed("measure the loopback");
-    let mut stream = TcpStream::connect(echo).map_err(&round)?;
+    let mut stream = TcpStream::connect(&joined.echo).map_err(&round)?;
     let mut rounds = histogram();
     round_trips(&mut stream, &mut rounds).map_err(&round)?;
     let partition = master.copy.stored().partition();
     let (acknowledged, replicated) = commits(args, partition).map_err(|error| failed(&error))?;
     round_trips(&mut stream, &mut rounds).map_err(&round)?;
-    let end = verify(args, &master, &peer, &acknowledged)?;
+    let end = verify(args, master, peer, &acknowledged)?;
     let mut promotion_ms = None;
     if mode.is_sync() {
-        promotion_ms = Some(promote(args, &peer, &authority)?);
+        promotion_ms = Some(promote(args, peer, authority)?);
         // The new master has everything, and the row that it has just acknowledged.
         let acknowledged = [&acknowledged[..], &[1]].concat();
         peer.order(&ToReplica::Verify { end, acknowledged })?;
@@ -187,34 +214,6 @@ pub fn run(args: &ReplicateArgs) -> Result<(), Failure> {
         tell(&report);
     }
     Ok(())
-}
-
-/// The master leads, its table is made, and its replica is waited for if it shall be.
-fn lead(
-    args: &ReplicateArgs,
-    master: &Member,
-    authority: &MemoryAuthority,
-    incarnation: u64,
-) -> Result<(), Failure> {
-    let run = master.copy.identity().incarnation;
-    authority.register(PARTITION, Instance(MASTER), run);
-    authority.register(PARTITION, Instance(REPLICA), Incarnation(incarnation));
-    until("the master may lead", || authority.promote(PARTITION, Instance(MASTER), run))?;
-    until("the master leads", || matches!(master.copy.status().state, State::Online(_)))?;
-    let schema = TableSchema::builder(TABLE)
-        .column("id", "bigint")
-        .column("payload", &format!("varbinary({})", args.row_bytes))
-        .primary_key(&["id"]);
-    let schema = schema.build().map_err(|error| failed(&error.into()))?;
-    let partition = master.copy.stored().partition();
-    partition.create_table(schema).map_err(|error| failed(&error))?;
-    if args.mode == ModeChoice::Async {
-        return Ok(());
-    }
-    until("the replica is sync", || {
-        let known = authority.record(PARTITION);
-        known.is_some_and(|at| at.record.copy(Instance(REPLICA)).state == CopyState::Sync)
-    })
 }
 
 fn round_trips(stream: &mut TcpStream, times: &mut Histogram<u64>) -> io::Result<()> {
@@ -309,9 +308,9 @@ fn promote(args: &ReplicateArgs, peer: &Peer, authority: &MemoryAuthority) -> Re
             "the record does not say that it is sync",
         ));
     }
-    peer.order(&ToReplica::Write { key: u64::from(args.clients) << SEQUENCE_BITS })?;
+    peer.order(&ToReplica::Write { key: u64::from(args.clients) << SEQUENCE_BITS, count: 1 })?;
     match peer.answer()? {
-        FromReplica::Wrote => Ok(began.elapsed().as_secs_f64() * 1e3),
+        FromReplica::Wrote { .. } => Ok(began.elapsed().as_secs_f64() * 1e3),
         other => Err(wrong(format!("asked to write, the replica answers {other:?}"))),
     }
 }

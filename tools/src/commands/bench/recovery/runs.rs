@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use resprout_engine::{Database, Engine, Options};
-use resprout_wal::disk::{AlignedBuf, Disk};
+use resprout_wal::disk::Disk;
 
 use super::RecoveryArgs;
 use super::crash::Left;
@@ -17,6 +17,7 @@ use crate::bench::cache;
 use crate::bench::dataset::Dataset;
 use crate::bench::device::ReadProbe;
 use crate::bench::folder::BenchFolder;
+use crate::bench::memory;
 use crate::bench::statistics::per_second;
 use crate::bench::testbed::{self, DATABASE, failed, for_each_partition, wrong};
 use crate::bench::verify::{Found, every_row};
@@ -54,7 +55,7 @@ pub(super) fn measure(
         } else {
             cache::empty(dir).map_err(io_failed("empty the page cache"))?;
         }
-        touch_memory(bytes).map_err(io_failed("allocate memory"))?;
+        memory::touch(bytes).map_err(io_failed("allocate memory"))?;
         let run = recover_once(args, dir, (&data, left))?;
         if !args.json {
             output::line(report::run_line(number, &run));
@@ -63,27 +64,6 @@ pub(super) fn measure(
     }
     measured.device_bytes_per_s = device.measure().map_err(io_failed("read the device"))?;
     Ok(measured)
-}
-
-/// Memory that a virtual machine's host must give first is slow to touch (here 1 GB/s), and the
-/// host takes free memory back after seconds. So this comes right before each run: what is timed
-/// is the database, on memory that the machine has.
-///
-/// Which free pages the kernel hands out next cannot be chosen. With one and a half times what a run
-/// needs touched, runs still met untouched memory and took twice as long; with eight times, hardly ever.
-fn touch_memory(bytes: u64) -> std::io::Result<()> {
-    let wanted = bytes.saturating_mul(8).min(available_bytes() / 10 * 8);
-    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-    AlignedBuf::new(wanted.max(1))?.fill(1);
-    Ok(())
-}
-
-/// What the system says can be had without harm; 0 if it does not.
-fn available_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }
 
 fn recover_once(

@@ -22,29 +22,41 @@ pub(super) struct RecordLine {
 /// To the replica.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum ToReplica {
-    /// First of all: what connections are made with, and where the master is.
-    Start { secret: String, master: String },
+    /// First of all: what connections are made with.
+    Start { secret: String },
+    /// Where the master is; without an address the connection ends. Answered.
+    Meet { master: Option<String> },
     /// A decision of the authority.
     Record(RecordLine),
     /// Check all rows; each client's acknowledged rows are given.
     Verify { end: u64, acknowledged: Vec<u64> },
-    /// Commit a row as soon as that can be.
-    Write { key: u64 },
+    /// Say when this copy has all before a position: received, readable, on its disk.
+    Follow { end: u64 },
+    /// Tell what this copy has when it shows all before a position.
+    Sum { end: u64 },
+    /// Commit so many rows from a key on, a transaction each, as soon as that can be.
+    Write { key: u64, count: u64 },
 }
 
 /// From the replica.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) enum FromReplica {
-    /// It runs, and listens; the second address answers round trips.
-    Ready { address: String, echo: String, incarnation: u64 },
+    /// It runs, and listens; the second address answers round trips, the third swallows bulk.
+    Ready { address: String, echo: String, sink: String, incarnation: u64 },
+    /// The connection may be made, or has ended.
+    Met,
     /// Its master asks the authority.
     Request { term: u64, cfg: u64, copy: CopyLine },
     /// How far a fenced copy is.
     Report { terms: (u64, u64), last: u64, instance: u64, incarnation: u64, healthy: bool },
     /// The rows are those that they should be: how many, the end of the log and its chain.
     Verified(Contents),
-    /// The row is acknowledged.
-    Wrote,
+    /// It has what it was to follow to.
+    Followed(Followed),
+    /// What it has.
+    Sums(Sums),
+    /// The rows are acknowledged; where the log ends.
+    Wrote { end: u64 },
     /// It cannot go on.
     Failed { what: String },
 }
@@ -55,6 +67,21 @@ pub(super) struct Contents {
     pub(super) rows: u64,
     pub(super) end: u64,
     pub(super) chain: u64,
+}
+
+/// How long a copy took, from the order on, and what came on the connection that there is.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(super) struct Followed {
+    pub(super) received_s: f64,
+    pub(super) shown_s: f64,
+    pub(super) bytes: u64,
+}
+
+/// What a copy has, and a sum over keys and versions of its rows, each of which is whole.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(super) struct Sums {
+    pub(super) contents: Contents,
+    pub(super) digest: u64,
 }
 
 fn to_number(state: CopyState) -> u8 {

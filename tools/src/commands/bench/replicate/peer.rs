@@ -11,9 +11,9 @@ use clap::ValueEnum;
 use resprout_replication::Decided;
 use resprout_replication::driver::{Authority, MemoryAuthority, RecordListener};
 
-use super::ReplicateArgs;
 use super::lines::{FromReplica, RecordLine, ToReplica, report, request};
 use super::member::{PARTITION, PATIENCE, cannot, until};
+use super::pair::Shape;
 use crate::bench::testbed::wrong;
 use crate::commands::bench::io_failed;
 use crate::failure::Failure;
@@ -46,17 +46,22 @@ impl RecordListener for Orders {
 }
 
 impl Peer {
-    pub(super) fn start(args: &ReplicateArgs, dir: &Path) -> Result<(Self, ChildStdout), Failure> {
+    pub(super) fn start(
+        shape: &Shape,
+        dir: &Path,
+        run: u64,
+    ) -> Result<(Self, ChildStdout), Failure> {
         let start = io_failed("start the replica's process");
         let name = |value: Option<clap::builder::PossibleValue>| {
             value.map_or_else(String::new, |value| value.get_name().to_owned())
         };
         let mut command = Command::new(std::env::current_exe().map_err(&start)?);
         command.args(["bench", "replicate-replica", "--data"]).arg(dir);
-        command.args(["--mode", &name(args.mode.to_possible_value())]);
-        command.args(["--durability", &name(args.durability.to_possible_value())]);
-        command.args(["--disk", &name(args.disk.to_possible_value())]);
-        command.args(["--row-bytes", &args.row_bytes.to_string()]);
+        command.args(["--mode", &name(shape.mode.to_possible_value())]);
+        command.args(["--durability", &name(shape.durability.to_possible_value())]);
+        command.args(["--disk", &name(shape.disk.to_possible_value())]);
+        command.args(["--row-bytes", &shape.row_bytes.to_string()]);
+        command.args(["--run", &run.to_string()]);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(&start)?;
         let orders = Arc::new(Orders(Mutex::new(child.stdin.take())));
