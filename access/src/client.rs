@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,9 @@ use crate::server::{PING, message, ping};
 
 /// A connection must be made by then.
 const CONNECT: Duration = Duration::from_secs(2);
+/// The same where the connection before ended in silence: by now another leaf may be master, and whoever waits here does
+/// not hear of that.
+const CONNECT_TO_SILENT: Duration = Duration::from_millis(500);
 /// Between two signs of life that are asked for.
 const PING_EVERY: Duration = Duration::from_millis(500);
 /// A leaf that says nothing for so long is lost.
@@ -66,7 +69,7 @@ impl Client {
                 address: address.to_owned(),
                 secret: self.0.secret.clone(),
                 runtime: self.0.runtime.clone(),
-                connection: tokio::sync::Mutex::default(),
+                way: tokio::sync::Mutex::default(),
                 catalogs: Mutex::default(),
             })
         });
@@ -77,8 +80,8 @@ impl Client {
 impl Client {
     fn leaf(&self, address: &str) -> Option<Arc<Connection>> {
         let leaf = locked(&self.0.leaves).get(address).cloned()?;
-        let connection = leaf.connection.try_lock().ok()?;
-        connection.as_ref().filter(|made| locked(&made.lines).is_some()).cloned()
+        let way = leaf.way.try_lock().ok()?;
+        way.made.as_ref().filter(|made| locked(&made.lines).is_some()).cloned()
     }
 
     /// Connections to a leaf that are open now.
@@ -94,12 +97,21 @@ impl Client {
     }
 }
 
+/// The connection with a leaf, and how trying to make one went.
+#[derive(Debug, Default)]
+struct Way {
+    /// The newest; it may have ended.
+    made: Option<Arc<Connection>>,
+    /// When an attempt failed last.
+    failed: Option<Instant>,
+}
+
 /// One leaf, as it is reached.
 pub(crate) struct Leaf {
     pub(crate) address: String,
     secret: Secret,
     runtime: Handle,
-    connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
+    way: tokio::sync::Mutex<Way>,
     /// The tables of partitions, as they were asked for last.
     pub(crate) catalogs: Mutex<HashMap<Place, Catalog>>,
 }
@@ -111,26 +123,38 @@ impl fmt::Debug for Leaf {
 }
 
 impl Leaf {
-    /// A line to it, over the connection that there is, or a new one.
+    /// A line to it, over the connection that there is, or a new one. Who waits while an attempt to make one fails gets
+    /// its error: with an attempt each, one after the other, the last of many would wait for all of them.
     pub(crate) async fn line(&self) -> io::Result<Line> {
-        let mut connection = self.connection.lock().await;
-        if let Some(line) = connection.as_ref().and_then(Connection::line) {
+        let asked = Instant::now();
+        let mut way = self.way.lock().await;
+        if let Some(line) = way.made.as_ref().and_then(Connection::line) {
             return Ok(line);
         }
-        let made = self.connect().await?;
+        if way.failed.is_some_and(|failed| failed >= asked) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let was_silent = way.made.as_ref().is_some_and(|made| made.silent.load(Ordering::Acquire));
+        let made = match self.connect(if was_silent { CONNECT_TO_SILENT } else { CONNECT }).await {
+            Ok(made) => made,
+            Err(error) => {
+                way.failed = Some(Instant::now());
+                return Err(error);
+            }
+        };
         let line = made.line().ok_or(io::ErrorKind::ConnectionReset)?;
-        *connection = Some(made);
+        way.made = Some(made);
         Ok(line)
     }
 
-    async fn connect(&self) -> io::Result<Arc<Connection>> {
+    async fn connect(&self, within: Duration) -> io::Result<Arc<Connection>> {
         let connecting = async {
             let mut stream = TcpStream::connect(&self.address).await?;
             stream.set_nodelay(true)?;
             greeting::dial(&mut stream, &self.secret).await?;
             io::Result::Ok(stream)
         };
-        let connected = tokio::time::timeout(CONNECT, connecting).await;
+        let connected = tokio::time::timeout(within, connecting).await;
         let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         // Later connections may have seen other tables.
         locked(&self.catalogs).clear();
@@ -157,6 +181,8 @@ pub(crate) struct Connection {
     heard: Mutex<Instant>,
     pinged: Mutex<Instant>,
     latency: Mutex<Option<Duration>>,
+    /// It ended because nothing was heard.
+    silent: AtomicBool,
 }
 
 impl fmt::Debug for Connection {
@@ -177,6 +203,7 @@ impl Connection {
             heard: Mutex::new(Instant::now()),
             pinged: Mutex::new(Instant::now()),
             latency: Mutex::default(),
+            silent: AtomicBool::new(false),
         });
         let of_tasks = connection.clone();
         runtime.spawn(async move {
@@ -221,7 +248,11 @@ impl Connection {
         loop {
             tokio::time::sleep(PING_EVERY).await;
             *locked(&self.pinged) = Instant::now();
-            if locked(&self.heard).elapsed() > SILENCE || self.out.send(ping()).is_err() {
+            if locked(&self.heard).elapsed() > SILENCE {
+                self.silent.store(true, Ordering::Release);
+                return;
+            }
+            if self.out.send(ping()).is_err() {
                 return;
             }
         }
@@ -302,5 +333,66 @@ impl Drop for Line {
         let mut end = Vec::new();
         frame::put(self.number, &[], &mut end);
         drop(self.connection.out.send(end));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn leaf(listener: &TcpListener) -> Arc<Leaf> {
+        let secret = Secret::new(b"known to all of the cluster").expect("long enough");
+        let client = Client::new(secret);
+        let address = listener.local_addr().expect("bound").to_string();
+        let place = Place { database: 1, ordinal: 0 };
+        let _partition = client.partition(&address, place, "d:0");
+        let leaves = locked(&client.0.leaves);
+        leaves[&address].clone()
+    }
+
+    /// Promise (N13): a leaf that hangs holds up many statements no longer than one: who waits while an attempt fails
+    /// makes none of its own behind it.
+    #[tokio::test]
+    async fn n13_who_waits_beside_an_attempt_fails_with_it() {
+        // The system takes the connection, and nobody answers.
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let leaf = leaf(&listener);
+        let began = Instant::now();
+        let ask = |leaf: Arc<Leaf>| tokio::spawn(async move { leaf.line().await.is_err() });
+        let all: Vec<_> = (0..16).map(|_| ask(leaf.clone())).collect();
+        for one in all {
+            assert!(one.await.expect("no panic"), "there is a line to nobody");
+        }
+        assert!(began.elapsed() < CONNECT * 2, "{:?}", began.elapsed());
+        let again = Instant::now();
+        assert!(leaf.line().await.is_err());
+        assert!(again.elapsed() > CONNECT / 2, "later ones try anew");
+    }
+
+    /// Promise (N13): a leaf that fell silent is tried again for a short time only, and taken when it answers.
+    #[tokio::test]
+    async fn n13_a_silent_leaf_is_tried_for_a_short_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let leaf = leaf(&listener);
+        let answer = async || {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            greeting::answer(&mut stream, &leaf.secret).await.expect("the same secret");
+            stream
+        };
+        let (line, stream) = tokio::join!(leaf.line(), answer());
+        let mut line = line.expect("answered");
+        let asked = Instant::now();
+        assert!(line.replies.recv().await.is_none(), "it says nothing");
+        assert!(asked.elapsed() > SILENCE, "it was not waited for");
+        let again = Instant::now();
+        assert!(leaf.line().await.is_err());
+        assert!(again.elapsed() < CONNECT / 2, "{:?}", again.elapsed());
+        drop(stream);
+        // The one that was given up first.
+        let _given_up = listener.accept().await.expect("a connection");
+        let (line, _stream) = tokio::join!(leaf.line(), answer());
+        line.expect("it is back");
     }
 }

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::failure::Failure;
 
-/// A folder for one bench. Removed with all in it when dropped, unless it was given.
+/// A folder for one bench. Removed with all in it when dropped, unless it was given or is kept.
 #[derive(Debug)]
 pub struct BenchFolder {
     path: PathBuf,
@@ -39,6 +39,11 @@ impl BenchFolder {
     #[must_use]
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// It stays, because somebody has to look at what is in it.
+    pub fn keep(&mut self) {
+        self.is_given = true;
     }
 
     /// The folder.

@@ -1,11 +1,14 @@
 //! `resprout bench`: one layer each, beside its physical bound, on data that is verified.
 
 pub mod commit;
+pub mod failover;
 pub mod read;
 pub mod recovery;
 pub mod replay;
 pub mod replicate;
 pub mod snapshot;
+
+use std::io::{self, Read};
 
 use clap::Subcommand;
 
@@ -26,6 +29,8 @@ pub enum BenchCommand {
     Read(read::ReadArgs),
     /// Commits that wait for a replica in another process, and its promotion
     Replicate(replicate::ReplicateArgs),
+    /// What clients of a cluster see of lost nodes
+    Failover(failover::FailoverArgs),
     /// The replica of `bench replicate`
     #[command(hide = true)]
     ReplicateReplica(replicate::replica::ReplicaArgs),
@@ -46,6 +51,7 @@ pub fn run(command: &BenchCommand) -> Result<Exit, Failure> {
         BenchCommand::Snapshot(args) => snapshot::run(args),
         BenchCommand::Read(args) => read::run(args),
         BenchCommand::Replicate(args) => replicate::run(args),
+        BenchCommand::Failover(args) => failover::run(args),
         BenchCommand::ReplicateReplica(args) => replicate::replica::run(args),
         BenchCommand::RecoveryWriter(args) => recovery::writer::run(args),
     }?;
@@ -53,7 +59,14 @@ pub fn run(command: &BenchCommand) -> Result<Exit, Failure> {
 }
 
 /// An I/O error of a bench.
-pub(crate) fn io_failed(doing: &str) -> impl Fn(std::io::Error) -> Failure {
+pub(crate) fn io_failed(doing: &str) -> impl Fn(io::Error) -> Failure {
     let what = format!("cannot {doing}");
     move |error| Failure::new(what.clone(), error, "check the device and the directory of --data")
+}
+
+/// A secret of nodes, random, so that nobody else on this machine can take part.
+pub(crate) fn secret() -> io::Result<String> {
+    let mut bytes = [0; 32];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

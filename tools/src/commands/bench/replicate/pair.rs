@@ -1,6 +1,5 @@
 //! A master in this process, which leads alone at first, and a replica in a child that joins it.
 
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -15,7 +14,7 @@ use super::peer::Peer;
 use super::{DurabilityChoice, ModeChoice, mode};
 use crate::access::DiskChoice;
 use crate::bench::testbed::{TABLE, failed, wrong};
-use crate::commands::bench::io_failed;
+use crate::commands::bench::{io_failed, secret};
 use crate::failure::Failure;
 
 /// What both copies are.
@@ -157,11 +156,4 @@ impl Joined {
             other => Err(wrong(format!("asked to follow, the replica answers {other:?}"))),
         }
     }
-}
-
-/// Random, so that nobody else on this machine can take part.
-fn secret() -> io::Result<String> {
-    let mut bytes = [0; 32];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
