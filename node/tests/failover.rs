@@ -146,14 +146,24 @@ async fn a_killed_master_aggregator_is_replaced() {
     cluster.until_whole().await.unwrap();
 }
 
-/// Database `d` as the metadata have it: by partition its term, its master, and the copies.
-fn record(cluster: &Cluster) -> Vec<(u64, Option<u64>, Vec<(u64, u64)>)> {
+/// A partition as the metadata have it.
+#[derive(Debug, PartialEq, Eq)]
+struct Recorded {
+    term: u64,
+    master: Option<u64>,
+    /// Leaves and instances.
+    copies: Vec<(u64, u64)>,
+}
+
+/// The partitions of database `d`.
+fn record(cluster: &Cluster) -> Vec<Recorded> {
     let aggregator = cluster.aggregators()[0];
     let metadata = cluster.node(aggregator).unwrap().metadata().read();
     let partitions = metadata.databases()["d"].map.partitions.iter();
-    let shown = partitions.map(|one| {
-        let copies = one.copies.iter().map(|(leaf, copy)| (leaf.0, copy.instance.0));
-        (one.term.0, one.master.map(|leaf| leaf.0), copies.collect())
+    let shown = partitions.map(|one| Recorded {
+        term: one.term.0,
+        master: one.master.map(|leaf| leaf.0),
+        copies: one.copies.iter().map(|(leaf, copy)| (leaf.0, copy.instance.0)).collect(),
     });
     shown.collect()
 }
@@ -205,9 +215,9 @@ async fn a_restart_in_order_changes_no_term() {
         }
         cluster.until_whole().await.unwrap();
         for (ordinal, (now, then)) in (0..PARTITIONS).zip(record(&cluster).iter().zip(&before)) {
-            let has_crashed = crashes.is_some_and(|leaf| then.1 == Some(leaf.0));
+            let has_crashed = crashes.is_some_and(|leaf| then.master == Some(leaf.0));
             assert!(
-                now == then || has_crashed && now.0 > then.0,
+                now == then || has_crashed && now.term > then.term,
                 "round {round}, partition {ordinal}: {then:?} became {now:?}"
             );
             let (_, partition) = cluster.master_of("d", ordinal).unwrap();
