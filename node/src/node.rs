@@ -200,9 +200,9 @@ impl Node {
             served: Arc::default(),
         };
         self.tasks.spawn(desk.run(news));
-        if self.member.kind == NodeKind::Leaf {
+        if let Some(copies) = self.copies.clone() {
             let access = Client::new(options.secret.clone());
-            self.tasks.spawn(Doubts::new(own, self.metadata.clone(), access).run());
+            self.tasks.spawn(Doubts::new(own, self.metadata.clone(), (copies, access)).run());
         }
         if let Some(mode) = options.found.filter(|_| self.member.run == 1) {
             let (address, calls) = (self.address.clone(), self.calls.clone());

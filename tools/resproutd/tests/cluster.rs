@@ -127,6 +127,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     /// A test that failed shows what the nodes had to say.
+    #[expect(clippy::print_stderr, reason = "for whoever reads why a test failed")]
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
