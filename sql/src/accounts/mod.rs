@@ -7,7 +7,7 @@
 //!
 //! All accounts are one value, a book, kept in one file that is replaced as a whole. A change is
 //! made on a copy, written, and then put in place of the old one: sessions see it at their next
-//! statement. In a cluster the book is part of the metadata from its first change on ([`shared`]). What is MySQL's and what is not:
+//! statement. In a cluster the book is part of the metadata from its first change on (`shared`). What is MySQL's and what is not:
 //!
 //! * Hosts are addresses, not names. Anonymous users, roles, privileges on columns,
 //!   limits and histories of passwords are refused (1235).
