@@ -38,3 +38,4 @@ mod post;
 mod state;
 mod statements;
 pub mod testing;
+mod views;

@@ -5,10 +5,11 @@ use resprout_cluster::metadata::{Kind, Metadata, Node, NodeState, Role};
 use resprout_cluster::{Address, Copy, Following, Group, LeafId, NodeId, Partition};
 use resprout_engine::table::Value;
 use resprout_sql::error::{Code, SqlError};
-use resprout_sql::place::{Listed, Shown};
+use resprout_sql::place::{ClusterView, Listed, Shown};
 use resprout_sql::statement::{ClusterStatement, Login, NodeAddress};
 
 use crate::directory::reach;
+use crate::views;
 
 /// What a leaf is as it is reached from here.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,11 +20,11 @@ pub(crate) struct Reached {
     pub(crate) latency_ms: Option<f64>,
 }
 
-fn text(text: impl Into<String>) -> Value {
+pub(crate) fn text(text: impl Into<String>) -> Value {
     Value::Text(text.into())
 }
 
-fn number(number: impl Into<u64>) -> Value {
+pub(crate) fn number(number: impl Into<u64>) -> Value {
     Value::UInt(number.into())
 }
 
@@ -95,7 +96,29 @@ pub(crate) fn listing(
         Listed::Aggregators { .. } => Ok(aggregators(metadata, own)),
         Listed::Partitions { database, extended } => partitions(metadata, database, *extended),
         Listed::ClusterStatus => Ok(cluster_status(metadata)),
+        Listed::View(view) => Ok(view_of(metadata, own, *view, reached)),
     }
+}
+
+/// The rows of a view; its columns are known where it is read.
+fn view_of(
+    metadata: &Metadata,
+    own: NodeId,
+    view: ClusterView,
+    reached: impl Fn(&str) -> Reached,
+) -> Shown {
+    let rows = match view {
+        ClusterView::Leaves => leaves(metadata, reached).rows,
+        ClusterView::Aggregators => {
+            let mut rows = aggregators(metadata, own).rows;
+            rows.iter_mut().for_each(|row| row.push(row[2].clone()));
+            rows
+        }
+        ClusterView::Databases => views::databases(metadata),
+        ClusterView::Partitions => views::partitions(metadata),
+        ClusterView::Events => views::events(metadata),
+    };
+    Shown { names: Vec::new(), rows }
 }
 
 fn leaves(metadata: &Metadata, reached: impl Fn(&str) -> Reached) -> Shown {
@@ -218,6 +241,7 @@ fn partitions(metadata: &Metadata, database: &str, extended: bool) -> Result<Sho
         if !any {
             let mut row = vec![Value::Null; names.len()];
             row[0] = ordinal;
+            row[4] = number(0_u64);
             shown.rows.push(row);
         }
     }

@@ -73,6 +73,23 @@ pub enum Listed {
     },
     /// SHOW CLUSTER STATUS.
     ClusterStatus,
+    /// A view of information_schema, with the columns that it has there.
+    View(ClusterView),
+}
+
+/// A view of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterView {
+    /// LEAVES.
+    Leaves,
+    /// AGGREGATORS.
+    Aggregators,
+    /// `DISTRIBUTED_DATABASES`.
+    Databases,
+    /// `DISTRIBUTED_PARTITIONS`.
+    Partitions,
+    /// `MV_EVENTS`.
+    Events,
 }
 
 /// A small table: names of columns, and rows of as many values.
@@ -238,6 +255,17 @@ impl Databases {
         match self {
             Self::Near(_) => Err(SqlError::not_supported("this SHOW on a node that stands alone")),
             Self::Far(cluster) => cluster.directory.show(listed),
+        }
+    }
+
+    /// The rows of a view; none on a node that stands alone.
+    ///
+    /// # Errors
+    /// As [`Directory::show`].
+    pub(crate) fn view(&self, view: ClusterView) -> Result<Vec<Vec<Value>>, SqlError> {
+        match self {
+            Self::Near(_) => Ok(Vec::new()),
+            Self::Far(cluster) => Ok(cluster.directory.show(&Listed::View(view))?.rows),
         }
     }
 

@@ -16,6 +16,8 @@ mod transaction;
 
 pub use database::{Database, FarDatabase};
 pub(crate) use directory::blocking;
-pub use directory::{Cluster, Create, Databases, Directory, Home, Listed, Map, Shown, Work};
+pub use directory::{
+    Cluster, ClusterView, Create, Databases, Directory, Home, Listed, Map, Shown, Work,
+};
 pub use partition::{Partition, Position};
 pub use transaction::{Promise, Savepoint, Transaction, View};

@@ -77,6 +77,16 @@ impl Cluster {
         child.wait().expect("gone");
     }
 
+    /// Ends all nodes, in order.
+    fn end(&mut self) {
+        for member in &mut self.members {
+            let mut child = member.child.take().expect("it runs");
+            drop(child.stdin.take());
+            let ended = child.wait().expect("ended");
+            assert!(ended.success(), "the node on {} ends in order", member.port);
+        }
+    }
+
     fn signal(&self, at: usize, signal: &str) {
         let child = self.members[at].child.as_ref().expect("it runs");
         let sent = Command::new("kill").arg(signal).arg(child.id().to_string()).status();
@@ -283,13 +293,82 @@ async fn p01_p09_money_survives_what_happens_to_a_cluster() {
     let sum: Option<i64> =
         conn.query_first("SELECT SUM(balance) FROM bank.accounts").await.expect("answered");
     assert_eq!(sum, Some(BALANCE * ACCOUNTS.cast_signed()));
-    for member in &mut cluster.members {
-        let mut child = member.child.take().expect("it runs");
-        drop(child.stdin.take());
-        assert!(
-            child.wait().expect("ended").success(),
-            "the node on {} ends in order",
-            member.port
-        );
+    cluster.end();
+}
+
+/// A copy as `DISTRIBUTED_PARTITIONS` has it: ordinal, port, role, offline, sync, state, term, instance.
+type Copy = (u64, Option<u16>, String, u64, u64, String, u64, u64);
+
+async fn copies(conn: &mut Conn) -> Vec<Copy> {
+    let asked = "SELECT ordinal, port, role, is_offline, sync_desired, state, term, instance_id \
+                 FROM information_schema.distributed_partitions \
+                 WHERE database_name = 'bank' AND ordinal = 0 ORDER BY role";
+    conn.query(asked).await.expect("answered")
+}
+
+/// Promise (W03): the views of the cluster show copies as documented, before and after a leaf is lost and when it is
+/// back; nodes, databases and events; to those who may look.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_show_the_cluster() {
+    let dir = directory();
+    let mut cluster = Cluster::start(dir.path());
+    cluster.join().await;
+    let mut conn = connect(&cluster.doors()).await;
+    make(&mut conn).await.expect("made");
+    cluster.whole().await;
+    let before = copies(&mut conn).await;
+    let [(_, Some(victim), ..), (_, Some(survivor), ..)] = before[..] else {
+        panic!("not two copies: {before:?}")
+    };
+    let copy = |port, role: &str, is_offline, state: &str, term, instance| {
+        (0, Some(port), role.to_owned(), is_offline, 1, state.to_owned(), term, instance)
+    };
+    let expected =
+        [copy(victim, "Master", 0, "", 2, 1), copy(survivor, "Replica", 0, "sync", 0, 5)];
+    assert_eq!(before, expected);
+    cluster.kill(cluster.at(victim));
+    until("the other copy is master", async || {
+        let now = copies(&mut conn).await;
+        let term = now[0].6;
+        let expected =
+            [copy(survivor, "Master", 0, "", term, 5), copy(victim, "Replica", 1, "async", 0, 1)];
+        // Greater than all terms that the database had: it began with one for each partition.
+        now == expected && term > 5
+    })
+    .await;
+    let leaves = "SELECT state FROM information_schema.leaves ORDER BY state";
+    let states: Vec<String> = conn.query(leaves).await.expect("answered");
+    assert_eq!(states, ["offline", "online"]);
+    let roles = "SELECT role, master_aggregator FROM information_schema.aggregators ORDER BY role";
+    let roles: Vec<(String, u64)> = conn.query(roles).await.expect("answered");
+    let voter = ("Voting Member".to_owned(), 0);
+    assert_eq!(roles, [("Leader".to_owned(), 1), voter.clone(), voter]);
+    let databases = "SELECT database_name, num_partitions, is_sync, is_sync_durability \
+                     FROM information_schema.distributed_databases";
+    let databases: Vec<(String, u64, u64, u64)> = conn.query(databases).await.expect("answered");
+    assert_eq!(databases, [("bank".to_owned(), 4, 1, 1)]);
+    cluster.run(cluster.at(victim));
+    cluster.whole().await;
+    let events = "SELECT event_type, severity FROM information_schema.mv_events";
+    let events: Vec<(String, String)> = conn.query(events).await.expect("answered");
+    for (what, severity) in [
+        ("AGGREGATOR_ADD", "NOTICE"),
+        ("LEAF_ADD", "NOTICE"),
+        ("NODE_OFFLINE", "WARNING"),
+        ("PARTITION_FENCED", "NOTICE"),
+        ("PARTITION_PROMOTED", "NOTICE"),
+        ("NODE_ATTACHING", "NOTICE"),
+        ("NODE_ONLINE", "NOTICE"),
+    ] {
+        let expected = (what.to_owned(), severity.to_owned());
+        assert!(events.contains(&expected), "{what}: {events:?}");
     }
+    let account = "CREATE USER nobody IDENTIFIED WITH mysql_native_password BY 'a password'";
+    conn.query_drop(account).await.expect("made");
+    let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").prefer_socket(false);
+    let options = options.tcp_port(cluster.doors()[0]).user(Some("nobody"));
+    let mut nobody = Conn::new(options.pass(Some("a password"))).await.expect("let in");
+    let seen = "SELECT COUNT(*) FROM information_schema.mv_events";
+    assert_eq!(nobody.query_first::<u64, _>(seen).await.expect("answered"), Some(0));
+    cluster.end();
 }

@@ -4,6 +4,7 @@
 //! are left out at the end of a view, never in the middle. Everybody sees what concerns him: the
 //! tables that he may use, his own sessions.
 
+mod cluster;
 mod node;
 mod tables;
 
@@ -37,13 +38,18 @@ struct View {
 }
 
 /// All views, by name.
-const VIEWS: [View; 18] = [
+const VIEWS: [View; 23] = [
+    cluster::AGGREGATORS,
     node::CHARACTER_SETS,
     node::COLLATIONS,
     tables::COLUMNS,
+    cluster::DISTRIBUTED_DATABASES,
+    cluster::DISTRIBUTED_PARTITIONS,
     node::ENGINES,
     node::EVENTS,
     tables::KEY_COLUMN_USAGE,
+    cluster::LEAVES,
+    cluster::MV_EVENTS,
     node::MV_RECOVERY_STATUS,
     node::PARAMETERS,
     node::PLUGINS,
