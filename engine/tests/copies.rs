@@ -3,7 +3,9 @@
 
 use std::future::Future;
 use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 
 use resprout_engine::table::{Change, ColumnId, NewColumn, Table, TableSchema, Value};
@@ -195,6 +197,24 @@ fn commit(master: &Node, replica: &Node, id: i64) {
     waiting.join().expect("no panic").expect("committed");
 }
 
+/// Has row 1 promised to be this, new or changed, and everybody has the promise.
+fn promise(master: &Node, replica: &Node, id: &'static [u8], text: &str) {
+    let (partition, text) = (master.partition().clone(), Value::Text(text.to_owned()));
+    let prepared = std::thread::spawn(move || {
+        let table = partition.table("t")?;
+        let mut txn = partition.begin()?;
+        if !txn.update(&table, &[Value::Int(1)], &[(ColumnId(1), text.clone())])? {
+            txn.insert(&table, &[Value::Int(1), text])?;
+        }
+        txn.prepare(id, &[0])
+    });
+    until("the promise is shipped", || {
+        settle(master, replica);
+        prepared.is_finished()
+    });
+    prepared.join().expect("no panic").expect("promised");
+}
+
 /// Promise (rules 4 and 13): a commit is neither acknowledged nor seen, on either side, before everybody
 /// has it who is waited for; then it is, and the copies are equal.
 #[test]
@@ -234,9 +254,9 @@ fn commits_gather_while_one_is_on_its_way() {
             txn.set_lock_wait_limit(std::time::Duration::ZERO);
             let row = [Value::Int(id), Value::Text("x".into())];
             let mut step = Box::pin(txn.insert_async(&table, &row));
-            let waker = std::task::Waker::noop();
+            let waker = Waker::noop();
             // It waits for the row of the other to be committed, before it says that it is there.
-            step.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending()
+            step.as_mut().poll(&mut Context::from_waker(waker)).is_pending()
         };
         (1..9).all(is_there)
     });
@@ -346,18 +366,7 @@ fn r21_changes_of_tables_arrive_in_order() {
 #[test]
 fn what_is_in_doubt_is_taken_over() {
     let (master, replica) = pair(Durability::Async);
-    let partition = master.partition().clone();
-    let prepared = std::thread::spawn(move || {
-        let table = partition.table("t")?;
-        let mut txn = partition.begin()?;
-        txn.insert(&table, &[Value::Int(1), Value::Text("promised".into())])?;
-        txn.prepare(b"g", &[0])
-    });
-    until("the promise is shipped", || {
-        settle(&master, &replica);
-        prepared.is_finished()
-    });
-    prepared.join().expect("no panic").expect("promised");
+    promise(&master, &replica, b"g", "promised");
     master.copy.fence().expect("fenced");
     replica.lead(3);
     show(&replica, replica.end());
@@ -389,26 +398,12 @@ fn what_is_in_doubt_is_taken_over() {
 #[test]
 fn what_was_in_doubt_at_a_restart_is_the_log_s_to_say() {
     let (master, replica) = pair(Durability::Sync);
-    let promise = |replica: &Node, id: &'static [u8], text: &str| {
-        let (partition, text) = (master.partition().clone(), text.to_owned());
-        let prepared = std::thread::spawn(move || {
-            let table = partition.table("t")?;
-            let mut txn = partition.begin()?;
-            assert!(txn.update(&table, &[Value::Int(1)], &[(ColumnId(1), Value::Text(text))])?);
-            txn.prepare(id, &[0])
-        });
-        until("the promise is shipped", || {
-            settle(&master, replica);
-            prepared.is_finished()
-        });
-        prepared.join().expect("no panic").expect("promised");
-    };
     commit(&master, &replica, 1);
-    promise(&replica, b"one", "first");
+    promise(&master, &replica, b"one", "first");
     replica.copy.end().expect("runs");
     let replica = replica.crash();
     master.partition().commit_prepared(b"one").expect("committed");
-    promise(&replica, b"two", "second");
+    promise(&master, &replica, b"two", "second");
     master.copy.fence().expect("fenced");
     replica.lead(3);
     show(&replica, replica.end());
@@ -423,18 +418,7 @@ fn what_was_in_doubt_at_a_restart_is_the_log_s_to_say() {
 #[test]
 fn readers_wait_for_what_was_taken_over_in_doubt() {
     let (master, replica) = pair(Durability::Async);
-    let partition = master.partition().clone();
-    let prepared = std::thread::spawn(move || {
-        let table = partition.table("t")?;
-        let mut txn = partition.begin()?;
-        txn.insert(&table, &[Value::Int(1), Value::Text("promised".into())])?;
-        txn.prepare(b"g", &[0])
-    });
-    until("the promise is shipped", || {
-        settle(&master, &replica);
-        prepared.is_finished()
-    });
-    prepared.join().expect("no panic").expect("promised");
+    promise(&master, &replica, b"g", "promised");
     master.copy.fence().expect("fenced");
     replica.lead(3);
     show(&replica, replica.end());
@@ -442,32 +426,40 @@ fn readers_wait_for_what_was_taken_over_in_doubt() {
     assert!(partition.in_doubt().expect("online")[0].inherited);
     let table = partition.table("t").expect("there");
     let key = |id| table.primary_key(&[Value::Int(id)]).expect("a key");
-    let settled = |key: Vec<u8>| {
-        let partition = partition.clone();
-        let behind = [&key[..], &[0]].concat();
+    type Settling = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
+    let settled = |key: Vec<u8>| -> Settling {
+        let (partition, behind) = (partition.clone(), [&key[..], &[0]].concat());
+        Box::pin(async move { partition.settled(&key, Some(&behind)).await })
+    };
+    let mut context = Context::from_waker(Waker::noop());
+    let mut poll = |waiting: &mut Settling| waiting.as_mut().poll(&mut context);
+    assert!(matches!(poll(&mut settled(key(2))), Poll::Ready(Ok(()))), "nothing to wait for");
+    let mut waiting = settled(key(1));
+    assert!(poll(&mut waiting).is_pending(), "the row is in doubt");
+    let woken = {
+        let (partition, key) = (partition.clone(), key(1));
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-            runtime.block_on(partition.settled(&key, Some(&behind)))
+            runtime.block_on(partition.settled(&key, None))
         })
     };
-    settled(key(2)).join().expect("no panic").expect("nothing to wait for");
-    let waiting = settled(key(1));
-    std::thread::sleep(std::time::Duration::from_millis(20));
-    assert!(!waiting.is_finished(), "the row is in doubt");
     let ending = {
         let partition = partition.clone();
         std::thread::spawn(move || partition.commit_prepared(b"g"))
     };
-    until("the end is acknowledged", || {
-        assert!(!waiting.is_finished() || replica.rows() == ["1=promised"]);
+    until("the end is appended", || partition.in_doubt().expect("online").is_empty());
+    let mut is_settled = false;
+    until("it is seen", || {
+        is_settled = is_settled || poll(&mut waiting).is_ready();
+        assert!(!is_settled || replica.rows() == ["1=promised"]);
         settle(&replica, &master);
-        waiting.is_finished() && ending.is_finished()
+        is_settled && woken.is_finished()
     });
-    waiting.join().expect("no panic").expect("settled");
+    woken.join().expect("no panic").expect("settled");
     ending.join().expect("no panic").expect("committed");
-    settled(key(1)).join().expect("no panic").expect("nothing is in doubt any more");
+    assert!(matches!(poll(&mut settled(key(1))), Poll::Ready(Ok(()))), "nothing is in doubt");
     replica.copy.fence().expect("fenced");
-    let refused = settled(key(1)).join().expect("no panic").expect_err("no master");
+    let Poll::Ready(Err(refused)) = poll(&mut settled(key(1))) else { panic!("no master") };
     assert!(matches!(refused, Error::NotOnline { .. }), "{refused}");
 }
 
@@ -672,18 +664,7 @@ fn a_copy_does_not_attach_itself() {
 #[test]
 fn a_call_to_be_master_is_void_after_a_fence() {
     let (master, replica) = pair(Durability::Async);
-    let partition = master.partition().clone();
-    let prepared = std::thread::spawn(move || {
-        let table = partition.table("t")?;
-        let mut txn = partition.begin()?;
-        txn.insert(&table, &[Value::Int(1), Value::Text("promised".into())])?;
-        txn.prepare(b"g", &[0])
-    });
-    until("the promise is shipped", || {
-        settle(&master, &replica);
-        prepared.is_finished()
-    });
-    prepared.join().expect("no panic").expect("promised");
+    promise(&master, &replica, b"g", "promised");
     let call = replica.copy.call();
     replica.copy.fence().expect("fenced");
     let end = replica.end();

@@ -215,16 +215,19 @@ async fn m19_definitions_wait_for_the_next_master_aggregator() {
     let mut client = door.client().await;
     client.query_drop("CREATE DATABASE d PARTITIONS 2").await.unwrap();
     client.query_drop("USE d").await.unwrap();
+    let (made, mut count) = tokio::sync::watch::channel(0);
     let making = tokio::spawn(async move {
         for n in 0..30 {
             let table = format!("CREATE TABLE t{n} (id INT PRIMARY KEY)");
             client.query_drop(table).await.unwrap();
             client.query_drop(format!("INSERT INTO t{n} VALUES (1), (2), (3)")).await.unwrap();
+            made.send(n + 1).unwrap();
         }
         client
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    count.wait_for(|count| *count > 3).await.unwrap();
     cluster.kill(master).await;
+    assert!(*count.borrow() < 30, "all were made before the master aggregator was gone");
     let mut client = making.await.unwrap();
     assert_ne!(cluster.master(), Some(master));
     for n in 0..30 {

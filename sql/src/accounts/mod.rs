@@ -295,15 +295,18 @@ impl Accounts {
         Ok((book, passwords))
     }
 
-    /// Puts a book in the place of another.
-    fn replace(&self, book: Book) -> Result<(), SqlError> {
+    /// Writes a book to the file.
+    fn keep(&self, book: &Book) -> Result<(), SqlError> {
         sealed_file::replace(&*self.disk, &self.path, &book.encode()?).map_err(|error| {
-            tracing::error!(%error, "accounts were not changed");
+            tracing::error!(%error, "accounts were not written");
             SqlError::new(Code::UNKNOWN_ERROR, error.to_string())
-        })?;
+        })
+    }
+
+    /// From now on sessions go by that book.
+    fn show(&self, book: Book) {
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(book);
         self.changes.fetch_add(1, Ordering::Release);
-        Ok(())
     }
 }
 

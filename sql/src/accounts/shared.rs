@@ -56,8 +56,12 @@ impl Accounts {
             if version == self.shared.followed.load(Ordering::Acquire) {
                 return;
             }
-            let followed = Book::decode(&bytes).map_err(damaged);
-            if followed.and_then(|book| self.replace(book)).is_ok() {
+            if let Ok(book) = Book::decode(&bytes).map_err(damaged) {
+                // What others have decided counts here, whether or not this disk takes it.
+                if let Err(error) = self.keep(&book) {
+                    tracing::error!(%error, "the next start begins with older accounts");
+                }
+                self.show(book);
                 tracing::info!(event = "accounts.followed", version, "accounts of the cluster");
             }
             // Also what cannot be used: the book before stays, and that was said once.
@@ -78,7 +82,9 @@ impl Accounts {
     /// Makes a book the newest; false, and nothing done, if another is by now. Blocks.
     pub(super) fn put(&self, version: u64, book: &Book) -> Result<bool, SqlError> {
         let Some(cluster) = self.shared.cluster.get() else {
-            return self.replace(book.clone()).map(|()| true);
+            self.keep(book)?;
+            self.show(book.clone());
+            return Ok(true);
         };
         let bytes = book.encode()?;
         let put = cluster.set_accounts(version, bytes.clone());

@@ -116,8 +116,10 @@ impl Counter {
                 if now.next >= now.end {
                     self.take(now)?;
                 }
-                now.next += 1;
-                Ok(now.next - 1)
+                let number = now.next;
+                // The last number that there is comes again, and is refused as a duplicate.
+                now.next = number.saturating_add(1);
+                Ok(number)
             }),
         }
     }

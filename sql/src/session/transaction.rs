@@ -319,12 +319,13 @@ impl Distributed {
                 }
             }
         }
-        if wait == Wait::Here {
-            return beside_tasks(|| promises.into_iter().try_for_each(Promise::wait));
-        }
+        let outcomes = match wait {
+            Wait::Here => beside_tasks(|| promises.into_iter().map(Promise::wait).collect()),
+            Wait::Elsewhere => join_all(promises.into_iter().map(Promise::wait_async)).await,
+        };
         let (mut unknown, mut refused) = (None, None);
-        for promise in promises {
-            match promise.wait_async().await {
+        for outcome in outcomes {
+            match outcome {
                 Ok(()) => {}
                 Err(error @ Error::OutcomeUnknown(_)) => unknown = Some(error),
                 Err(error) => refused = Some(error),

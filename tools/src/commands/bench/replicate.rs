@@ -73,6 +73,23 @@ pub enum Figure {
     Rejoin(rejoin::RejoinArgs),
 }
 
+/// What all figures have.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Bytes of a row beside its 8-byte key
+    #[arg(long, value_parser = parse_size, default_value = "100")]
+    pub row_bytes: usize,
+    /// Where to keep the data; without it they are removed at the end
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Disk backend
+    #[arg(long, value_enum, default_value_t)]
+    pub disk: DiskChoice,
+    /// The result as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Who commits what.
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -92,18 +109,9 @@ pub struct ReplicateArgs {
     /// How long clients commit
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: u64,
-    /// Bytes of a row beside its 8-byte key
-    #[arg(long, value_parser = parse_size, default_value = "100")]
-    pub row_bytes: usize,
-    /// Where to keep the data; without it they are removed at the end
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Disk backend
-    #[arg(long, value_enum, default_value_t)]
-    pub disk: DiskChoice,
-    /// The result as JSON on stdout
-    #[arg(long)]
-    pub json: bool,
+    /// What all figures have
+    #[command(flatten)]
+    pub common: Common,
 }
 
 #[derive(Serialize)]
@@ -157,15 +165,15 @@ pub fn run(args: &ReplicateArgs) -> Result<(), Failure> {
 }
 
 fn run_commits(args: &ReplicateArgs) -> Result<(), Failure> {
-    check_sizes(1, args.row_bytes, 1)?;
+    check_sizes(1, args.common.row_bytes, 1)?;
     let mode = mode(args.mode, args.durability)?;
-    let folder = BenchFolder::new(args.data.as_deref(), "replicate")?;
+    let folder = BenchFolder::new(args.common.data.as_deref(), "replicate")?;
     let alone = alone(args, &folder.join("alone"))?;
     let shape = Shape {
         mode: args.mode,
         durability: args.durability,
-        disk: args.disk,
-        row_bytes: args.row_bytes,
+        disk: args.common.disk,
+        row_bytes: args.common.row_bytes,
     };
     let lead = Lead::start(shape, &folder.join("master"))?;
     let joined = lead.join(&folder.join("replica"), 1)?;
@@ -199,7 +207,7 @@ fn run_commits(args: &ReplicateArgs) -> Result<(), Failure> {
         mode: format!("{:?}", args.mode).to_lowercase(),
         durability: format!("{:?}", args.durability).to_lowercase(),
         clients: args.clients,
-        row_bytes: args.row_bytes,
+        row_bytes: args.common.row_bytes,
         above_loopback_us: replicated.p50_us - loopback_p50_us,
         loopback_p50_us,
         ratio_to_alone: replicated.p50_us / alone.p50_us.max(f64::MIN_POSITIVE),
@@ -208,7 +216,7 @@ fn run_commits(args: &ReplicateArgs) -> Result<(), Failure> {
         promotion_ms,
         verified: true,
     };
-    if args.json {
+    if args.common.json {
         output::json(&report);
     } else {
         tell(&report);
@@ -231,7 +239,7 @@ fn round_trips(stream: &mut TcpStream, times: &mut Histogram<u64>) -> io::Result
 
 /// Lets all clients commit; what is acknowledged to each.
 fn commits(args: &ReplicateArgs, partition: &Partition) -> Result<(Vec<u64>, Commits), Error> {
-    let data = Dataset::new(1, args.row_bytes, 1, 0.0);
+    let data = Dataset::new(1, args.common.row_bytes, 1, 0.0);
     let table = partition.table(TABLE)?;
     let began = Instant::now();
     let end = began + Duration::from_secs(args.seconds);
@@ -274,9 +282,9 @@ fn commits(args: &ReplicateArgs, partition: &Partition) -> Result<(Vec<u64>, Com
 
 /// Durable commits of the same clients on one partition without a replica.
 fn alone(args: &ReplicateArgs, dir: &Path) -> Result<Commits, Failure> {
-    let options = testbed::options(args.disk)?;
+    let options = testbed::options(args.common.disk)?;
     let shape = (1, Durability::Sync);
-    let (engine, database) = testbed::create(dir, options, shape, (args.row_bytes, 0))?;
+    let (engine, database) = testbed::create(dir, options, shape, (args.common.row_bytes, 0))?;
     let done = commits(args, &database.partitions()[0]).map_err(|error| failed(&error))?;
     drop(database);
     engine.close().map_err(|error| failed(&error))?;
@@ -290,7 +298,7 @@ fn verify(
     peer: &Peer,
     acknowledged: &[u64],
 ) -> Result<u64, Failure> {
-    let mine = master.verify(acknowledged, args.row_bytes)?;
+    let mine = master.verify(acknowledged, args.common.row_bytes)?;
     peer.order(&ToReplica::Verify { end: mine.end, acknowledged: acknowledged.to_vec() })?;
     match peer.answer()? {
         FromReplica::Verified(theirs) if theirs == mine => Ok(mine.end),

@@ -7,7 +7,6 @@
 //!            cut off, 1 % adjacent pages change  ─► image ─► compare
 //! ```
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
@@ -16,14 +15,12 @@ use serde::Serialize;
 use super::pair::{Joined, Lead, Shape};
 use super::rows::{Changed, Rows};
 use super::yardstick::{Beside, Yardstick};
-use super::{DurabilityChoice, ModeChoice};
-use crate::access::DiskChoice;
+use super::{Common, DurabilityChoice, ModeChoice};
 use crate::bench::folder::BenchFolder;
 use crate::bench::memory;
 use crate::bench::statistics::{median, per_second};
 use crate::bench::testbed::{check_sizes, failed, wrong};
 use crate::commands::bench::io_failed;
-use crate::commands::bench::recovery::parse_size;
 use crate::failure::Failure;
 use crate::output;
 use crate::quantity::{Bytes, parse_bytes, rate};
@@ -43,18 +40,9 @@ pub struct ProvisionArgs {
     /// Runs, each with a fresh replica
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
-    /// Bytes of a row beside its 8-byte key
-    #[arg(long, value_parser = parse_size, default_value = "100")]
-    pub row_bytes: usize,
-    /// Where to keep the data; without it they are removed at the end
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Disk backend
-    #[arg(long, value_enum, default_value_t)]
-    pub disk: DiskChoice,
-    /// The result as JSON on stdout
-    #[arg(long)]
-    pub json: bool,
+    /// What all figures have
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// An image for a replica that has most of it.
@@ -103,9 +91,10 @@ struct Report {
 /// # Errors
 /// If it cannot run, or the copies differ.
 pub fn run(args: &ProvisionArgs) -> Result<(), Failure> {
-    check_sizes(1, args.row_bytes, 1)?;
-    let folder = BenchFolder::new(args.data.as_deref(), "replicate-provision")?;
-    let (durability, disk, row_bytes) = (DurabilityChoice::Async, args.disk, args.row_bytes);
+    check_sizes(1, args.common.row_bytes, 1)?;
+    let folder = BenchFolder::new(args.common.data.as_deref(), "replicate-provision")?;
+    let (durability, disk, row_bytes) =
+        (DurabilityChoice::Async, args.common.disk, args.common.row_bytes);
     let shape = Shape { mode: ModeChoice::Sync, durability, disk, row_bytes };
     let lead = Lead::start(shape, &folder.join("master"))?;
     let mut rows = Rows::of(args.size, row_bytes);
@@ -136,7 +125,7 @@ pub fn run(args: &ProvisionArgs) -> Result<(), Failure> {
         runs,
         verified: true,
     };
-    if args.json {
+    if args.common.json {
         output::json(&report);
     } else {
         tell(&report);

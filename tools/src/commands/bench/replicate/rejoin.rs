@@ -8,7 +8,7 @@
 //! ```
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -23,14 +23,12 @@ use super::lines::{FromReplica, ToReplica};
 use super::member::{MASTER, PARTITION, REPLICA, cannot, until};
 use super::pair::{Joined, Lead, Shape};
 use super::rows::Rows;
-use super::{DurabilityChoice, ModeChoice, round_trips};
-use crate::access::DiskChoice;
+use super::{Common, DurabilityChoice, ModeChoice, round_trips};
 use crate::bench::device::{WriteProbe, histogram, quantile_us};
 use crate::bench::folder::BenchFolder;
 use crate::bench::statistics::median;
 use crate::bench::testbed::{self, TABLE, check_sizes, failed, wrong};
 use crate::commands::bench::io_failed;
-use crate::commands::bench::recovery::parse_size;
 use crate::failure::Failure;
 use crate::output;
 use crate::quantity::{Bytes, parse_bytes};
@@ -54,18 +52,9 @@ pub struct RejoinArgs {
     /// Runs with each database
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
-    /// Bytes of a row beside its 8-byte key
-    #[arg(long, value_parser = parse_size, default_value = "100")]
-    pub row_bytes: usize,
-    /// Where to keep the data; without it they are removed at the end
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Disk backend
-    #[arg(long, value_enum, default_value_t)]
-    pub disk: DiskChoice,
-    /// The result as JSON on stdout
-    #[arg(long)]
-    pub json: bool,
+    /// What all figures have
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// From the start of the connection on.
@@ -116,8 +105,8 @@ struct Report {
 /// # Errors
 /// If it cannot run, the copies differ, or a transaction that nobody else has was acknowledged.
 pub fn run(args: &RejoinArgs) -> Result<(), Failure> {
-    check_sizes(1, args.row_bytes, 1)?;
-    let folder = BenchFolder::new(args.data.as_deref(), "replicate-rejoin")?;
+    check_sizes(1, args.common.row_bytes, 1)?;
+    let folder = BenchFolder::new(args.common.data.as_deref(), "replicate-rejoin")?;
     let mut sizes = Vec::new();
     for (number, size) in args.sizes.iter().enumerate() {
         let dir = folder.join(&number.to_string());
@@ -130,13 +119,13 @@ pub fn run(args: &RejoinArgs) -> Result<(), Failure> {
     let report = Report {
         schema_version: 1,
         bench: "replicate rejoin",
-        row_bytes: args.row_bytes,
+        row_bytes: args.common.row_bytes,
         transactions: args.transactions,
         growth: of(large) / of(small).max(f64::MIN_POSITIVE),
         sizes,
         verified: true,
     };
-    if args.json {
+    if args.common.json {
         output::json(&report);
     } else {
         tell(&report);
@@ -145,7 +134,8 @@ pub fn run(args: &RejoinArgs) -> Result<(), Failure> {
 }
 
 fn with_size(args: &RejoinArgs, dir: &Path, size: u64) -> Result<Size, Failure> {
-    let (durability, disk, row_bytes) = (DurabilityChoice::Async, args.disk, args.row_bytes);
+    let (durability, disk, row_bytes) =
+        (DurabilityChoice::Async, args.common.disk, args.common.row_bytes);
     let shape = Shape { mode: ModeChoice::Sync, durability, disk, row_bytes };
     let lead = Lead::start(shape, &dir.join("master"))?;
     let rows = Rows::of(size, row_bytes);

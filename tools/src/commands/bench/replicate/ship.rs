@@ -5,7 +5,6 @@
 //!                └──────────────────────────────────── each run ──────────────────────────────────────────────────┘
 //! ```
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
@@ -14,14 +13,12 @@ use serde::Serialize;
 use super::pair::{Lead, Shape};
 use super::rows::Rows;
 use super::yardstick::{Beside, Yardstick};
-use super::{DurabilityChoice, ModeChoice, mode};
-use crate::access::DiskChoice;
+use super::{Common, DurabilityChoice, ModeChoice, mode};
 use crate::bench::folder::BenchFolder;
 use crate::bench::memory;
 use crate::bench::statistics::{median, per_second};
 use crate::bench::testbed::{check_sizes, failed};
 use crate::commands::bench::io_failed;
-use crate::commands::bench::recovery::parse_size;
 use crate::failure::Failure;
 use crate::output;
 use crate::quantity::{parse_bytes, rate};
@@ -38,18 +35,9 @@ pub struct ShipArgs {
     /// Durability of both copies
     #[arg(long, value_enum, default_value = "async")]
     pub durability: DurabilityChoice,
-    /// Bytes of a row beside its 8-byte key
-    #[arg(long, value_parser = parse_size, default_value = "100")]
-    pub row_bytes: usize,
-    /// Where to keep the data; without it they are removed at the end
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Disk backend
-    #[arg(long, value_enum, default_value_t)]
-    pub disk: DiskChoice,
-    /// The result as JSON on stdout
-    #[arg(long)]
-    pub json: bool,
+    /// What all figures have
+    #[command(flatten)]
+    pub common: Common,
 }
 
 #[derive(Serialize)]
@@ -85,10 +73,10 @@ struct Report {
 /// # Errors
 /// If it cannot run, or the copies differ.
 pub fn run(args: &ShipArgs) -> Result<(), Failure> {
-    check_sizes(1, args.row_bytes, 1)?;
+    check_sizes(1, args.common.row_bytes, 1)?;
     mode(ModeChoice::Sync, args.durability)?;
-    let folder = BenchFolder::new(args.data.as_deref(), "replicate-ship")?;
-    let (durability, disk, row_bytes) = (args.durability, args.disk, args.row_bytes);
+    let folder = BenchFolder::new(args.common.data.as_deref(), "replicate-ship")?;
+    let (durability, disk, row_bytes) = (args.durability, args.common.disk, args.common.row_bytes);
     let shape = Shape { mode: ModeChoice::Sync, durability, disk, row_bytes };
     let lead = Lead::start(shape, &folder.join("master"))?;
     let rows = Rows::of(args.size, row_bytes);
@@ -128,7 +116,7 @@ pub fn run(args: &ShipArgs) -> Result<(), Failure> {
         runs,
         verified: true,
     };
-    if args.json {
+    if args.common.json {
         output::json(&report);
     } else {
         tell(&report);
