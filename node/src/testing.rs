@@ -19,8 +19,10 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use resprout_cluster::control::Operation;
@@ -142,18 +144,28 @@ pub struct Cluster {
     secret: Secret,
 }
 
-/// A port for clients and one for nodes that are free now.
-fn free_port() -> std::io::Result<u16> {
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        // What the system gives is high: the port for clients is below.
-        let Some(clients) = port.checked_sub(NODE_PORT_ABOVE).filter(|port| *port > 1024) else {
-            continue;
-        };
-        if TcpListener::bind(("127.0.0.1", clients)).is_ok() {
-            return Ok(clients);
+/// Ports for clients in tests. They and those for nodes are below what the system gives to connections: a node that is down
+/// for a moment finds its own free again.
+const PORTS: Range<u16> = 12_000..22_000;
+
+/// A port for clients that is free now, as is the one for nodes. It is given once in this process; other processes begin to
+/// look elsewhere.
+///
+/// # Errors
+/// If none is free.
+pub fn free_port() -> std::io::Result<u16> {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(64);
+    for _ in PORTS {
+        let place = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        let place = place % u32::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(place).unwrap_or(0);
+        let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if is_free(port) && is_free(port + NODE_PORT_ABOVE) {
+            return Ok(port);
         }
     }
+    Err(std::io::ErrorKind::AddrInUse.into())
 }
 
 impl Cluster {

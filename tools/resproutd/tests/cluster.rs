@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, OptsBuilder, Row};
+use resprout_node::testing::free_port;
 use support::directory;
 
 const ACCOUNTS: u64 = 40;
@@ -36,22 +36,11 @@ struct Cluster {
     members: Vec<Member>,
 }
 
-/// A port that is free now, as is the one for nodes.
-fn free_port() -> u16 {
-    loop {
-        let high = TcpListener::bind("127.0.0.1:0").and_then(|taken| taken.local_addr());
-        let high = high.expect("a port").port();
-        let Some(port) = high.checked_sub(10_000).filter(|port| *port > 1024) else { continue };
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 impl Cluster {
     fn start(dir: &Path) -> Self {
         std::fs::write(dir.join("secret"), "the secret of a cluster for tests").expect("written");
-        let members = (0..VOTERS + LEAVES).map(|_| Member { port: free_port(), child: None });
+        let member = |_| Member { port: free_port().expect("a port"), child: None };
+        let members = (0..VOTERS + LEAVES).map(member);
         let mut cluster = Self { dir: dir.to_owned(), members: members.collect() };
         (0..VOTERS + LEAVES).for_each(|at| cluster.run(at));
         cluster
