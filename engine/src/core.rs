@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use resprout_wal::world::Clock;
 use resprout_wal::{Log, LogError, Lsn, Position, Reservation};
@@ -27,7 +28,7 @@ use crate::blocking::block_on;
 use crate::commit_rule::Durability;
 use crate::error::{Error, Unknown};
 use crate::inherited::Inherited;
-use crate::lock::{RowLocks, TxnId};
+use crate::lock::{LockRefused, Request, RowLocks, TxnId};
 use crate::memory::MemoryBound;
 use crate::prepared::Prepared;
 use crate::publish::{Lost, Publisher};
@@ -39,6 +40,9 @@ use crate::write_set::{Wanted, WriteSet};
 /// Numbers of a sequence promised at once. After a restart, counting goes on behind the promise:
 /// numbers are skipped, never repeated (catalogue T05).
 const SEQUENCE_STEP: u64 = 1000;
+
+/// How long a write that locks no row waits for a partition that is closed: as long as a change of its master may take.
+const ENTER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Running numbers by the key of their bound (see [`system::sequence_key`]).
 pub(crate) type Sequences = BTreeMap<Vec<u8>, u64>;
@@ -87,6 +91,18 @@ pub(crate) struct Change<'a> {
     pub(crate) tables: &'a [Arc<Table>],
     /// By sequence: the largest number used.
     pub(crate) numbers: &'a Sequences,
+}
+
+/// A write that locks no row, under way until it is dropped.
+pub(crate) struct Entered<'a> {
+    core: &'a Core,
+    pub(crate) txn: TxnId,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.core.locks.release_all(self.txn);
+    }
 }
 
 /// Where a change went.
@@ -156,13 +172,35 @@ impl Core {
         self.inherited.void();
     }
 
-    /// Refuses a transaction that was ended by a rewind.
+    /// Refuses a transaction that was ended: by a rewind, or because it kept the master from changing.
     ///
     /// # Errors
     /// [`Error::TransactionEnded`].
     pub(crate) fn check_live(&self, txn: TxnId) -> Result<(), Error> {
         let live = txn.0 >= self.first_live.load(Ordering::Acquire);
-        if live { Ok(()) } else { Err(Error::TransactionEnded) }
+        if live && !self.locks.has_ended(txn) { Ok(()) } else { Err(Error::TransactionEnded) }
+    }
+
+    /// Begins a write that locks no row: it waits while the partition is closed to writers, and is waited for. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::LockWaitTimeout`]; [`Error::TransactionEnded`] if the mastership ends meanwhile.
+    pub(crate) fn enter(&self) -> Result<Entered<'_>, Error> {
+        let txn = self.next_txn();
+        let deadline = self.clock.now() + ENTER_LIMIT;
+        let refused = |refused| match refused {
+            LockRefused::Timeout => Error::LockWaitTimeout { limit: ENTER_LIMIT },
+            LockRefused::Deadlock | LockRefused::Ended => Error::TransactionEnded,
+        };
+        loop {
+            match self.locks.enter(txn, deadline).map_err(refused)? {
+                Request::Granted => return Ok(Entered { core: self, txn }),
+                Request::Wait(wait) => {
+                    let waited = block_on(wait, || self.locks.expire(self.clock.now()));
+                    waited.map_err(refused)?;
+                }
+            }
+        }
     }
 
     /// Tables as readers know them.

@@ -14,6 +14,9 @@
 //! Who writes many rows at once may take all their locks in one step, if nobody has any of them. They
 //! lie in a sorted list then, and one becomes a row of the table only when somebody else asks for it.
 //!
+//! A partition whose master is about to change is closed: who holds nothing yet waits before the first row, and those who do
+//! come to their end (`closed`).
+//!
 //! [`LockTable`] is plain rules without threads or clocks; [`RowLocks`] adds the waiting.
 
 use std::cmp::Ordering;
@@ -21,11 +24,14 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering as Atomic};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
+
+mod closed;
 
 /// Number of a transaction, unique in one run of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +171,17 @@ impl LockTable {
         true
     }
 
+    /// Whether `txn` holds a row.
+    #[must_use]
+    pub fn holds(&self, txn: TxnId) -> bool {
+        self.owned.contains_key(&txn) || self.batches.iter().any(|(owner, _)| *owner == txn)
+    }
+
+    /// Transactions that hold a row.
+    pub fn writers(&self) -> impl Iterator<Item = TxnId> + '_ {
+        self.owned.keys().copied().chain(self.batches.iter().map(|(owner, _)| *owner))
+    }
+
     /// Who holds a row.
     #[must_use]
     pub fn owner(&self, key: &[u8]) -> Option<TxnId> {
@@ -227,14 +244,23 @@ pub enum LockRefused {
     Timeout,
     /// It could never have been granted (MySQL 1213).
     Deadlock,
-    /// The transaction is over: the partition was rewound.
+    /// The transaction is over: the partition was rewound, or is not master any more, or its master is about to change
+    /// and waits no longer.
     Ended,
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The lock is held.
+    Granted,
+    /// The partition was closed, and is not any more: the lock may be asked for again.
+    AskAgain,
 }
 
 #[derive(Debug, Default)]
 struct WaitState {
-    granted: bool,
-    expired: bool,
+    answer: Option<Result<Answer, LockRefused>>,
     waker: Option<Waker>,
 }
 
@@ -251,10 +277,10 @@ impl Place {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settle(&self, change: impl FnOnce(&mut WaitState)) {
+    fn settle(&self, answer: Result<Answer, LockRefused>) {
         let waker = {
             let mut state = self.lock();
-            change(&mut state);
+            state.answer = Some(answer);
             state.waker.take()
         };
         self.changed.notify_one();
@@ -270,12 +296,27 @@ struct Shared {
     /// Transactions with smaller numbers are over.
     first_live: Option<TxnId>,
     places: HashMap<TxnId, (Arc<Place>, Duration), FixedState>,
+    closed: closed::Closed,
+}
+
+impl Shared {
+    fn is_over(&self, txn: TxnId) -> bool {
+        self.first_live.is_some_and(|first| txn < first) || self.closed.has_ended(txn)
+    }
+
+    fn wait(&mut self, txn: TxnId, deadline: Duration) -> Arc<Place> {
+        let place = Arc::new(Place::default());
+        self.places.insert(txn, (Arc::clone(&place), deadline));
+        place
+    }
 }
 
 /// The row locks of one partition.
 #[derive(Debug, Default)]
 pub struct RowLocks {
     shared: Mutex<Shared>,
+    /// Whether transactions were ended one by one: who commits looks.
+    any_ended: AtomicBool,
 }
 
 /// What [`RowLocks::acquire`] says at once.
@@ -304,27 +345,30 @@ impl RowLocks {
         deadline: Duration,
     ) -> Result<Request<'_>, LockRefused> {
         let mut shared = self.lock();
-        if shared.first_live.is_some_and(|first| txn < first) {
+        if shared.is_over(txn) {
             return Err(LockRefused::Ended);
+        }
+        if shared.holds_back(txn) {
+            let place = shared.wait(txn, deadline);
+            return Ok(Request::Wait(LockWait { locks: self, txn, place }));
         }
         match shared.table.acquire(txn, key) {
             Acquired::Granted => Ok(Request::Granted),
             Acquired::Deadlock => Err(LockRefused::Deadlock),
             Acquired::Wait => {
-                let place = Arc::new(Place::default());
-                shared.places.insert(txn, (Arc::clone(&place), deadline));
+                let place = shared.wait(txn, deadline);
                 Ok(Request::Wait(LockWait { locks: self, txn, place }))
             }
         }
     }
 
-    /// As [`LockTable::acquire_sorted`]; a transaction that is over gets none.
+    /// As [`LockTable::acquire_sorted`]; a transaction that is over, or has to wait before its first row, gets none.
     ///
     /// # Errors
     /// The keys, to be asked for one by one.
     pub fn acquire_sorted(&self, txn: TxnId, keys: Vec<RowKey>) -> Result<(), Vec<RowKey>> {
         let mut shared = self.lock();
-        if shared.first_live.is_some_and(|first| txn < first) {
+        if shared.is_over(txn) || shared.holds_back(txn) {
             return Err(keys);
         }
         shared.table.acquire_sorted(txn, keys)
@@ -334,6 +378,7 @@ impl RowLocks {
     pub fn release_all(&self, txn: TxnId) {
         let granted: Vec<Arc<Place>> = {
             let mut shared = self.lock();
+            shared.closed.leave(txn);
             let next = shared.table.release_all(txn);
             next.iter()
                 .filter_map(|txn| shared.places.remove(txn))
@@ -341,7 +386,7 @@ impl RowLocks {
                 .collect()
         };
         for place in granted {
-            place.settle(|state| state.granted = true);
+            place.settle(Ok(Answer::Granted));
         }
     }
 
@@ -352,10 +397,12 @@ impl RowLocks {
             let mut shared = self.lock();
             shared.first_live = Some(first_live);
             shared.table = LockTable::default();
+            shared.closed = closed::Closed::default();
+            self.any_ended.store(false, Atomic::Release);
             shared.places.drain().map(|(_, (place, _))| place).collect()
         };
         for place in waiting {
-            place.settle(|state| state.expired = true);
+            place.settle(Err(LockRefused::Ended));
         }
     }
 
@@ -379,7 +426,7 @@ impl RowLocks {
                 .collect()
         };
         for place in expired {
-            place.settle(|state| state.expired = true);
+            place.settle(Err(LockRefused::Timeout));
         }
     }
 
@@ -421,38 +468,35 @@ impl LockWait<'_> {
     /// Waits in this thread for at most `limit`.
     ///
     /// # Errors
-    /// [`LockRefused::Timeout`].
-    pub fn block(self, limit: Duration) -> Result<(), LockRefused> {
+    /// [`LockRefused::Timeout`], [`LockRefused::Ended`].
+    pub fn block(self, limit: Duration) -> Result<Answer, LockRefused> {
         let state = self.place.lock();
         let (state, _) = self
             .place
             .changed
-            .wait_timeout_while(state, limit, |state| !state.granted && !state.expired)
+            .wait_timeout_while(state, limit, |state| state.answer.is_none())
             .unwrap_or_else(PoisonError::into_inner);
-        if state.granted {
-            return Ok(());
+        if let Some(answer) = state.answer {
+            return answer;
         }
         drop(state);
         self.resolve_late()
     }
 
     /// After a timeout: the lock may have been granted between the clock and the table.
-    fn resolve_late(&self) -> Result<(), LockRefused> {
+    fn resolve_late(&self) -> Result<Answer, LockRefused> {
         self.locks.give_up(self.txn);
-        if self.place.lock().granted { Ok(()) } else { Err(LockRefused::Timeout) }
+        self.place.lock().answer.unwrap_or(Err(LockRefused::Timeout))
     }
 }
 
 impl Future for LockWait<'_> {
-    type Output = Result<(), LockRefused>;
+    type Output = Result<Answer, LockRefused>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.place.lock();
-        if state.granted {
-            return Poll::Ready(Ok(()));
-        }
-        if state.expired {
-            return Poll::Ready(Err(LockRefused::Timeout));
+        if let Some(answer) = state.answer {
+            return Poll::Ready(answer);
         }
         state.waker = Some(cx.waker().clone());
         Poll::Pending
@@ -606,7 +650,7 @@ mod tests {
         std::thread::scope(|scope| {
             let waiter = scope.spawn(move || wait.block(long));
             locks.release_all(A);
-            assert_eq!(waiter.join().expect("the waiter does not panic"), Ok(()));
+            assert_eq!(waiter.join().expect("the waiter does not panic"), Ok(Answer::Granted));
         });
         assert_eq!(locks.lock().table.owner(b"r"), Some(B));
     }

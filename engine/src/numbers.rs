@@ -47,6 +47,7 @@ impl Partition {
     /// As a commit.
     pub fn take_numbers(&self, table: TableId, from: u64, count: u64) -> Result<u64, Error> {
         let core = self.online()?;
+        let entered = core.enter()?;
         let sequence = sequence_key(table, Sequence::Column);
         let (first, last) = {
             let mut next = core.next_numbers();
@@ -57,11 +58,12 @@ impl Partition {
         };
         let appended = core.append(&Change {
             kind: RecordKind::Commit,
-            txn: core.next_txn(),
+            txn: entered.txn,
             writes: &WriteSet::default(),
             tables: &[],
             numbers: &Sequences::from([(sequence, last)]),
         })?;
+        drop(entered);
         core.wait_firm(appended.position)?;
         Ok(first)
     }

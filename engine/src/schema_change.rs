@@ -138,12 +138,13 @@ fn append(
     core: &Core,
     plan: impl FnOnce(&mut Writer, &InDoubt) -> Result<(CatalogChange, Vec<Write>), Error>,
 ) -> Result<(CatalogChange, Position), Error> {
+    let entered = core.enter()?;
     // Held to the append: who prepares meanwhile meets the table as it is then.
     let prepared = core.prepared();
     let mut writer = core.writer()?;
     let (change, entries) = plan(&mut writer, &prepared)?;
     let mut bytes = Vec::new();
-    let txn_id = core.next_txn().0;
+    let txn_id = entered.txn.0;
     let header = RecordHeader { kind: RecordKind::Schema, txn_id, wall_ms: core.clock.wall_ms() };
     let mut record = RecordWriter::new(header, &mut bytes);
     let mut writes = WriteSet::default();

@@ -38,6 +38,7 @@ pub(crate) use switch::finish_install;
 
 mod image;
 mod inflow;
+mod standstill;
 mod switch;
 
 /// The file in a partition's folder where whoever replicates it keeps what it has promised. A partition
@@ -462,6 +463,7 @@ impl StoredCopy {
         let end = core.log.positions().end;
         self.reread(&mut writer, end)?;
         core.skip_txns(end);
+        core.locks.open();
         core.restore_prepared(&writer.tree, &mut prepared)?;
         core.log.set_shipped(paced);
         begin(&mut writer).map_err(|error| core.stop(&error.to_string()))?;

@@ -26,7 +26,7 @@ use resprout_wal::Position;
 use crate::blocking::block_on;
 use crate::core::{Change, Core, Sequences};
 use crate::error::Error;
-use crate::lock::{LockRefused, Request, RowKey, TxnId};
+use crate::lock::{Answer, LockRefused, Request, RowKey, TxnId};
 use crate::overlay;
 use crate::partition::Partition;
 use crate::record::{OpKind, RecordKind};
@@ -549,8 +549,6 @@ impl Transaction {
     }
 
     pub(crate) async fn lock(&self, key: &RowKey) -> Result<(), Error> {
-        let core = self.partition.online()?;
-        core.check_live(self.id)?;
         let usual = self.partition.inner.context.options.lock_wait_limit;
         let limit = self.lock_wait_limit.unwrap_or(usual);
         let refused = |refused| match refused {
@@ -558,9 +556,20 @@ impl Transaction {
             LockRefused::Deadlock => Error::Deadlock,
             LockRefused::Ended => Error::TransactionEnded,
         };
-        match core.locks.acquire(self.id, key, core.clock.now() + limit).map_err(refused)? {
-            Request::Granted => Ok(()),
-            Request::Wait(wait) => wait.await.map_err(refused),
+        loop {
+            let core = self.partition.online()?;
+            core.check_live(self.id)?;
+            let deadline = core.clock.now() + limit;
+            let wait = match core.locks.acquire(self.id, key, deadline).map_err(refused)? {
+                Request::Granted => return Ok(()),
+                Request::Wait(wait) => wait,
+            };
+            match wait.await {
+                Ok(Answer::Granted) => return Ok(()),
+                // Whether it is over, or the partition has another master, is seen above.
+                Ok(Answer::AskAgain) | Err(LockRefused::Ended) => {}
+                Err(other) => return Err(refused(other)),
+            }
         }
     }
 

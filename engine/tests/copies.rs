@@ -304,6 +304,64 @@ fn a_fenced_master_says_that_it_does_not_know() {
     assert_eq!(master.partition().status().term, Term(3));
 }
 
+/// Promise: a master that is closed to writers comes to a standstill when those under way have ended; new ones wait, and
+/// go on here when it opens again.
+#[test]
+fn writers_wait_while_a_master_stands_still() {
+    let (master, replica) = pair(Durability::Async);
+    let table = master.partition().table("t").expect("there");
+    let mut open = master.partition().begin().expect("online");
+    open.insert(&table, &[Value::Int(1), Value::Text("x".into())]).expect("a row");
+    master.copy.close_to_writers();
+    assert_eq!(master.copy.standstill(), None, "one is under way");
+    let late = master.put(2, "y");
+    let (partition, changed) = (master.partition().clone(), table.clone());
+    let altered = std::thread::spawn(move || partition.drop_table(changed.name()));
+    let ended = std::thread::spawn(move || open.commit().map(drop));
+    until("a standstill", || {
+        settle(&master, &replica);
+        master.copy.standstill().is_some()
+    });
+    ended.join().expect("no panic").expect("it was under way");
+    settle(&master, &replica);
+    assert_eq!(master.copy.standstill(), Some(replica.end()));
+    assert_eq!(replica.rows(), ["1=x"], "the other two wait");
+    assert!(!late.is_finished() && !altered.is_finished());
+    master.copy.open_to_writers();
+    until("they go on", || {
+        settle(&master, &replica);
+        late.is_finished() && altered.is_finished()
+    });
+    altered.join().expect("no panic").expect("dropped");
+}
+
+/// Promise: who waits for a master that stands still, and is fenced, has done nothing and may ask the next one; who does
+/// not end is ended, and nothing of theirs is written.
+#[test]
+fn writers_find_the_next_master_after_a_standstill() {
+    let (master, replica) = pair(Durability::Sync);
+    let table = master.partition().table("t").expect("there");
+    let mut long = master.partition().begin().expect("online");
+    long.insert(&table, &[Value::Int(5), Value::Text("long".into())]).expect("a row");
+    promise(&master, &replica, b"kept", "promised");
+    master.copy.close_to_writers();
+    let late = master.put(2, "late");
+    master.copy.end_writers().expect("no fault");
+    assert_eq!(master.copy.standstill(), None, "a promise is waited for");
+    master.partition().commit_prepared(b"kept").expect("it promised");
+    let ended = long.commit().expect_err("it was ended");
+    assert!(matches!(ended, Error::TransactionEnded), "{ended}");
+    let end = master.copy.standstill().expect("nothing is under way");
+    settle(&master, &replica);
+    assert_eq!(replica.end(), end);
+    master.copy.fence().expect("fenced");
+    let outcome = late.join().expect("no panic").expect_err("it waited");
+    assert!(matches!(outcome, Error::NotOnline { .. }), "{outcome}");
+    replica.lead(3);
+    show(&replica, replica.end());
+    assert_eq!(replica.rows(), ["1=promised"]);
+}
+
 /// Promise (rules 10 and 16): a tail that nobody else has is taken back, kept in a file, and the copy goes
 /// on with its new master's; readers never saw it.
 #[test]
