@@ -17,13 +17,12 @@ use std::time::Duration;
 
 use resprout_replication::{Decided, Record, Report, Request};
 
-use crate::execution::{self, Failure};
-use crate::manager::{Answer, Phase};
+use crate::manager::{Answer, Lock, Phase};
 use crate::metadata::bytes::{CodecError, Cursor, Field, fields, variants};
 use crate::metadata::codec::{decode, encode};
 use crate::metadata::{Command, Outcome, Role};
 use crate::reconcile::{CopyName, Doing, HeldCopy};
-use crate::{Address, Group, LeafId, NodeId, Ordinal};
+use crate::{Address, Group, Instance, NodeId, Ordinal};
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +55,7 @@ pub enum Control {
         /// For what.
         request: Request,
     },
-    /// Part of a promotion.
+    /// Part of a plan.
     Order {
         /// The office that orders it: void if a later one is known.
         office: u64,
@@ -65,9 +64,9 @@ pub enum Control {
         /// What.
         order: Order,
     },
-    /// What became of it.
+    /// What became of a lock.
     News {
-        /// Of which step, and what.
+        /// Which, and what.
         news: News,
     },
     /// Something is to be done by the master aggregator.
@@ -86,63 +85,45 @@ pub enum Control {
     },
 }
 
-/// See [`execution::Output`].
+/// What a leaf is to do for a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// No writes from now on; everything to that leaf.
+    /// No writes to a partition from now on; everything to the copy that shall be master. Lapses if it is not said again.
     Lock {
-        /// The step.
-        step: usize,
-        /// The partition.
-        ordinal: Ordinal,
-        /// Whose copy must have everything.
-        to: LeafId,
-        /// Running transactions are ended.
-        kill: bool,
+        /// Which, and for whom.
+        lock: Lock,
     },
     /// Writes go on.
     Unlock {
         /// The partition.
         ordinal: Ordinal,
     },
+    /// The files of a copy that left the record are removed.
+    Remove {
+        /// Of which partition.
+        ordinal: Ordinal,
+        /// Which copy.
+        instance: Instance,
+    },
 }
 
-impl Order {
-    /// What of an execution's output is an order to leaves.
-    #[must_use]
-    pub fn of(output: execution::Output) -> Option<Self> {
-        match output {
-            execution::Output::Lock { step, ordinal, to, kill } => {
-                Some(Self::Lock { step, ordinal, to, kill })
-            }
-            execution::Output::Unlock(ordinal) => Some(Self::Unlock { ordinal }),
-            _ => None,
-        }
-    }
-}
-
-/// What became of an order.
+/// What became of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    /// Locked, and the copy has everything.
+    /// The partition stands still, and the copy has everything.
     Drained {
-        /// The step.
-        step: usize,
+        /// The office that asked.
+        office: u64,
+        /// The lock's number.
+        lock: u64,
     },
-    /// It could not be locked in time.
+    /// It could not be locked.
     NotLocked {
-        /// The step.
-        step: usize,
+        /// The office that asked.
+        office: u64,
+        /// The lock's number.
+        lock: u64,
     },
-}
-
-impl From<News> for execution::Event {
-    fn from(news: News) -> Self {
-        match news {
-            News::Drained { step } => Self::Drained(step),
-            News::NotLocked { step } => Self::LockFailed(step, Failure::Timeout),
-        }
-    }
 }
 
 /// What only the master aggregator does; each is carried out as often as it is asked, with the same end.
@@ -231,14 +212,19 @@ fields! {
     CopyName { database, ordinal, instance }
     HeldCopy { incarnation, doing, knows, promised, last_term, last, clean }
     Answer { incarnation, phase, held, fulfilled }
+    Lock { number, ordinal, to, kill }
     Decided { stamp, record }
     Record { term, cfg, master, copies }
     Report { promised, last_term, last, instance, incarnation, healthy }
 }
 
 variants!(Phase { 1 => Recovering, 2 => Ready, 3 => Failed });
-variants!(Order { 1 => Lock { step, ordinal, to, kill }, 2 => Unlock { ordinal } });
-variants!(News { 1 => Drained { step }, 2 => NotLocked { step } });
+variants!(Order {
+    1 => Lock { lock },
+    2 => Unlock { ordinal },
+    3 => Remove { ordinal, instance },
+});
+variants!(News { 1 => Drained { office, lock }, 2 => NotLocked { office, lock } });
 variants!(Operation {
     1 => Propose { command },
     2 => CreateDatabase { name, partitions, sync, durable },
@@ -329,7 +315,7 @@ pub fn callee(metadata: &crate::metadata::Metadata) -> Option<NodeId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Incarnation, Instance, Stamp, Term};
+    use crate::{Incarnation, LeafId, Stamp, Term};
     use resprout_wal::Lsn;
 
     fn samples() -> Vec<Control> {
@@ -351,12 +337,14 @@ mod tests {
         };
         let address = Address { host: "h".to_owned(), port: 3306 };
         let operation = Operation::AddLeaf { address, group: Some(Group::Two) };
-        let lock = Order::Lock { step: 1, ordinal: Ordinal(7), to: LeafId(2), kill: true };
+        let lock = Lock { number: 1, ordinal: Ordinal(7), to: LeafId(2), kill: true };
+        let remove = Order::Remove { ordinal: Ordinal(7), instance: Instance(3) };
         vec![
             Control::Beat,
             Control::Answered { answer },
-            Control::Order { office: 5, database: 3, order: lock },
-            Control::News { news: News::NotLocked { step: 1 } },
+            Control::Order { office: 5, database: 3, order: Order::Lock { lock } },
+            Control::Order { office: 5, database: 3, order: remove },
+            Control::News { news: News::NotLocked { office: 5, lock: 1 } },
             Control::Call { number: 8, operation },
             Control::Call {
                 number: 9,

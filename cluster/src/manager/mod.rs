@@ -28,13 +28,16 @@ use crate::metadata::{
 use crate::reconcile::{CopyName, Doing, Held};
 use crate::{Copy, Incarnation, LeafId, NodeId, Ordinal, Partition, Term};
 
+use back::Back;
 use elections::Gathering;
-use promotions::Promotions;
+use plans::Plans;
+pub use plans::{Ended, Errand, Shown};
 
 mod attach;
+mod back;
 mod elections;
 mod leaves;
-mod promotions;
+mod plans;
 
 /// Settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +129,24 @@ pub enum Event {
     Requested(CopyName, Request),
     /// ATTACH LEAF; with FORCE also with copies that nobody knows.
     Attach(NodeId, bool),
-    /// News of a promotion under way.
-    Execution(execution::Event),
+    /// The partition of that lock stands still, and the copy that shall be master has everything.
+    Drained {
+        /// The office that asked.
+        office: u64,
+        /// The lock's number.
+        lock: u64,
+    },
+    /// It could not be locked in time.
+    NotLocked {
+        /// The office that asked.
+        office: u64,
+        /// The lock's number.
+        lock: u64,
+    },
+    /// A plan is to be carried out: [`Output::ended`].
+    Run(Errand),
+    /// The plan of a database is to end as soon as it can.
+    Cancel(String),
     /// Other settings.
     Configure(Config),
 }
@@ -153,15 +172,45 @@ pub enum Message {
         /// What it is fenced by.
         decided: Decided,
     },
-    /// Part of a promotion; void if the leaf knows a later office.
-    Execution {
+    /// No writes to a partition, for a while: [`Event::Drained`], [`Event::NotLocked`]. Said again while it holds. Void, as
+    /// what follows, if the leaf knows a later office.
+    Lock {
         /// The office.
         office: u64,
         /// Of which database.
         database: u32,
-        /// What.
-        order: execution::Output,
+        /// Which partition, and for whom.
+        lock: Lock,
     },
+    /// Writes go on.
+    Unlock {
+        /// The office.
+        office: u64,
+        /// Of which database.
+        database: u32,
+        /// Which partition.
+        ordinal: Ordinal,
+    },
+    /// The files of a copy that left the record are removed. Said again until the leaf does not have it any more.
+    Remove {
+        /// The office.
+        office: u64,
+        /// Which copy.
+        copy: CopyName,
+    },
+}
+
+/// A partition that is to stand still, so that another copy can be its master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// Names it, in its office.
+    pub number: u64,
+    /// The partition.
+    pub ordinal: Ordinal,
+    /// Whose copy must have everything.
+    pub to: LeafId,
+    /// Transactions that are under way are ended.
+    pub kill: bool,
 }
 
 /// What is to be done.
@@ -171,6 +220,8 @@ pub struct Output {
     pub proposals: Vec<Proposal>,
     /// To be sent.
     pub messages: Vec<(NodeId, Message)>,
+    /// Errands that are over, by their numbers.
+    pub ended: Vec<(u64, Ended)>,
 }
 
 /// What a proposal is about: of each at most one is under way.
@@ -180,7 +231,8 @@ enum About {
     Node(NodeId),
     Record(u32, Ordinal),
     Database(u32),
-    Step(usize),
+    /// Of the plan in a database.
+    Step(u32, usize),
     /// For people only; each for itself.
     News(u64),
 }
@@ -213,7 +265,8 @@ pub struct Manager {
     forced: BTreeSet<NodeId>,
     /// News that were told, so that they are told once.
     told: BTreeSet<(u32, Ordinal, Term)>,
-    promotions: Promotions,
+    plans: Plans,
+    back: Back,
     out: Output,
 }
 
@@ -236,7 +289,8 @@ impl Manager {
             waiting: BTreeMap::new(),
             forced: BTreeSet::new(),
             told: BTreeSet::new(),
-            promotions: Promotions::default(),
+            plans: Plans::default(),
+            back: Back::default(),
             out: Output::default(),
         }
     }
@@ -274,7 +328,16 @@ impl Manager {
             Event::Reported(copy, report) => self.reported(metadata, copy, report),
             Event::Requested(copy, request) => self.requested(metadata, copy, request),
             Event::Attach(node, force) => self.attach(metadata, node, force),
-            Event::Execution(event) => self.promotions.hear(event),
+            Event::Drained { office, lock } if self.office == Some(office) => {
+                self.plans.hear_of(lock, execution::Event::Drained);
+            }
+            Event::NotLocked { office, lock } if self.office == Some(office) => {
+                let failure = execution::Failure::Timeout;
+                self.plans.hear_of(lock, |step| execution::Event::LockFailed(step, failure));
+            }
+            Event::Drained { .. } | Event::NotLocked { .. } => {}
+            Event::Run(errand) => self.run_errand(metadata, errand),
+            Event::Cancel(database) => self.plans.cancel(metadata, &database),
             Event::Configure(config) => {
                 self.config = config;
                 self.detector.configure(config.detector);
@@ -286,7 +349,8 @@ impl Manager {
     fn set_leads(&mut self, leads: bool) {
         if leads != self.leads {
             let (node, config, proposals) = (self.node, self.config, self.proposals);
-            *self = Self { leads, proposals, now: self.now, ..Self::new(node, config) };
+            let out = Output { ended: self.plans.lose(), ..Output::default() };
+            *self = Self { leads, proposals, now: self.now, out, ..Self::new(node, config) };
         }
     }
 
@@ -296,21 +360,20 @@ impl Manager {
         self.pending.remove(&about);
         match (about, outcome) {
             (About::Office, Outcome::Office { office }) => self.office = Some(office),
-            (About::Step(step), outcome) => self.promotions.answered(step, &outcome),
+            (About::Step(database, step), outcome) => {
+                self.plans.answered((database, step), &outcome);
+            }
             _ => {}
         }
     }
 
-    /// Whatever it was, if it is still missing it is proposed again. A step of a plan cannot be waited for any more:
-    /// the plan is made anew from the record as it is then.
+    /// Whatever it was, if it is still missing it is proposed again. A step of a plan cannot be waited for any more.
     fn unknown(&mut self, metadata: &Metadata, id: u64) {
-        let is_step = |(about, pending): (&About, &Pending)| {
-            pending.id == id && matches!(about, About::Step(_))
-        };
-        let any = self.pending.iter().any(is_step);
-        self.pending.retain(|_, pending| pending.id != id);
-        if any {
-            self.abandon_promotions(metadata);
+        let about = self.pending.iter().find(|(_, pending)| pending.id == id);
+        let Some(about) = about.map(|(about, _)| about.clone()) else { return };
+        self.pending.remove(&about);
+        if let About::Step(database, _) = about {
+            self.begin_anew(metadata, database);
         }
     }
 
@@ -346,7 +409,8 @@ impl Manager {
             }
             self.open(metadata, entry);
         }
-        self.promote_back(metadata);
+        self.bring_masters_back(metadata);
+        self.go_on_with_plans(metadata);
     }
 
     fn beat(&mut self, metadata: &Metadata) {

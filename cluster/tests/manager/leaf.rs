@@ -11,6 +11,9 @@ use resprout_wal::Lsn;
 /// A replica that a master has not met for so long is to be left behind: five seconds.
 pub(crate) const SILENT_ROUNDS: u64 = 100;
 
+/// A lock that was not said again for so long lapses: five seconds.
+const LOCK_ROUNDS: u64 = 100;
+
 /// A bug of a copy: replication has its own tests; these show that the checkers here see them too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeafBug {
@@ -48,7 +51,17 @@ pub(crate) struct ModelCopy {
     pub(crate) record: Record,
     pub(crate) clean: bool,
     pub(crate) members: BTreeMap<Instance, Member>,
-    pub(crate) locked: Option<(usize, Instance)>,
+    pub(crate) locked: Option<Locked>,
+}
+
+/// A lock that a copy is under.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Locked {
+    pub(crate) office: u64,
+    pub(crate) number: u64,
+    pub(crate) to: Instance,
+    /// When it was said last.
+    pub(crate) said: u64,
 }
 
 /// What a copy says to the managers.
@@ -56,7 +69,7 @@ pub(crate) struct ModelCopy {
 pub(crate) enum Said {
     Report(CopyName, Report),
     Request(CopyName, Request),
-    Drained(usize),
+    Drained { office: u64, lock: u64 },
 }
 
 #[derive(Clone, Debug)]
@@ -262,10 +275,11 @@ impl Leaf {
             }
             said.extend(copy.ask(*name, round, bug, durable).map(|r| Said::Request(*name, r)));
             copy.commit(name.instance, (round, bug), durable);
-            if let Some((step, to)) = copy.locked {
+            copy.locked = copy.locked.filter(|locked| round - locked.said <= LOCK_ROUNDS);
+            if let Some(Locked { office, number: lock, to, .. }) = copy.locked {
                 let has = copy.members.get(&to).map_or(0, |member| member.has);
                 if has == copy.log.len() && copy.committed == has {
-                    said.push(Said::Drained(step));
+                    said.push(Said::Drained { office, lock });
                 }
             }
         }

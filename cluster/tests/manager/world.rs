@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use resprout_cluster::execution;
 use resprout_cluster::manager::{
-    Answer, Config, Event, Manager, Message, Now, Output, Phase, Proposal,
+    Answer, Config, Event, Lock, Manager, Message, Now, Output, Phase, Proposal,
 };
 use resprout_cluster::metadata::{Command, Decree, Happened, Metadata, NewHome, Outcome, Role};
 use resprout_cluster::reconcile::{CopyName, Doing};
@@ -13,7 +12,7 @@ use resprout_cluster::testing::Planted;
 use resprout_cluster::{Address, Incarnation, LeafId, Mode, NodeId, Ordinal};
 
 use crate::check::Checker;
-use crate::leaf::{Leaf, ModelCopy, Said};
+use crate::leaf::{Leaf, Locked, ModelCopy, Said};
 
 /// One round.
 pub(crate) const ROUND: Duration = Duration::from_millis(50);
@@ -240,7 +239,7 @@ impl World {
     pub(crate) fn aggregator(&mut self, node: NodeId, event: Event) {
         let now = self.now();
         let Some(found) = self.aggregators.get_mut(&node) else { return };
-        let Output { proposals, messages } = found.manager.step(now, &found.metadata, event);
+        let Output { proposals, messages, .. } = found.manager.step(now, &found.metadata, event);
         for proposal in proposals {
             self.post(Parcel::Propose(node, proposal));
         }
@@ -335,7 +334,7 @@ impl World {
             let event = match said {
                 Said::Report(copy, report) => Event::Reported(copy, report),
                 Said::Request(copy, request) => Event::Requested(copy, request),
-                Said::Drained(step) => Event::Execution(execution::Event::Drained(step)),
+                Said::Drained { office, lock } => Event::Drained { office, lock },
             };
             for manager in self.aggregators.keys().copied().collect::<Vec<_>>() {
                 if !self.is_cut(from, manager) {
@@ -405,28 +404,42 @@ impl World {
                     self.say(to, said.into_iter().collect());
                 }
             }
-            Message::Execution { office, database, order } => {
+            Message::Lock { office, database, lock } => {
                 if office >= leaf.metadata.office().number {
-                    self.lock(to, database, order);
+                    self.lock(to, (database, lock.ordinal), Some((office, lock)));
+                }
+            }
+            Message::Unlock { office, database, ordinal } => {
+                if office >= leaf.metadata.office().number {
+                    self.lock(to, (database, ordinal), None);
+                }
+            }
+            Message::Remove { office, copy } => {
+                let recorded = leaf.metadata.copies_on(to);
+                let names = recorded.map(|(entry, partition, copy)| CopyName {
+                    database: entry.number,
+                    ordinal: partition.ordinal,
+                    instance: copy.instance,
+                });
+                let is_recorded = names.into_iter().any(|name| name == copy);
+                if office >= leaf.metadata.office().number && !is_recorded {
+                    leaf.copies.remove(&copy);
                 }
             }
         }
     }
 
-    fn lock(&mut self, at: NodeId, database: u32, order: execution::Output) {
+    fn lock(&mut self, at: NodeId, of: (u32, Ordinal), lock: Option<(u64, Lock)>) {
         let leaf = self.leaves.get_mut(&at).expect("known");
-        let (ordinal, lock) = match order {
-            execution::Output::Lock { step, ordinal, to, .. } => (ordinal, Some((step, to))),
-            execution::Output::Unlock(ordinal) => (ordinal, None),
-            _ => return,
-        };
         for (name, copy) in &mut leaf.copies {
-            if (name.database, name.ordinal) != (database, ordinal) || !copy.is_master() {
+            if (name.database, name.ordinal) != of || !copy.is_master() {
                 continue;
             }
-            let partition = leaf.metadata.partition("db", ordinal).expect("it exists");
-            copy.locked = lock
-                .and_then(|(step, to)| partition.copies.get(&to).map(|copy| (step, copy.instance)));
+            let partition = leaf.metadata.partition("db", name.ordinal).expect("it exists");
+            copy.locked = lock.and_then(|(office, lock)| {
+                let to = partition.copies.get(&lock.to)?;
+                Some(Locked { office, number: lock.number, to: to.instance, said: self.round })
+            });
         }
     }
 
