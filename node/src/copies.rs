@@ -11,7 +11,7 @@
 //! Each copy is a database of its own in the engine, of one partition: copies come and go one by one. It is named
 //! after its database, its partition and its number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,7 +25,7 @@ use resprout_cluster::metadata::Metadata;
 use resprout_cluster::reconcile::{Action, CopyName, Doing, Held, HeldCopy, Pass, Progress};
 use resprout_cluster::{Incarnation, Instance, NodeId, Ordinal};
 use resprout_engine::{CopyOptions, Durability, Engine, State as Stored};
-use resprout_replication::driver::{Homes, Node as Driver};
+use resprout_replication::driver::{CopyDriver, Homes, Node as Driver};
 use resprout_replication::transport;
 use resprout_replication::{Config, Decided, Partition, State};
 
@@ -53,6 +53,8 @@ pub(crate) struct Copies {
     progress: Mutex<Progress>,
     /// Of which metadata the driver knows where copies live.
     homes_of: AtomicU64,
+    /// Copies whose files are to go.
+    removals: Mutex<BTreeSet<CopyName>>,
     /// What failed, and when.
     failed: Mutex<BTreeMap<CopyName, Instant>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -97,6 +99,7 @@ impl Copies {
             is_stopping: false.into(),
             progress: Mutex::default(),
             homes_of: 0.into(),
+            removals: Mutex::default(),
             failed: Mutex::default(),
             thread: Mutex::default(),
         });
@@ -158,9 +161,7 @@ impl Copies {
     /// A decision that a copy is to act on, also once more.
     pub(crate) fn tell(&self, copy: CopyName, decided: Decided) {
         let partition = self.partition(copy);
-        let is_it = |found: &Arc<resprout_replication::driver::CopyDriver>| {
-            found.identity().instance == copy.instance
-        };
+        let is_it = |found: &Arc<CopyDriver>| found.identity().instance == copy.instance;
         if self.driver.copy(partition).as_ref().is_some_and(is_it) {
             self.driver.record(partition, decided);
         }
@@ -174,6 +175,17 @@ impl Copies {
     ) -> Option<resprout_engine::Partition> {
         let partition = Partition { cluster: self.cluster, database, ordinal };
         Some(self.driver.copy(partition)?.stored().partition().clone())
+    }
+
+    /// The copy of a partition, whatever it is, once it is driven.
+    pub(crate) fn driven(&self, database: u32, ordinal: Ordinal) -> Option<Arc<CopyDriver>> {
+        self.driver.copy(Partition { cluster: self.cluster, database, ordinal: ordinal.0 })
+    }
+
+    /// The files of a copy go, if the record does not have it then.
+    pub(crate) fn remove_orphan(&self, copy: CopyName) {
+        locked(&self.removals).insert(copy);
+        self.wake();
     }
 
     fn partition(&self, copy: CopyName) -> Partition {
@@ -238,6 +250,24 @@ impl Copies {
         let Pass { actions, .. } = pass;
         for action in actions {
             self.act(engine, action);
+        }
+        self.remove_orphans(engine);
+    }
+
+    /// What was asked for. It is asked for again while the copy is here, so what cannot be done now is forgotten.
+    fn remove_orphans(&self, engine: &Engine) {
+        for copy in std::mem::take(&mut *locked(&self.removals)) {
+            let is_recorded = {
+                let metadata = self.metadata.read();
+                let partition = metadata
+                    .database_of(copy.database)
+                    .and_then(|entry| entry.map.partition(copy.ordinal));
+                let recorded = partition.and_then(|one| one.copies.get(&self.node.into()));
+                recorded.is_some_and(|recorded| recorded.instance == copy.instance)
+            };
+            if !is_recorded {
+                self.attempt(copy, "drop", || self.remove(engine, copy));
+            }
         }
     }
 

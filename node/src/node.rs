@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use resprout_access::{Client, Server};
 use resprout_cluster::carrier::Carrier;
-use resprout_cluster::control::{Control, Operation, Returned};
-use resprout_cluster::manager::{Answer, Event, Phase};
+use resprout_cluster::control::{self, Control, Operation, Returned};
+use resprout_cluster::manager::{Answer, Event, Manager, Phase};
 use resprout_cluster::metadata::{Command, Decree, Outcome};
 use resprout_cluster::reconcile::Progress;
 use resprout_cluster::{Address, Incarnation, Mode, NodeId};
@@ -30,12 +30,14 @@ use crate::calls::{Calls, Came, Served};
 use crate::copies::Copies;
 use crate::directory::{Directory, reach};
 use crate::doubts::Doubts;
+use crate::errands::Errands;
 use crate::error::{CallError, StartError};
 use crate::join;
 use crate::member::{Member, NodeKind};
 use crate::office::{Office, look_after};
 use crate::operations::Operations;
 use crate::options::Options;
+use crate::orders::Orders;
 use crate::post::{CONSENSUS, Inbox, News, Post, addresses};
 use crate::state::{Machine, Shared};
 
@@ -174,12 +176,15 @@ impl Node {
             copies: self.copies.clone(),
         };
         self.tasks.spawn(follow.run());
+        let errands = Errands::new(Manager::new(own, options.manager));
         if self.member.kind == NodeKind::Aggregator {
             let parts = (metadata.clone(), post.clone());
             let office =
-                Office::new((own, options.manager), consensus.clone(), parts, events.clone());
+                Office::new((own, errands.clone()), consensus.clone(), parts, events.clone());
             self.tasks.spawn(office.run(came));
         }
+        let orders = |copies| Orders::new(metadata.clone(), post.clone(), copies);
+        let orders = self.copies.clone().map(orders);
         let secret = options.secret.clone();
         let operations = Operations {
             node: own,
@@ -188,6 +193,7 @@ impl Node {
             access: Client::new(secret.clone()),
             secret,
             events: events.clone(),
+            errands,
             defining: Arc::default(),
         };
         let desk = Desk {
@@ -196,6 +202,7 @@ impl Node {
             events,
             operations,
             copies: self.copies.clone(),
+            orders,
             calls: self.calls.clone(),
             served: Arc::default(),
         };
@@ -463,6 +470,7 @@ struct Desk {
     events: mpsc::UnboundedSender<Event>,
     operations: Operations,
     copies: Option<Arc<Copies>>,
+    orders: Option<Orders>,
     calls: Arc<Calls>,
     served: Arc<Served>,
 }
@@ -493,14 +501,17 @@ impl Desk {
             }
             Control::Reported { copy, report } => self.tell(Event::Reported(copy, report)),
             Control::Requested { copy, request } => self.tell(Event::Requested(copy, request)),
-            Control::Order { order, .. } => {
-                use resprout_cluster::control::{News, Order};
-                if let Order::Lock { step, .. } = order {
-                    // Promotions under way need a lock that copies do not have yet.
-                    self.post.send(from, Control::News { news: News::NotLocked { step } });
+            Control::Order { office, database, order } => {
+                if let Some(orders) = &self.orders {
+                    orders.take(from, (office, database), order);
                 }
             }
-            Control::News { news } => self.tell(Event::Execution(news.into())),
+            Control::News { news: control::News::Drained { office, lock } } => {
+                self.tell(Event::Drained { office, lock });
+            }
+            Control::News { news: control::News::NotLocked { office, lock } } => {
+                self.tell(Event::NotLocked { office, lock });
+            }
             Control::Call { number, operation } => self.call(from, number, operation),
             Control::Return { number, result } => self.calls.returned(number, result),
         }

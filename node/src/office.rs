@@ -12,12 +12,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use resprout_cluster::NodeId;
 use resprout_cluster::control::{Control, Order};
-use resprout_cluster::manager::{Config, Event, Manager, Message, Now, Output, Proposal};
+use resprout_cluster::manager::{Event, Message, Now, Output, Proposal};
 use resprout_cluster::metadata::Outcome;
+use resprout_cluster::reconcile::CopyName;
 use resprout_consensus::node::Handle;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use crate::errands::Errands;
 use crate::post::{Post, node_address};
 use crate::state::{Machine, Shared};
 
@@ -34,7 +36,7 @@ const PROPOSAL_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Office {
     node: NodeId,
-    manager: Manager,
+    errands: Errands,
     consensus: Handle<Machine>,
     metadata: Shared,
     post: Post,
@@ -44,13 +46,12 @@ pub(crate) struct Office {
 
 impl Office {
     pub(crate) fn new(
-        (node, config): (NodeId, Config),
+        (node, errands): (NodeId, Errands),
         consensus: Handle<Machine>,
         (metadata, post): (Shared, Post),
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
-        let manager = Manager::new(node, config);
-        Self { node, manager, consensus, metadata, post, events, began: Instant::now() }
+        Self { node, errands, consensus, metadata, post, events, began: Instant::now() }
     }
 
     /// Works until the node stops.
@@ -58,7 +59,8 @@ impl Office {
         let (mut state, mut applied) = (self.consensus.watch(), self.metadata.watch());
         let mut leads = false;
         loop {
-            let due = tokio::time::Instant::from_std(self.began + self.manager.deadline());
+            let due =
+                tokio::time::Instant::from_std(self.began + self.errands.manager().deadline());
             let event = tokio::select! {
                 changed = state.changed() => {
                     if changed.is_err() {
@@ -90,14 +92,16 @@ impl Office {
         let at = self.began.elapsed();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Now { at, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) };
-        let Output { proposals, messages } = self.manager.step(now, &self.metadata.read(), event);
+        let Output { proposals, messages, ended } = {
+            let metadata = self.metadata.read();
+            self.errands.manager().step(now, &metadata, event)
+        };
+        self.errands.ended(ended);
         for proposal in proposals {
             self.propose(proposal);
         }
         for (to, message) in messages {
-            if let Some(control) = control(message) {
-                self.post.send(to, control);
-            }
+            self.post.send(to, control(message));
         }
     }
 
@@ -117,14 +121,20 @@ impl Office {
     }
 }
 
-fn control(message: Message) -> Option<Control> {
-    Some(match message {
+fn control(message: Message) -> Control {
+    match message {
         Message::Beat => Control::Beat,
         Message::AskReport { copy, decided } => Control::AskReport { copy, decided },
-        Message::Execution { office, database, order } => {
-            Control::Order { office, database, order: Order::of(order)? }
+        Message::Lock { office, database, lock } => {
+            Control::Order { office, database, order: Order::Lock { lock } }
         }
-    })
+        Message::Unlock { office, database, ordinal } => {
+            Control::Order { office, database, order: Order::Unlock { ordinal } }
+        }
+        Message::Remove { office, copy: CopyName { database, ordinal, instance } } => {
+            Control::Order { office, database, order: Order::Remove { ordinal, instance } }
+        }
+    }
 }
 
 /// A connection to a node was lost: whether anybody listens there says sooner than silence that its process

@@ -18,6 +18,7 @@ use resprout_sql::place::Database;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::directory::map;
+use crate::errands::Errands;
 use crate::join::{Invited, invite};
 use crate::member::{Member, NodeKind};
 use crate::post::node_address;
@@ -38,6 +39,7 @@ pub(crate) struct Operations {
     pub(crate) metadata: Shared,
     pub(crate) secret: Secret,
     pub(crate) events: mpsc::UnboundedSender<Event>,
+    pub(crate) errands: Errands,
     pub(crate) access: Client,
     /// Changes of tables are made one after the other: two at once could give one number to two tables.
     pub(crate) defining: Arc<Mutex<()>>,

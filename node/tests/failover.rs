@@ -2,87 +2,14 @@
 //! acknowledged is lost.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod support;
+
 use std::time::{Duration, Instant};
 
 use resprout_cluster::NodeId;
 use resprout_cluster::metadata::Metadata;
-use resprout_engine::table::{TableSchema, Value, ValueRef};
-use resprout_engine::{Error, Partition};
-use resprout_node::testing::{Cluster, PATIENCE};
-
-const PARTITIONS: u32 = 4;
-
-fn schema() -> TableSchema {
-    let builder = TableSchema::builder("t").column("id", "bigint").column("text", "text");
-    builder.primary_key(&["id"]).build().unwrap()
-}
-
-/// Inserts a row into a partition, wherever its master is by then; how long that took.
-async fn put(cluster: &Cluster, ordinal: u32, id: i64) -> Duration {
-    let began = Instant::now();
-    loop {
-        let written = match cluster.master_of("d", ordinal) {
-            Some((_, partition)) => insert(&partition, id).await,
-            None => Err("no master".to_owned()),
-        };
-        match written {
-            Ok(()) => return began.elapsed(),
-            Err(error) => {
-                assert!(began.elapsed() < PATIENCE, "partition {ordinal}: {error}");
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
-    }
-}
-
-async fn insert(partition: &Partition, id: i64) -> Result<(), String> {
-    let told = |error: Error| error.to_string();
-    let table = partition.table("t").map_err(told)?;
-    let mut transaction = partition.begin().map_err(told)?;
-    match transaction.insert_async(&table, &[Value::Int(id), Value::Text("row".into())]).await {
-        Ok(_) => {}
-        // What had an unknown outcome is there.
-        Err(Error::Duplicate(_)) => return Ok(()),
-        Err(error) => return Err(error.to_string()),
-    }
-    transaction.commit_async().await.map(drop).map_err(told)
-}
-
-/// Writes a row that is there once more, and waits for that; how long it took.
-async fn rewrite(cluster: &Cluster, ordinal: u32) -> Duration {
-    let began = Instant::now();
-    let (_, partition) = cluster.master_of("d", ordinal).unwrap();
-    let table = partition.table("t").unwrap();
-    let mut transaction = partition.begin().unwrap();
-    let text = [(table.live()[1], Value::Text(format!("{began:?}")))];
-    let key = table.primary_key(&[Value::Int(100)]).unwrap();
-    assert!(transaction.update_key_async(&table, &key, &text).await.unwrap());
-    transaction.commit_async().await.unwrap();
-    began.elapsed()
-}
-
-fn rows(partition: &Partition) -> Vec<i64> {
-    let table = partition.table("t").unwrap();
-    let mut ids = Vec::new();
-    let transaction = partition.begin().unwrap();
-    let scanned = transaction.scan(&table, &table.rows(), |row| {
-        ids.extend(row.values().unwrap().first().and_then(|value| match value {
-            ValueRef::Int(id) => Some(*id),
-            _ => None,
-        }));
-        std::ops::ControlFlow::Continue(())
-    });
-    scanned.unwrap();
-    ids
-}
-
-async fn with_table(cluster: &Cluster) {
-    cluster.create_database("d", Some(PARTITIONS)).await.unwrap();
-    for ordinal in 0..PARTITIONS {
-        let (_, partition) = cluster.master_of("d", ordinal).unwrap();
-        tokio::task::block_in_place(|| partition.create_table(schema())).unwrap();
-    }
-}
+use resprout_node::testing::Cluster;
+use support::{PARTITIONS, put, record, rewrite, rows, with_table};
 
 /// Promise: a killed leaf's partitions are served by their other copies with every acknowledged row, and the leaf
 /// is taken in again when it is back.
@@ -144,28 +71,6 @@ async fn a_killed_master_aggregator_is_replaced() {
     assert_ne!(before, after);
     cluster.start(before).await.unwrap();
     cluster.until_whole().await.unwrap();
-}
-
-/// A partition as the metadata have it.
-#[derive(Debug, PartialEq, Eq)]
-struct Recorded {
-    term: u64,
-    master: Option<u64>,
-    /// Leaves and instances.
-    copies: Vec<(u64, u64)>,
-}
-
-/// The partitions of database `d`.
-fn record(cluster: &Cluster) -> Vec<Recorded> {
-    let aggregator = cluster.aggregators()[0];
-    let metadata = cluster.node(aggregator).unwrap().metadata().read();
-    let partitions = metadata.databases()["d"].map.partitions.iter();
-    let shown = partitions.map(|one| Recorded {
-        term: one.term.0,
-        master: one.master.map(|leaf| leaf.0),
-        copies: one.copies.iter().map(|(leaf, copy)| (leaf.0, copy.instance.0)).collect(),
-    });
-    shown.collect()
 }
 
 /// Stops all nodes, aggregators first, and starts them again: leaves, and then the master aggregator or the others. A leaf may

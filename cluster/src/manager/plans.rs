@@ -145,6 +145,7 @@ impl Manager {
     pub(super) fn run_errand(&mut self, metadata: &Metadata, errand: Errand) {
         let Errand { number, plan, config } = errand;
         let ended = match metadata.databases().get(&plan.database) {
+            _ if self.office.is_none() => Ended::NotMaster,
             None => Ended::Dropped,
             Some(entry) if self.plans.running.contains_key(&entry.number) => Ended::Busy,
             Some(entry) => return self.begin_plan(entry.number, Some(number), plan, config),
