@@ -21,6 +21,7 @@ use crate::manager::{Answer, Lock, Phase};
 use crate::metadata::bytes::{CodecError, Cursor, Field, fields, variants};
 use crate::metadata::codec::{decode, encode};
 use crate::metadata::{Command, Outcome, Role};
+use crate::plan::{Asked, One};
 use crate::reconcile::{CopyName, Doing, HeldCopy};
 use crate::{Address, Group, Instance, NodeId, Ordinal};
 
@@ -152,6 +153,27 @@ pub enum Operation {
         /// What, as bytes for others.
         definition: Vec<u8>,
     },
+    /// A plan is made and carried out, until it is over.
+    Plan {
+        /// What is asked for.
+        asked: Asked,
+        /// Transactions that hold up a promotion for too long are ended.
+        kill: bool,
+        /// All leaves must be online.
+        ensure_online: bool,
+    },
+    /// The plan of a database ends as soon as it can.
+    CancelPlan {
+        /// Which database.
+        database: String,
+    },
+    /// The steps that a plan would have, or those of the one that runs, or ran last.
+    ShowPlan {
+        /// Which database.
+        database: String,
+        /// The plan that would be made; else the one that runs.
+        asked: Option<Asked>,
+    },
     /// ADD LEAF.
     AddLeaf {
         /// Where it listens for clients.
@@ -197,6 +219,11 @@ pub enum Returned {
         /// For people: what, and what to do.
         text: String,
     },
+    /// What was to be shown.
+    Steps {
+        /// In the order of the plan.
+        steps: Vec<ShownStep>,
+    },
     /// It was not; what a client is told.
     Told {
         /// MySQL's number of the error.
@@ -208,7 +235,27 @@ pub enum Returned {
     NotMaster,
 }
 
+/// A step of a plan, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownStep {
+    /// What is done.
+    pub action: String,
+    /// With which partition.
+    pub ordinal: u32,
+    /// The leaf that it is about.
+    pub target: Address,
+    /// When it runs.
+    pub phase: u64,
+    /// How it stands, in a plan that was begun.
+    pub status: Option<String>,
+    /// How long it has run, in milliseconds; none before it began.
+    pub running_ms: Option<u64>,
+    /// What it will take, in milliseconds, if that is known.
+    pub remaining_ms: Option<u64>,
+}
+
 fields! {
+    ShownStep { action, ordinal, target, phase, status, running_ms, remaining_ms }
     CopyName { database, ordinal, instance }
     HeldCopy { incarnation, doing, knows, promised, last_term, last, clean }
     Answer { incarnation, phase, held, fulfilled }
@@ -233,12 +280,23 @@ variants!(Operation {
     5 => RemoveNode { address, force },
     6 => AttachLeaf { address, force },
     7 => Define { database, definition },
+    8 => Plan { asked, kill, ensure_online },
+    9 => CancelPlan { database },
+    10 => ShowPlan { database, asked },
 });
+variants!(Asked {
+    1 => Rebalance { database, full, force },
+    2 => Restore { database },
+    3 => Free { database, leaves },
+    4 => One { database, ordinal, leaf, one },
+});
+variants!(One { 1 => Copy, 2 => Promote, 3 => PromoteWithDrop, 4 => Drop });
 variants!(Returned {
     1 => Done { index, outcome },
     2 => Failed { text },
     3 => NotMaster,
     4 => Told { code, text },
+    5 => Steps { steps },
 });
 variants!(Control {
     1 => Beat,
@@ -338,6 +396,15 @@ mod tests {
         let address = Address { host: "h".to_owned(), port: 3306 };
         let operation = Operation::AddLeaf { address, group: Some(Group::Two) };
         let lock = Lock { number: 1, ordinal: Ordinal(7), to: LeafId(2), kill: true };
+        let step = ShownStep {
+            action: "PROMOTE PARTITION".to_owned(),
+            ordinal: 3,
+            target: Address { host: "h".to_owned(), port: 3306 },
+            phase: 5,
+            status: Some("running".to_owned()),
+            running_ms: Some(7),
+            remaining_ms: None,
+        };
         let remove = Order::Remove { ordinal: Ordinal(7), instance: Instance(3) };
         vec![
             Control::Beat,
@@ -350,7 +417,21 @@ mod tests {
                 number: 9,
                 operation: Operation::Define { database: "d".to_owned(), definition: vec![1, 2] },
             },
+            Control::Call {
+                number: 10,
+                operation: Operation::Plan {
+                    asked: Asked::One {
+                        database: "d".to_owned(),
+                        ordinal: Ordinal(3),
+                        leaf: LeafId(2),
+                        one: One::Promote,
+                    },
+                    kill: true,
+                    ensure_online: false,
+                },
+            },
             Control::Return { number: 8, result: Returned::NotMaster },
+            Control::Return { number: 10, result: Returned::Steps { steps: vec![step] } },
             Control::Return {
                 number: 9,
                 result: Returned::Told { code: 1050, text: "it is there".to_owned() },

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use resprout_cluster::NodeId;
-use resprout_cluster::control::{Control, Operation, Returned};
+use resprout_cluster::control::{Control, Operation, Returned, ShownStep};
 use resprout_cluster::metadata::{Outcome, Refusal};
 use resprout_sql::error::Code;
 use tokio::sync::oneshot;
@@ -90,11 +90,36 @@ impl Calls {
                 }
                 Returned::Told { code, text } => return Err(CallError::Told(code, text)),
                 Returned::Failed { text } => return Err(CallError::Refused(text)),
+                Returned::Steps { .. } => return Ok(Outcome::Done),
                 // It knows better who is: what it knows comes here soon.
                 Returned::NotMaster if Instant::now() < end => {
                     tokio::time::sleep(SAY_EVERY / 3).await;
                 }
                 Returned::NotMaster => return Err(CallError::NoMaster),
+            }
+        }
+    }
+
+    /// The steps of a plan, as the master aggregator knows them.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(crate) async fn steps(
+        &self,
+        operation: Operation,
+        within: Duration,
+    ) -> Result<Vec<ShownStep>, CallError> {
+        let end = Instant::now() + within;
+        loop {
+            let holder = self.holder(end).await?;
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            match self.say(holder, number, &operation, end).await {
+                Some(Returned::Steps { steps }) => return Ok(steps),
+                Some(Returned::Told { code, text }) => return Err(CallError::Told(code, text)),
+                Some(Returned::Failed { text }) => return Err(CallError::Refused(text)),
+                Some(Returned::Done { .. }) => return Err(CallError::Unknown),
+                _ if Instant::now() >= end => return Err(CallError::NoMaster),
+                _ => tokio::time::sleep(SAY_EVERY / 3).await,
             }
         }
     }

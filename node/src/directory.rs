@@ -13,6 +13,7 @@ use resprout_sql::error::{Code, SqlError};
 use resprout_sql::place::{self, Create, Home, Listed, Map, Shown, Work};
 use resprout_sql::statement::ClusterStatement;
 
+use crate::asked::wanted;
 use crate::calls::Calls;
 use crate::error::CallError;
 use crate::state::Shared;
@@ -25,8 +26,8 @@ pub(crate) const DEFINITION: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Directory {
     own: NodeId,
-    metadata: Shared,
-    calls: Arc<Calls>,
+    pub(crate) metadata: Shared,
+    pub(crate) calls: Arc<Calls>,
     access: Client,
 }
 
@@ -144,12 +145,24 @@ impl place::Directory for Directory {
 
     fn carry_out<'a>(&'a self, statement: &'a ClusterStatement) -> Work<'a, Result<(), SqlError>> {
         Box::pin(async move {
+            let plans = wanted(statement, &self.metadata.read())?;
+            for plan in plans {
+                self.carry_out_plan(plan).await?;
+            }
             let operations = operations(statement, &self.metadata.read())?;
             for operation in operations {
                 self.call(operation).await?;
             }
             Ok(())
         })
+    }
+
+    fn explain<'a>(&'a self, statement: &'a ClusterStatement) -> Work<'a, Result<Shown, SqlError>> {
+        Box::pin(self.explained(statement))
+    }
+
+    fn plans<'a>(&'a self, database: Option<&'a str>) -> Work<'a, Result<Shown, SqlError>> {
+        Box::pin(self.shown_plans(database))
     }
 
     fn show(&self, listed: &Listed) -> Result<Shown, SqlError> {

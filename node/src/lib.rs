@@ -22,6 +22,7 @@ pub use options::Options;
 pub use post::{NODE_PORT_ABOVE, node_address};
 pub use state::Shared;
 
+mod asked;
 mod authority;
 mod calls;
 mod copies;
@@ -36,6 +37,7 @@ mod office;
 mod operations;
 mod options;
 mod orders;
+mod plans;
 mod post;
 mod state;
 mod statements;

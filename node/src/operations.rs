@@ -49,7 +49,7 @@ pub(crate) struct Operations {
 type Ended = Returned;
 
 #[expect(clippy::needless_pass_by_value, reason = "errors are mapped by it")]
-fn failed(text: impl ToString) -> Ended {
+pub(crate) fn failed(text: impl ToString) -> Ended {
     Returned::Failed { text: text.to_string() }
 }
 
@@ -67,6 +67,13 @@ impl Operations {
                 self.create_database(office.number, (&name, partitions), sync, durable).await
             }
             Operation::Define { database, definition } => self.define(&database, &definition).await,
+            Operation::Plan { asked, kill, ensure_online } => {
+                self.carry_out_plan(&asked, (kill, ensure_online)).await
+            }
+            Operation::CancelPlan { database } => self.cancel_plan(database),
+            Operation::ShowPlan { database, asked } => {
+                return self.show_plan(&database, asked.as_ref()).unwrap_or_else(|told| told);
+            }
             Operation::AddLeaf { address, group } => {
                 self.add_leaf(office.number, address, group).await
             }

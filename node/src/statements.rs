@@ -80,6 +80,12 @@ pub(crate) fn operations(
                 }
             }
         }
+        // All that they need are plans.
+        ClusterStatement::RebalancePartitions { .. }
+        | ClusterStatement::RebalanceAllDatabases { .. }
+        | ClusterStatement::RestoreRedundancy { .. }
+        | ClusterStatement::Partition { .. }
+        | ClusterStatement::PromotePartition { .. } => Vec::new(),
         _ => return Err(SqlError::not_supported("this statement about the cluster")),
     })
 }

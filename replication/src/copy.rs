@@ -6,9 +6,13 @@
 //!               └────────── a newer term: fenced; what waits is unknown ───────────────┘
 //! ```
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{Event, Master, Output, Replica, Seed, Turn};
+use crate::{Envelope, Event, Instance, Master, Message, Output, Replica, Seed, Turn};
+
+/// Hellos that are kept for the master that a copy is about to be: more copies than a partition has.
+const EARLY_MAX: usize = 16;
 
 /// What a copy is at the moment.
 #[derive(Clone, Debug)]
@@ -23,6 +27,9 @@ pub enum Role {
 #[derive(Clone, Debug)]
 pub struct PartitionCopy {
     role: Role,
+    /// Hellos that came before the record did which makes this copy their master. They would be said again only when they
+    /// are late, and a commit may wait for whoever said them.
+    early: BTreeMap<Instance, Envelope>,
 }
 
 impl PartitionCopy {
@@ -34,7 +41,7 @@ impl PartitionCopy {
     pub fn new(seed: Seed, now: Duration) -> Self {
         let settings = seed.config.validate();
         assert_eq!(settings, Ok(()), "settings that work together");
-        Self { role: Role::Replica(Box::new(Replica::new(seed, now))) }
+        Self { role: Role::Replica(Box::new(Replica::new(seed, now))), early: BTreeMap::new() }
     }
 
     /// What it is.
@@ -55,12 +62,31 @@ impl PartitionCopy {
     /// Takes an event. The outputs are to be carried out one after the other: there are two or more
     /// where the copy takes another role.
     pub fn step(&mut self, now: Duration, event: Event) -> Vec<Output> {
+        self.keep_early(&event);
         let mut outputs = vec![self.step_role(now, event)];
         while let Some(turn) = outputs.last().and_then(|output| output.turn.clone()) {
             self.turn(turn, now);
             outputs.push(self.step_role(now, Event::Tick));
+            for hello in std::mem::take(&mut self.early).into_values() {
+                let is_for_master =
+                    matches!(&self.role, Role::Master(master) if master.term() == hello.term);
+                if is_for_master {
+                    outputs.push(self.step_role(now, Event::Receive(hello)));
+                }
+            }
         }
         outputs
+    }
+
+    fn keep_early(&mut self, event: &Event) {
+        let Event::Receive(envelope) = event else { return };
+        let Role::Replica(replica) = &self.role else { return };
+        let from = envelope.from.instance;
+        let has_room = self.early.len() < EARLY_MAX || self.early.contains_key(&from);
+        let is_early = envelope.term >= replica.promised();
+        if has_room && is_early && matches!(envelope.message, Message::Hello(_)) {
+            self.early.insert(from, envelope.clone());
+        }
     }
 
     fn step_role(&mut self, now: Duration, event: Event) -> Output {

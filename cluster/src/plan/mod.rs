@@ -19,6 +19,7 @@ use crate::placement::Placement;
 use crate::{Database, Instance, Leaf, LeafId, Ordinal, Partition, Standing};
 
 pub use action::{Action, Phase};
+pub use asked::{Asked, AskedError, One};
 pub use estimate::{Averages, Live};
 pub use failover::{Failover, Takeover, failover};
 pub use orphans::{Keep, Origin, Orphan, Verdict, clear_orphans, safe_orphans};
@@ -27,6 +28,7 @@ pub use restore::restore;
 pub use rows::{ExplainRow, OrphanRow, Progress, Status, StatusRow, explain, orphan_rows, status};
 
 mod action;
+mod asked;
 mod estimate;
 mod failover;
 mod orphans;

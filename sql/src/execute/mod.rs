@@ -38,7 +38,7 @@ pub(crate) use query::{SharedPlan, plan, prepare, query};
 pub(crate) use router::{Target, key_range, of_shard_values as partition_of};
 pub(crate) use select::name_of;
 pub(crate) use setting::{evaluate_all, kill, kill_connection, set};
-pub(crate) use show::show;
+pub(crate) use show::{explain_plan, show};
 pub(crate) use value::{of_column, of_expression, of_parameter};
 pub(crate) use views::Views;
 

@@ -145,6 +145,12 @@ pub trait Directory: fmt::Debug + Send + Sync + 'static {
     /// A statement about the cluster.
     fn carry_out<'a>(&'a self, statement: &'a ClusterStatement) -> Work<'a, Result<(), SqlError>>;
 
+    /// The plan that a statement would carry out, as EXPLAIN shows it.
+    fn explain<'a>(&'a self, statement: &'a ClusterStatement) -> Work<'a, Result<Shown, SqlError>>;
+
+    /// The plan of a database that runs, or ran last; those of all of them, with their names, if none is said.
+    fn plans<'a>(&'a self, database: Option<&'a str>) -> Work<'a, Result<Shown, SqlError>>;
+
     /// What the cluster shows of itself.
     ///
     /// # Errors
@@ -244,6 +250,30 @@ impl Databases {
                 Err(SqlError::not_supported("this statement on a node that stands alone"))
             }
             Self::Far(cluster) => cluster.directory.carry_out(statement).await,
+        }
+    }
+
+    /// As [`Directory::explain`].
+    ///
+    /// # Errors
+    /// As [`Databases::carry_out`].
+    pub(crate) async fn explain(&self, statement: &ClusterStatement) -> Result<Shown, SqlError> {
+        match self {
+            Self::Near(_) => {
+                Err(SqlError::not_supported("this EXPLAIN on a node that stands alone"))
+            }
+            Self::Far(cluster) => cluster.directory.explain(statement).await,
+        }
+    }
+
+    /// As [`Directory::plans`].
+    ///
+    /// # Errors
+    /// As [`Databases::carry_out`].
+    pub(crate) async fn plans(&self, database: Option<&str>) -> Result<Shown, SqlError> {
+        match self {
+            Self::Near(_) => Err(SqlError::not_supported("this SHOW on a node that stands alone")),
+            Self::Far(cluster) => cluster.directory.plans(database).await,
         }
     }
 

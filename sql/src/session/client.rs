@@ -363,13 +363,16 @@ impl Client {
     }
 
     async fn explain(
-        &self,
+        &mut self,
         explain: &Explain,
         parameters: &[Value],
         out: &mut ResultWriter<'_>,
     ) -> Result<(), SqlError> {
-        let Explained::Statement(explained) = &explain.explained else {
-            return Err(SqlError::not_supported("this EXPLAIN"));
+        let explained = match &explain.explained {
+            Explained::Statement(explained) => explained,
+            Explained::Cluster(statement) => {
+                return execute::explain_plan(self, statement, out).await;
+            }
         };
         match &**explained {
             Statement::Query(query) if !explain.analyze => {

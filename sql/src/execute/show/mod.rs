@@ -16,7 +16,7 @@ use crate::error::{Code, SqlError};
 use crate::place::Listed;
 use crate::server::ResultWriter;
 use crate::session::Client;
-use crate::statement::{Filter, Show};
+use crate::statement::{ClusterStatement, Filter, Show};
 
 /// Answers SHOW.
 ///
@@ -27,10 +27,31 @@ pub(crate) async fn show(
     show: &Show,
     out: &mut ResultWriter<'_>,
 ) -> Result<(), SqlError> {
-    let mut listing = list(client, show)?;
+    let mut listing = match show {
+        Show::RebalanceStatus { database } => {
+            Listing::of(client.node.databases.plans(Some(database)).await?)
+        }
+        Show::RebalanceAllDatabasesStatus => Listing::of(client.node.databases.plans(None).await?),
+        show => list(client, show)?,
+    };
     if let Some(filter) = filter_of(show) {
         listing.keep(client, filter)?;
     }
+    client.end_reading(out);
+    client.state.row_count = -1;
+    listing.send(out).await
+}
+
+/// Answers EXPLAIN of a statement about the cluster.
+///
+/// # Errors
+/// Those of the statement; 1235 for what has no plan yet.
+pub(crate) async fn explain_plan(
+    client: &mut Client,
+    statement: &ClusterStatement,
+    out: &mut ResultWriter<'_>,
+) -> Result<(), SqlError> {
+    let listing = Listing::of(client.node.databases.explain(statement).await?);
     client.end_reading(out);
     client.state.row_count = -1;
     listing.send(out).await

@@ -1,0 +1,128 @@
+//! What operators ask for, and the plan that does it.
+
+use std::collections::BTreeSet;
+
+use thiserror::Error;
+
+use super::{Action, Phase, Plan, Removal, RemovalError, Step, plan, remove, restore};
+use crate::placement::{Request, Unplaceable, load_elsewhere, target};
+use crate::{Database, Leaf, LeafId, Mode, Ordinal};
+
+/// What is asked for. Each is about one database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// `REBALANCE PARTITIONS ON db [FULL] [FORCE]`.
+    Rebalance {
+        /// Which database.
+        database: String,
+        /// Other databases count too.
+        full: bool,
+        /// Partitions without any copy begin anew, empty.
+        force: bool,
+    },
+    /// `RESTORE REDUNDANCY ON db`.
+    Restore {
+        /// Which database.
+        database: String,
+    },
+    /// Leaves go: what they have is served elsewhere.
+    Free {
+        /// Which database.
+        database: String,
+        /// Which leaves.
+        leaves: Vec<LeafId>,
+    },
+    /// One copy of one partition: `COPY`, `PROMOTE`, `DROP PARTITION`.
+    One {
+        /// Which database.
+        database: String,
+        /// Which partition.
+        ordinal: Ordinal,
+        /// The leaf that gets, promotes or loses it.
+        leaf: LeafId,
+        /// What is done.
+        one: One,
+    },
+}
+
+/// What is done with one copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum One {
+    /// It is made.
+    Copy,
+    /// It becomes master, and the master a replica.
+    Promote,
+    /// It becomes master, and the master's copy goes.
+    PromoteWithDrop,
+    /// It goes.
+    Drop,
+}
+
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AskedError {
+    /// No such database.
+    #[error("unknown database '{0}'")]
+    Unknown(String),
+    /// No such partition.
+    #[error("database '{0}' has no partition {1}")]
+    NoPartition(String, Ordinal),
+    /// Nowhere to place copies.
+    #[error(transparent)]
+    Unplaceable(#[from] Unplaceable),
+    /// The leaves cannot go.
+    #[error(transparent)]
+    Removal(#[from] RemovalError),
+}
+
+impl Asked {
+    /// The database that it is about.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        match self {
+            Self::Rebalance { database, .. }
+            | Self::Restore { database }
+            | Self::Free { database, .. }
+            | Self::One { database, .. } => database,
+        }
+    }
+
+    /// The plan; empty if nothing is to be done.
+    ///
+    /// # Errors
+    /// [`AskedError`].
+    pub fn plan(
+        &self,
+        leaves: &[Leaf],
+        databases: &[Database],
+        mode: Mode,
+    ) -> Result<Plan, AskedError> {
+        let found = databases.iter().find(|database| database.name == self.database());
+        let database = found.ok_or_else(|| AskedError::Unknown(self.database().to_owned()))?;
+        match self {
+            Self::Rebalance { full, force, .. } => {
+                let load = full.then(|| load_elsewhere(databases, &database.name));
+                let full = load.as_ref();
+                let request = Request { leaves, database, mode, full, force: *force };
+                Ok(plan(leaves, database, &target(&request)?))
+            }
+            Self::Restore { .. } => Ok(restore(leaves, database, mode)?),
+            Self::Free { leaves: going, .. } => {
+                let going: BTreeSet<_> = going.iter().copied().collect();
+                Ok(remove(leaves, (database, mode), &going, Removal::Remove)?)
+            }
+            Self::One { ordinal, leaf, one, .. } => {
+                let unknown = || AskedError::NoPartition(database.name.clone(), *ordinal);
+                let partition = database.partition(*ordinal).ok_or_else(unknown)?;
+                let (phase, action) = match one {
+                    One::Copy => (Phase::Redundancy, Action::Copy),
+                    One::Promote => (Phase::Promote, Action::Promote),
+                    One::PromoteWithDrop => (Phase::Promote, Action::PromoteWithDrop),
+                    One::Drop => (Phase::Drop, Action::Drop),
+                };
+                let step = Step::new(partition, phase, *leaf, action);
+                Ok(Plan::new(leaves, database, vec![step], 1))
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Statements that are carried out by plans, from whichever aggregator: REBALANCE, RESTORE REDUNDANCY, REMOVE LEAF, and those
+//! about single partitions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use resprout_cluster::control::{Operation, ShownStep};
+use resprout_cluster::metadata::Metadata;
+use resprout_cluster::plan::{Asked, ExplainRow, One, StatusRow};
+use resprout_cluster::{LeafId, Ordinal};
+use resprout_engine::table::Value;
+use resprout_sql::error::{Code, SqlError};
+use resprout_sql::place::Shown;
+use resprout_sql::statement::{
+    ClusterStatement, NodeAddress, OldMaster, PartitionAction, RebalanceOptions,
+};
+
+use crate::calls::Calls;
+use crate::directory::{DEFINITION, Directory, refused};
+use crate::statements::{number, text};
+
+/// A plan is waited for as long as it takes; who does not want to any more ends it.
+const PLAN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// A plan that is asked for, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    asked: Asked,
+    kill: bool,
+    ensure_online: bool,
+}
+
+impl From<Asked> for Wanted {
+    fn from(asked: Asked) -> Self {
+        Self { asked, kill: false, ensure_online: false }
+    }
+}
+
+fn leaf(metadata: &Metadata, at: &NodeAddress) -> Result<LeafId, SqlError> {
+    let is_it =
+        |address: &resprout_cluster::Address| address.host == at.host && address.port == at.port;
+    let mut leaves = metadata.nodes().iter().filter(|(_, node)| node.is_leaf());
+    let found = leaves.find(|(_, node)| is_it(&node.address)).map(|(id, _)| (*id).into());
+    found.ok_or_else(|| {
+        let NodeAddress { host, port } = at;
+        let text = format!("Leaf {host}:{port} is not part of the cluster");
+        SqlError::new(Code::LEAF_NOT_FOUND, text)
+    })
+}
+
+fn names(metadata: &Metadata) -> Vec<String> {
+    metadata.databases().keys().cloned().collect()
+}
+
+/// The plans that a statement needs, in this order; none if it needs none.
+///
+/// # Errors
+/// 1737 for a leaf that is not known.
+pub(crate) fn wanted(
+    statement: &ClusterStatement,
+    metadata: &Metadata,
+) -> Result<Vec<Wanted>, SqlError> {
+    let rebalance = |database: String, options: &RebalanceOptions| Wanted {
+        asked: Asked::Rebalance { database, full: options.full, force: options.force },
+        kill: options.kill,
+        ensure_online: options.ensure_online_nodes,
+    };
+    Ok(match statement {
+        ClusterStatement::RebalancePartitions { database, options } => {
+            vec![rebalance(database.clone(), options)]
+        }
+        ClusterStatement::RebalanceAllDatabases { options } => {
+            let options = RebalanceOptions { full: true, ..*options };
+            names(metadata).into_iter().map(|name| rebalance(name, &options)).collect()
+        }
+        ClusterStatement::RestoreRedundancy { database } => {
+            vec![Asked::Restore { database: database.clone() }.into()]
+        }
+        ClusterStatement::RemoveLeaves { leaves, force: false, kill } => {
+            let leaves: Result<Vec<_>, _> = leaves.iter().map(|at| leaf(metadata, at)).collect();
+            let leaves = leaves?;
+            let free = |database| Asked::Free { database, leaves: leaves.clone() };
+            let wanted = |asked| Wanted { asked, kill: *kill, ensure_online: false };
+            names(metadata).into_iter().map(free).map(wanted).collect()
+        }
+        ClusterStatement::Partition { action, partition, node } => {
+            let one = match action {
+                PartitionAction::Copy => One::Copy,
+                PartitionAction::Drop => One::Drop,
+                PartitionAction::Attach | PartitionAction::Detach | PartitionAction::Create => {
+                    return Err(SqlError::not_supported("this statement about a partition"));
+                }
+            };
+            vec![single(&partition.database, partition.ordinal, leaf(metadata, node)?, one)]
+        }
+        ClusterStatement::PromotePartition { partition, node, old_master } => {
+            let one = match old_master {
+                OldMaster::Drop => One::PromoteWithDrop,
+                OldMaster::Unspecified | OldMaster::Repoint => One::Promote,
+            };
+            vec![single(&partition.database, partition.ordinal, leaf(metadata, node)?, one)]
+        }
+        _ => Vec::new(),
+    })
+}
+
+fn single(database: &str, ordinal: u32, leaf: LeafId, one: One) -> Wanted {
+    Asked::One { database: database.to_owned(), ordinal: Ordinal(ordinal), leaf, one }.into()
+}
+
+/// Ends a plan when nobody waits for it any more.
+struct Cancel {
+    calls: Arc<Calls>,
+    database: Option<String>,
+}
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        let Some(database) = self.database.take() else { return };
+        let calls = self.calls.clone();
+        tokio::spawn(async move {
+            let cancelled = calls.call(Operation::CancelPlan { database }, DEFINITION).await;
+            if let Err(error) = cancelled {
+                tracing::warn!(%error, "a plan that nobody waits for was not cancelled");
+            }
+        });
+    }
+}
+
+impl Directory {
+    /// Has a plan carried out; whoever gives up the wait cancels it.
+    pub(crate) async fn carry_out_plan(&self, wanted: Wanted) -> Result<(), SqlError> {
+        let Wanted { asked, kill, ensure_online } = wanted;
+        let database = Some(asked.database().to_owned());
+        let mut cancel = Cancel { calls: self.calls.clone(), database };
+        let done = self.calls.call(Operation::Plan { asked, kill, ensure_online }, PLAN).await;
+        cancel.database = None;
+        done.map(drop).map_err(|error| refused(&error))
+    }
+
+    async fn steps(
+        &self,
+        database: &str,
+        asked: Option<Asked>,
+    ) -> Result<Vec<ShownStep>, SqlError> {
+        let operation = Operation::ShowPlan { database: database.to_owned(), asked };
+        self.calls.steps(operation, DEFINITION).await.map_err(|error| refused(&error))
+    }
+
+    /// EXPLAIN of a statement that is carried out by plans.
+    pub(crate) async fn explained(&self, statement: &ClusterStatement) -> Result<Shown, SqlError> {
+        let wanted = wanted(statement, &self.metadata.read())?;
+        let is_about_all = matches!(statement, ClusterStatement::RebalanceAllDatabases { .. });
+        if wanted.is_empty() && !is_about_all {
+            return Err(SqlError::not_supported("this EXPLAIN"));
+        }
+        let mut shown = table(&ExplainRow::COLUMNS, is_about_all);
+        for Wanted { asked, .. } in wanted {
+            let database = asked.database().to_owned();
+            for step in self.steps(&database, Some(asked)).await? {
+                let mut row: Vec<_> =
+                    is_about_all.then(|| text(database.clone())).into_iter().collect();
+                row.extend(step_columns(&step));
+                row.push(milliseconds(step.remaining_ms));
+                shown.rows.push(row);
+            }
+        }
+        Ok(shown)
+    }
+
+    /// SHOW REBALANCE STATUS.
+    pub(crate) async fn shown_plans(&self, database: Option<&str>) -> Result<Shown, SqlError> {
+        let databases = match database {
+            Some(one) => vec![one.to_owned()],
+            None => names(&self.metadata.read()),
+        };
+        let mut shown = table(&StatusRow::COLUMNS, database.is_none());
+        for name in databases {
+            for step in self.steps(&name, None).await? {
+                let mut row: Vec<_> =
+                    database.is_none().then(|| text(name.clone())).into_iter().collect();
+                row.extend(step_columns(&step));
+                row.push(step.status.map_or(Value::Null, text));
+                row.push(milliseconds(step.running_ms));
+                row.push(milliseconds(step.remaining_ms));
+                shown.rows.push(row);
+            }
+        }
+        Ok(shown)
+    }
+}
+
+/// For all databases, their names come first.
+fn table(columns: &[&str], for_all: bool) -> Shown {
+    let first = for_all.then_some("Database");
+    Shown::new(&first.iter().chain(columns).copied().collect::<Vec<_>>())
+}
+
+fn step_columns(step: &ShownStep) -> [Value; 5] {
+    [
+        text(step.action.clone()),
+        number(step.ordinal),
+        text(step.target.host.clone()),
+        number(step.target.port),
+        number(step.phase),
+    ]
+}
+
+fn milliseconds(known: Option<u64>) -> Value {
+    known.map_or(Value::Null, number)
+}
