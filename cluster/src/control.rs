@@ -199,6 +199,13 @@ pub enum Operation {
         /// With copies that nobody knows.
         force: bool,
     },
+    /// SET GLOBAL of a variable of the cluster.
+    SetVariable {
+        /// Its name.
+        name: String,
+        /// What it is from now on; none for its default.
+        value: Option<String>,
+    },
 }
 
 /// What became of an operation.
@@ -247,6 +254,7 @@ variants!(Operation {
     5 => RemoveNode { address, force },
     6 => AttachLeaf { address, force },
     7 => Define { database, definition },
+    8 => SetVariable { name, value },
 });
 variants!(Returned {
     1 => Done { index, outcome },

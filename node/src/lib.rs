@@ -35,6 +35,7 @@ mod office;
 mod operations;
 mod options;
 mod post;
+mod settings;
 mod state;
 mod statements;
 pub mod testing;

@@ -37,6 +37,7 @@ use crate::office::{Office, look_after};
 use crate::operations::Operations;
 use crate::options::Options;
 use crate::post::{CONSENSUS, Inbox, News, Post, addresses};
+use crate::settings::{Applying, Given};
 use crate::state::{Machine, Shared};
 
 /// Where the metadata are, in the data directory: a log and snapshots of their own, so that they are there before
@@ -50,6 +51,7 @@ const ROWS_DIR: &str = "rows";
 pub struct Node {
     member: Member,
     address: Address,
+    given: Given,
     secret: Secret,
     metadata: Shared,
     consensus: Option<Consensus<Machine>>,
@@ -141,6 +143,7 @@ impl Node {
         };
         let mut node = Self {
             address: options.address.clone(),
+            given: Given::of(&options),
             secret: options.secret.clone(),
             metadata,
             consensus: Some(consensus),
@@ -164,6 +167,7 @@ impl Node {
         (post, news): (Post, mpsc::UnboundedReceiver<News>),
     ) {
         let own = NodeId(self.member.node);
+        let given = self.given;
         let (events, came) = mpsc::unbounded_channel();
         let metadata = self.metadata.clone();
         let follow = Following {
@@ -176,10 +180,16 @@ impl Node {
         self.tasks.spawn(follow.run());
         if self.member.kind == NodeKind::Aggregator {
             let parts = (metadata.clone(), post.clone());
-            let office =
-                Office::new((own, options.manager), consensus.clone(), parts, events.clone());
+            let office = Office::new((own, given), consensus.clone(), parts, events.clone());
             self.tasks.spawn(office.run(came));
         }
+        let applying = Applying {
+            given,
+            metadata: metadata.clone(),
+            consensus: consensus.clone(),
+            copies: self.copies.clone(),
+        };
+        self.tasks.spawn(applying.run());
         let secret = options.secret.clone();
         let operations = Operations {
             node: own,
@@ -255,7 +265,8 @@ impl Node {
     pub fn statements(&self) -> (Arc<Directory>, Client) {
         let access = Client::new(self.secret.clone());
         let (metadata, calls) = (self.metadata.clone(), self.calls.clone());
-        let directory = Directory::new(self.id(), metadata, calls, access.clone());
+        let own = (self.id(), self.given);
+        let directory = Directory::new(own, metadata, calls, access.clone());
         (Arc::new(directory), access)
     }
 

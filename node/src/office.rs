@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::post::{Post, node_address};
+use crate::settings::Given;
 use crate::state::{Machine, Shared};
 
 /// Between two looks whether anybody listens where a connection was lost.
@@ -35,6 +36,9 @@ const PROPOSAL_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Office {
     node: NodeId,
     manager: Manager,
+    /// What it was started with, and what it goes by: what was set wins.
+    given: Given,
+    config: Config,
     consensus: Handle<Machine>,
     metadata: Shared,
     post: Post,
@@ -44,13 +48,15 @@ pub(crate) struct Office {
 
 impl Office {
     pub(crate) fn new(
-        (node, config): (NodeId, Config),
+        (node, given): (NodeId, Given),
         consensus: Handle<Machine>,
         (metadata, post): (Shared, Post),
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
+        let config = given.manager(&metadata.read());
         let manager = Manager::new(node, config);
-        Self { node, manager, consensus, metadata, post, events, began: Instant::now() }
+        let began = Instant::now();
+        Self { node, manager, given, config, consensus, metadata, post, events, began }
     }
 
     /// Works until the node stops.
@@ -87,6 +93,14 @@ impl Office {
     }
 
     fn step(&mut self, event: Event) {
+        let config = self.given.manager(&self.metadata.read());
+        if config != std::mem::replace(&mut self.config, config) {
+            self.step_once(Event::Configure(config));
+        }
+        self.step_once(event);
+    }
+
+    fn step_once(&mut self, event: Event) {
         let at = self.began.elapsed();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Now { at, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) };
