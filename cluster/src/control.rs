@@ -202,6 +202,13 @@ pub enum Operation {
         /// With copies that nobody knows.
         force: bool,
     },
+    /// SET GLOBAL of a variable of the cluster.
+    SetVariable {
+        /// Its name.
+        name: String,
+        /// What it is from now on; none for its default.
+        value: Option<String>,
+    },
 }
 
 /// What became of an operation.
@@ -283,6 +290,7 @@ variants!(Operation {
     8 => Plan { asked, kill, ensure_online },
     9 => CancelPlan { database },
     10 => ShowPlan { database, asked },
+    11 => SetVariable { name, value },
 });
 variants!(Asked {
     1 => Rebalance { database, full, force },

@@ -85,5 +85,6 @@ pub mod placement;
 pub mod plan;
 pub mod reconcile;
 mod record;
+pub mod settings;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -27,9 +27,10 @@ use resprout_cluster::{Incarnation, Instance, NodeId, Ordinal};
 use resprout_engine::{CopyOptions, Durability, Engine, State as Stored};
 use resprout_replication::driver::{CopyDriver, Homes, Node as Driver};
 use resprout_replication::transport;
-use resprout_replication::{Config, Decided, Partition, State};
+use resprout_replication::{Decided, Partition, State};
 
 use crate::error::StartError;
+use crate::settings::of_copy;
 use crate::state::Shared;
 
 /// Between two looks when nothing happens.
@@ -295,9 +296,9 @@ impl Copies {
             if !is_recorded || is_driven || stored.state() != Stored::Pending {
                 continue;
             }
-            let mode = entry.replication();
+            let config = of_copy(metadata, entry.replication());
             self.attempt(name, "take up", || {
-                self.driver.add(&stored, Config { mode, ..Config::default() })?;
+                self.driver.add(&stored, config)?;
                 Ok(())
             });
         }
@@ -341,11 +342,12 @@ impl Copies {
     }
 
     fn make(&self, engine: &Engine, copy: CopyName, decided: Decided) -> Result<(), StartError> {
-        let (name, mode, durable) = {
+        let (name, config, durable) = {
             let metadata = self.metadata.read();
             // Dropped by now: the next look says so.
             let Some(entry) = metadata.database_of(copy.database) else { return Ok(()) };
-            (stored_name(&entry.map.name, copy), entry.replication(), entry.durable)
+            let config = of_copy(&metadata, entry.replication());
+            (stored_name(&entry.map.name, copy), config, entry.durable)
         };
         let durability = if durable { Durability::Sync } else { Durability::Async };
         let CopyName { database, ordinal: Ordinal(ordinal), instance } = copy;
@@ -353,7 +355,6 @@ impl Copies {
         let made = engine.create_copies(&name, &options)?;
         let recorded = decided.record.copy(instance).incarnation;
         let least = if recorded > Incarnation(1) { Incarnation(recorded.0 + 1) } else { recorded };
-        let config = Config { mode, ..Config::default() };
         for partition in made.partitions() {
             self.driver.add_run(partition, config, least)?;
         }

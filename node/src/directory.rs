@@ -16,6 +16,7 @@ use resprout_sql::statement::ClusterStatement;
 use crate::asked::wanted;
 use crate::calls::Calls;
 use crate::error::CallError;
+use crate::settings::Given;
 use crate::state::Shared;
 use crate::statements::{Reached, listing, operations};
 
@@ -26,6 +27,8 @@ pub(crate) const DEFINITION: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Directory {
     own: NodeId,
+    /// What the node was started with.
+    given: Given,
     pub(crate) metadata: Shared,
     pub(crate) calls: Arc<Calls>,
     access: Client,
@@ -34,8 +37,13 @@ pub struct Directory {
 impl Directory {
     /// As this node knows it. What it says of connections is of those of `access`.
     #[must_use]
-    pub fn new(own: NodeId, metadata: Shared, calls: Arc<Calls>, access: Client) -> Self {
-        Self { own, metadata, calls, access }
+    pub(crate) fn new(
+        (own, given): (NodeId, Given),
+        metadata: Shared,
+        calls: Arc<Calls>,
+        access: Client,
+    ) -> Self {
+        Self { own, given, metadata, calls, access }
     }
 
     async fn call(&self, operation: Operation) -> Result<(), SqlError> {
@@ -141,6 +149,18 @@ impl place::Directory for Directory {
                 Err(error) => Err(refused(&error)),
             }
         })
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        self.given.text(&self.metadata.read(), name)
+    }
+
+    fn set_variable<'a>(
+        &'a self,
+        name: &'a str,
+        value: Option<String>,
+    ) -> Work<'a, Result<(), SqlError>> {
+        Box::pin(self.call(Operation::SetVariable { name: name.to_owned(), value }))
     }
 
     fn carry_out<'a>(&'a self, statement: &'a ClusterStatement) -> Work<'a, Result<(), SqlError>> {

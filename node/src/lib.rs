@@ -39,6 +39,7 @@ mod options;
 mod orders;
 mod plans;
 mod post;
+mod settings;
 mod state;
 mod statements;
 pub mod testing;

@@ -39,6 +39,7 @@ use crate::operations::Operations;
 use crate::options::Options;
 use crate::orders::Orders;
 use crate::post::{CONSENSUS, Inbox, News, Post, addresses};
+use crate::settings::{Applying, Given};
 use crate::state::{Machine, Shared};
 
 /// Where the metadata are, in the data directory: a log and snapshots of their own, so that they are there before
@@ -52,6 +53,7 @@ const ROWS_DIR: &str = "rows";
 pub struct Node {
     member: Member,
     address: Address,
+    given: Given,
     secret: Secret,
     metadata: Shared,
     consensus: Option<Consensus<Machine>>,
@@ -143,6 +145,7 @@ impl Node {
         };
         let mut node = Self {
             address: options.address.clone(),
+            given: Given::of(&options),
             secret: options.secret.clone(),
             metadata,
             consensus: Some(consensus),
@@ -166,6 +169,7 @@ impl Node {
         (post, news): (Post, mpsc::UnboundedReceiver<News>),
     ) {
         let own = NodeId(self.member.node);
+        let given = self.given;
         let (events, came) = mpsc::unbounded_channel();
         let metadata = self.metadata.clone();
         let follow = Following {
@@ -176,15 +180,22 @@ impl Node {
             copies: self.copies.clone(),
         };
         self.tasks.spawn(follow.run());
-        let errands = Errands::new(Manager::new(own, options.manager));
+        let errands = Errands::new(Manager::new(own, given.manager(&metadata.read())));
         if self.member.kind == NodeKind::Aggregator {
             let parts = (metadata.clone(), post.clone());
-            let office =
-                Office::new((own, errands.clone()), consensus.clone(), parts, events.clone());
+            let of = (own, given, errands.clone());
+            let office = Office::new(of, consensus.clone(), parts, events.clone());
             self.tasks.spawn(office.run(came));
         }
         let orders = |copies| Orders::new(metadata.clone(), post.clone(), copies);
         let orders = self.copies.clone().map(orders);
+        let applying = Applying {
+            given,
+            metadata: metadata.clone(),
+            consensus: consensus.clone(),
+            copies: self.copies.clone(),
+        };
+        self.tasks.spawn(applying.run());
         let secret = options.secret.clone();
         let operations = Operations {
             node: own,
@@ -262,7 +273,8 @@ impl Node {
     pub fn statements(&self) -> (Arc<Directory>, Client) {
         let access = Client::new(self.secret.clone());
         let (metadata, calls) = (self.metadata.clone(), self.calls.clone());
-        let directory = Directory::new(self.id(), metadata, calls, access.clone());
+        let own = (self.id(), self.given);
+        let directory = Directory::new(own, metadata, calls, access.clone());
         (Arc::new(directory), access)
     }
 

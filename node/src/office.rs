@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use resprout_cluster::NodeId;
 use resprout_cluster::control::{Control, Order};
-use resprout_cluster::manager::{Event, Message, Now, Output, Proposal};
+use resprout_cluster::manager::{Config, Event, Message, Now, Output, Proposal};
 use resprout_cluster::metadata::Outcome;
 use resprout_cluster::reconcile::CopyName;
 use resprout_consensus::node::Handle;
@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::errands::Errands;
 use crate::post::{Post, node_address};
+use crate::settings::Given;
 use crate::state::{Machine, Shared};
 
 /// Between two looks whether anybody listens where a connection was lost.
@@ -37,6 +38,9 @@ const PROPOSAL_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Office {
     node: NodeId,
     errands: Errands,
+    /// What it was started with, and what it goes by: what was set wins.
+    given: Given,
+    config: Config,
     consensus: Handle<Machine>,
     metadata: Shared,
     post: Post,
@@ -46,12 +50,14 @@ pub(crate) struct Office {
 
 impl Office {
     pub(crate) fn new(
-        (node, errands): (NodeId, Errands),
+        (node, given, errands): (NodeId, Given, Errands),
         consensus: Handle<Machine>,
         (metadata, post): (Shared, Post),
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
-        Self { node, errands, consensus, metadata, post, events, began: Instant::now() }
+        let config = given.manager(&metadata.read());
+        let began = Instant::now();
+        Self { node, errands, given, config, consensus, metadata, post, events, began }
     }
 
     /// Works until the node stops.
@@ -89,6 +95,14 @@ impl Office {
     }
 
     fn step(&mut self, event: Event) {
+        let config = self.given.manager(&self.metadata.read());
+        if config != std::mem::replace(&mut self.config, config) {
+            self.step_once(Event::Configure(config));
+        }
+        self.step_once(event);
+    }
+
+    fn step_once(&mut self, event: Event) {
         let at = self.began.elapsed();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Now { at, wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) };

@@ -22,10 +22,9 @@ use crate::errands::Errands;
 use crate::join::{Invited, invite};
 use crate::member::{Member, NodeKind};
 use crate::post::node_address;
+use crate::settings::partitions_per_leaf;
 use crate::state::{Machine, Shared};
 
-/// Partitions of a database for which nothing is said, by leaf.
-const PARTITIONS_PER_LEAF: u32 = 8;
 /// How long the copies of a new database may take to be there.
 const OPENING: Duration = Duration::from_secs(60);
 /// How long a node that votes may take to catch up.
@@ -84,6 +83,9 @@ impl Operations {
                 self.remove(office.number, &address, force).await
             }
             Operation::AttachLeaf { address, force } => self.attach(&address, force),
+            Operation::SetVariable { name, value } => {
+                self.set_variable(office.number, name, value).await
+            }
         };
         match done {
             Ok(outcome) => Returned::Done { index: self.metadata.read().applied(), outcome },
@@ -109,6 +111,25 @@ impl Operations {
         }
     }
 
+    /// SET GLOBAL: the metadata refuse what does not go with the databases that are there.
+    async fn set_variable(
+        &self,
+        office: u64,
+        name: String,
+        value: Option<String>,
+    ) -> Result<Outcome, Ended> {
+        let command = Command::SetVariable { name: name.clone(), value: value.clone() };
+        match self.propose(office, command).await? {
+            Outcome::Refused { refusal: Refusal::NotPossible { text } } => {
+                let value = value.as_deref().unwrap_or("DEFAULT");
+                let text =
+                    format!("Variable '{name}' can't be set to the value of '{value}': {text}");
+                Err(Returned::Told { code: Code::WRONG_VALUE_FOR_VARIABLE.0, text })
+            }
+            outcome => Ok(outcome),
+        }
+    }
+
     async fn create_database(
         &self,
         office: u64,
@@ -120,7 +141,7 @@ impl Operations {
             let metadata = self.metadata.read();
             let (leaves, mode) = (metadata.leaves(), metadata.mode());
             let usual = u32::try_from(leaves.len()).unwrap_or(u32::MAX);
-            let count = partitions.unwrap_or(usual.saturating_mul(PARTITIONS_PER_LEAF));
+            let count = partitions.unwrap_or(usual.saturating_mul(partitions_per_leaf(&metadata)));
             let first = initial(&leaves, mode, count).map_err(failed)?;
             let homes = first
                 .partitions

@@ -173,20 +173,21 @@ impl Metadata {
                 self.tell(news, *node, happened.clone());
                 Ok(Outcome::Done)
             }
-            Command::SetVariable { name, value } => {
-                self.set_variable(name, value.as_ref());
-                Ok(Outcome::Done)
-            }
+            Command::SetVariable { name, value } => done(self.set_variable(name, value.as_ref())),
             Command::SetAccounts { version, bytes } => done(self.accounts.replace(*version, bytes)),
             command => self.carry_out_on_database(command, news),
         }
     }
 
-    fn set_variable(&mut self, name: &str, value: Option<&String>) {
+    fn set_variable(&mut self, name: &str, value: Option<&String>) -> Result<(), Refusal> {
+        if let Some(mode) = self.mode_by(name, value.map(String::as_str))? {
+            self.mode = Some(mode);
+        }
         match value {
             Some(value) => self.variables.insert(name.to_owned(), value.clone()),
             None => self.variables.remove(name),
         };
+        Ok(())
     }
 
     fn tell(&mut self, news: News, node: Option<NodeId>, happened: Happened) {

@@ -205,6 +205,42 @@ fn o17_a_variable_is_set_everywhere_or_refused() {
     assert!(world.state.variables().is_empty());
 }
 
+/// Promise: redundancy and fan-out change how copies are placed, together; not below the copies that there are, and not so
+/// that copies on leaves that are no pair would be given up.
+#[test]
+fn redundancy_and_fanout_go_with_what_is_there() {
+    let set = |name: &str, value: Option<&str>| Command::SetVariable {
+        name: name.to_owned(),
+        value: value.map(str::to_owned),
+    };
+    let mut world = World::new(Mode::Paired, 4);
+    world.done(set("leaf_failover_fanout", Some("load_balanced")));
+    assert_eq!(world.state.mode(), Mode::LoadBalanced);
+    world.done(set("redundancy_level", Some("1")));
+    assert_eq!((world.state.mode(), world.state.fanout()), (Mode::Single, "load_balanced"));
+    world.done(set("redundancy_level", Some("2")));
+    assert_eq!(world.state.mode(), Mode::LoadBalanced);
+    // Leaves 2 and 3 are a pair, 2 and 5 are none.
+    let home = |master, replica| NewHome { master: LeafId(master), replica: Some(LeafId(replica)) };
+    let create = |homes| Command::CreateDatabase {
+        name: DB.to_owned(),
+        homes,
+        sync: true,
+        durable: true,
+        redundancy: 2,
+    };
+    world.done(create(vec![home(2, 3), home(2, 5)]));
+    for lost in [set("redundancy_level", Some("1")), set("leaf_failover_fanout", None)] {
+        let refused = world.refused(lost);
+        assert!(matches!(refused, Refusal::NotPossible { .. }), "{refused}");
+        assert_eq!(world.state.mode(), Mode::LoadBalanced);
+    }
+    world.done(Command::DropDatabase { name: DB.to_owned() });
+    world.done(create(vec![home(2, 3)]));
+    world.done(set("leaf_failover_fanout", None));
+    assert_eq!(world.state.mode(), Mode::Paired);
+}
+
 /// Promise: what cannot be is refused with its reason: a place that is none, modes that do not go together.
 #[test]
 fn impossible_databases_are_refused() {

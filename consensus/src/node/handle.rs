@@ -16,7 +16,7 @@ use super::failure::{ChangeFailure, Ended, ProposeFailure, ReadFailure};
 use super::request::Request;
 use crate::machine::Applied;
 use crate::{
-    Change, EntryId, Index, NodeId, Proposal, ProposalId, ReadProof, State, Status, StoreId,
+    Change, EntryId, Index, NodeId, Proposal, ProposalId, ReadProof, State, Status, StoreId, Timing,
 };
 
 /// A way to one node: proposing, reading, changing the members, watching. Works at any member; what
@@ -261,6 +261,12 @@ impl<S> Handle<S> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Request::Status { answer }).await.ok()?;
         answered.await.ok()
+    }
+
+    /// Other times from now on, as [`crate::Raft::set_timing`]. Limits of requests stay as they are.
+    pub async fn set_timing(&self, timing: Timing) {
+        // A node that was stopped has no use for them.
+        drop(self.requests.send(Request::SetTiming(timing)).await);
     }
 
     /// Asks the node to end in order.

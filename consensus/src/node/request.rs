@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::failure::{ChangeFailure, ProposeFailure, ReadFailure};
 use crate::machine::Applied;
-use crate::{Change, EntryId, NodeId, Proposal, ReadProof, Status};
+use crate::{Change, EntryId, NodeId, Proposal, ReadProof, Status, Timing};
 
 /// One request and where its answer goes. A caller that went away is not answered.
 pub(super) enum Request<S> {
@@ -33,6 +33,7 @@ pub(super) enum Request<S> {
     Status {
         answer: oneshot::Sender<Status>,
     },
+    SetTiming(Timing),
     Stop,
 }
 
@@ -47,6 +48,7 @@ impl<S> fmt::Debug for Request<S> {
             Self::Change { .. } => "Change",
             Self::Transfer { .. } => "Transfer",
             Self::Status { .. } => "Status",
+            Self::SetTiming(_) => "SetTiming",
             Self::Stop => "Stop",
         })
     }

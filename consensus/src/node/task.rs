@@ -222,6 +222,10 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
             }
             // As above.
             Request::Status { answer } => drop(answer.send(self.raft.status())),
+            Request::SetTiming(timing) => {
+                self.options.config.timing = timing;
+                self.raft.set_timing(timing);
+            }
             Request::Stop => self.begin_stop(now),
         }
     }
@@ -241,6 +245,7 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
                 drop(answer.send(Err(ChangeFailure::Ended(ended))));
             }
             Request::Status { answer } => drop(answer.send(self.raft.status())),
+            Request::SetTiming(_) => {}
             Request::Stop => self.stop_at = Some(Duration::ZERO),
         }
     }

@@ -108,7 +108,8 @@ impl Raft {
     pub(super) fn tick_leader(&mut self) {
         let timing = self.config.timing;
         let Some((_, vouched)) = self.leadership().map(Leader::vouched) else { return };
-        if !self.is_only_voter() && self.now >= vouched + timing.election() {
+        let until = (vouched + timing.election()).max(self.patient_until);
+        if !self.is_only_voter() && self.now >= until {
             // Nobody may be left to follow; and who is cut off must not go on deciding.
             self.mark("no majority: stepped down");
             self.step_down();

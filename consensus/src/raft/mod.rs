@@ -22,8 +22,8 @@ use crate::log::{Log, Snapshot};
 use crate::quorum::Tally;
 use crate::{
     Alarm, Ballot, Config, Content, EntryId, Envelope, Event, Index, Membership, Message, NodeId,
-    Output, ProposeError, Recovered, Refusal, Role, State, StoreId, Term, TransferError, Write,
-    WriteId,
+    Output, ProposeError, Recovered, Refusal, Role, State, StoreId, Term, Timing, TransferError,
+    Write, WriteId,
 };
 
 pub use status::{MemberStatus, Status};
@@ -85,6 +85,8 @@ pub struct Raft {
     heard: Duration,
     /// When to stand for election.
     election_at: Duration,
+    /// A leader whose times became shorter steps down for want of a majority no sooner than this.
+    patient_until: Duration,
     /// That time was missed once since a leader was heard of.
     woke_late: bool,
     /// Somebody who lacks entries that are here counts on a vote that this member has not.
@@ -167,6 +169,7 @@ impl Raft {
             // A vote soon after a restart could end a lease that this member has granted before.
             heard: now,
             election_at: now,
+            patient_until: Duration::ZERO,
             woke_late: false,
             called: false,
             boot,
@@ -200,6 +203,24 @@ impl Raft {
             Event::Unreachable(node) => self.unreachable(node),
         }
         self.finish()
+    }
+
+    /// Other times from now on. All members are to have the same: a leader that beats too seldom for the others is
+    /// deposed. Reads by [`crate::ReadProof::Lease`] rely on no voter having a shorter election timeout than its leader, so
+    /// whoever uses them lengthens it on the others first, and shortens it on the leader first.
+    pub fn set_timing(&mut self, timing: Timing) {
+        let before = std::mem::replace(&mut self.config.timing, timing);
+        let is_alone = self.is_only_voter();
+        match &mut self.part {
+            Part::Leader(leader) => {
+                // What was asked at the old pace may be answered at the old pace.
+                self.patient_until = leader.vouched().1 + before.election();
+                leader.heartbeat_at = leader.heartbeat_at.min(self.now + timing.heartbeat());
+            }
+            Part::Ended(_) => {}
+            _ if is_alone => {}
+            _ => self.reset_election_timer(),
+        }
     }
 
     /// When to step with [`Event::Tick`] at the latest.

@@ -19,6 +19,7 @@ impl Raft {
         self.heard = Duration::ZERO;
         self.election_at = now;
         self.woke_late = false;
+        self.patient_until = Duration::ZERO;
         self.rng = resprout_wal::world::Rng::new(0);
         if let Part::Leader(leader) = &mut self.part {
             leader.heartbeat_at = now;

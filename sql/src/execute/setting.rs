@@ -11,7 +11,7 @@ use crate::session::Client;
 use crate::statement::{
     Assignment, Isolation, Kill, Operand, Scope as VariableScope, SetValue, Sql,
 };
-use crate::variables::{Converted, Effect, Given, Variable, twins};
+use crate::variables::{Converted, Effect, Given, Initial, Reach, Variable, twins};
 
 /// SET. What a variable cannot be set to here, and would change what later statements do, is refused; what
 /// clients say in passing leaves a warning and stays as it is. Gives the number of warnings.
@@ -80,6 +80,15 @@ async fn variable(
         Effect::Stays => return stays(client, variable, global, given),
         _ => {}
     }
+    if variable.reach == Reach::Cluster {
+        if client.node.globals.cluster().is_some() {
+            return for_all(client, variable, &given).await;
+        }
+        if variable.initial != Initial::Configured {
+            // Nothing depends on it on a node that stands alone.
+            return stays(client, variable, global, given);
+        }
+    }
     if variable.name == "require_secure_transport" {
         refuse_to_lock_all_out(client, variable, &given)?;
     }
@@ -92,6 +101,15 @@ async fn variable(
         client.state.warn_as(Code(1292), &text);
     }
     Ok(())
+}
+
+/// Sets a variable of the cluster, by the master aggregator.
+async fn for_all(client: &Client, variable: &Variable, given: &Given) -> Result<(), SqlError> {
+    let value = match given {
+        Given::Default => None,
+        Given::Value(value) => Some(variable.convert_for_all(value)?),
+    };
+    client.node.databases.set_variable(variable.name, value).await
 }
 
 /// Without TLS nobody could log in again to take it back.

@@ -142,6 +142,16 @@ pub trait Directory: fmt::Debug + Send + Sync + 'static {
     /// Puts others in their place, if that is still their version; whether it was. Known here when it returns.
     fn set_accounts(&self, version: u64, bytes: Vec<u8>) -> Work<'_, Result<bool, SqlError>>;
 
+    /// What a variable of the cluster is; none if it is none of the cluster's.
+    fn variable(&self, name: &str) -> Option<String>;
+
+    /// Sets one for all nodes, none for its default; known here when it returns.
+    fn set_variable<'a>(
+        &'a self,
+        name: &'a str,
+        value: Option<String>,
+    ) -> Work<'a, Result<(), SqlError>>;
+
     /// A statement about the cluster.
     fn carry_out<'a>(&'a self, statement: &'a ClusterStatement) -> Work<'a, Result<(), SqlError>>;
 
@@ -237,6 +247,23 @@ impl Databases {
                 let far = |map: &Arc<Map>| Database::far(map, &cluster.access);
                 cluster.directory.databases().iter().map(far).collect()
             }
+        }
+    }
+
+    /// SET GLOBAL of a variable of the cluster, for all nodes; none for its default.
+    ///
+    /// # Errors
+    /// 1231 for what does not go with the databases that are there; 1235 on a node that stands alone.
+    pub(crate) async fn set_variable(
+        &self,
+        name: &str,
+        value: Option<String>,
+    ) -> Result<(), SqlError> {
+        match self {
+            Self::Near(_) => {
+                Err(SqlError::not_supported("this variable on a node that stands alone"))
+            }
+            Self::Far(cluster) => cluster.directory.set_variable(name, value).await,
         }
     }
 

@@ -100,6 +100,8 @@ impl SingleNode {
     ) -> Self {
         let node = Arc::get_mut(&mut self.node).expect("no sessions yet");
         node.accounts.share(directory.clone());
+        let globals = Globals::new(&Options::default(), &node.engine);
+        node.globals = Arc::new(globals.in_cluster(Some(directory.clone())));
         node.databases = Databases::far(directory, access);
         self
     }
@@ -124,7 +126,8 @@ impl SingleNode {
     #[must_use]
     pub fn with_options(mut self, options: &Options) -> Self {
         let node = Arc::get_mut(&mut self.node).expect("no sessions yet");
-        node.globals = Arc::new(Globals::new(options, &node.engine));
+        let cluster = node.globals.cluster().cloned();
+        node.globals = Arc::new(Globals::new(options, &node.engine).in_cluster(cluster));
         self
     }
 

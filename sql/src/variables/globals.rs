@@ -1,13 +1,14 @@
 //! The node's values of variables, and what depends on them.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use resprout_engine::table::Value;
 use resprout_engine::{Engine, Tuning};
 
-use super::{Given, Initial, VARIABLES, Values, Variable};
+use super::{Form, Given, Initial, Reach, VARIABLES, Values, Variable};
 use crate::error::SqlError;
+use crate::place::Directory;
 use crate::server::{Limits, Options, Times};
 
 /// The node's values.
@@ -17,6 +18,8 @@ pub(crate) struct Globals {
     initial: Values,
     /// Those that were set.
     set: RwLock<Values>,
+    /// Who knows those of the cluster, on a node of one.
+    cluster: Option<Arc<dyn Directory>>,
 }
 
 impl Globals {
@@ -44,7 +47,28 @@ impl Globals {
             _ => variable.initial(),
         };
         let initial: Values = VARIABLES.iter().map(|one| (one.name, initial(one))).collect();
-        Self { set: RwLock::default(), initial }
+        Self { set: RwLock::default(), initial, cluster: None }
+    }
+
+    /// The same on a node of a cluster.
+    pub(crate) fn in_cluster(self, cluster: Option<Arc<dyn Directory>>) -> Self {
+        Self { cluster, ..self }
+    }
+
+    /// Who knows those of the cluster.
+    pub(crate) fn cluster(&self) -> Option<&Arc<dyn Directory>> {
+        self.cluster.as_ref()
+    }
+
+    /// A variable of the cluster, on a node of one.
+    fn of_cluster(&self, variable: &Variable) -> Option<Value> {
+        let cluster = self.cluster.as_ref().filter(|_| variable.reach == Reach::Cluster)?;
+        let text = Value::Text(cluster.variable(variable.name)?);
+        let value = match variable.form {
+            Form::Number(..) => Value::UInt(text.to_string().parse().ok()?),
+            _ => text,
+        };
+        Some(variable.convert(&value).ok()?.value)
     }
 
     /// Those that were set.
@@ -55,6 +79,9 @@ impl Globals {
 
     /// A variable's value.
     pub(crate) fn get(&self, variable: &Variable) -> Value {
+        if let Some(value) = self.of_cluster(variable) {
+            return value;
+        }
         let set = self.read().get(variable.name).cloned();
         set.unwrap_or_else(|| self.initial(variable))
     }

@@ -6,6 +6,8 @@
 //!                   server, engine                       timeouts, waits for locks
 //! ```
 //!
+//! Those of a cluster are in its metadata: whichever aggregator is asked, they are set and shown for all nodes.
+//!
 //! The [table](table::VARIABLES) says it for each; `docs/variables.md` is made of it. A variable that
 //! has no effect here says so with a warning when it is set to something else than it is. Globals
 //! hold until the node ends: what has to last belongs into its configuration.
@@ -33,6 +35,8 @@ pub(crate) enum Reach {
     Global,
     /// The node, and each session one of its own that begins as the node's.
     Both,
+    /// The cluster: it is set for all nodes, and stays set.
+    Cluster,
 }
 
 /// What values a variable may have.
@@ -44,6 +48,8 @@ pub(crate) enum Form {
     Number(u64, u64),
     /// A text.
     Text,
+    /// One of these words.
+    Words(&'static [&'static str]),
 }
 
 /// What SET does.
@@ -106,7 +112,7 @@ impl Variable {
 
     /// Whether sessions have values of their own.
     pub(crate) fn is_of_sessions(&self) -> bool {
-        self.reach != Reach::Global
+        matches!(self.reach, Reach::Session | Reach::Both)
     }
 
     /// The value at the start, where it does not depend on the configuration.
@@ -146,7 +152,7 @@ impl Variable {
                 );
                 refused(Code::LOCAL_VARIABLE, text)
             }
-            (_, Reach::Global) if !global => {
+            (_, Reach::Global | Reach::Cluster) if !global => {
                 let text = format!(
                     "Variable '{name}' is a GLOBAL variable and should be set with SET GLOBAL"
                 );

@@ -1,9 +1,9 @@
 //! The variables that there are, by name.
 
 use super::Effect::{Holds, HoldsGlobally, Nothing, ReadOnly, Stays};
-use super::Form::{self, Number, Switch, Text};
+use super::Form::{self, Number, Switch, Text, Words};
 use super::Initial::{self, Configured};
-use super::Reach::{Both, Global, Session};
+use super::Reach::{Both, Cluster, Global, Session};
 use super::{Effect, Reach, Variable};
 
 const fn variable(
@@ -34,6 +34,27 @@ const fn number(number: u64) -> Initial {
 /// All of them, by name.
 pub(crate) const VARIABLES: &[Variable] = &[
     variable(
+        "aggregator_failure_detection",
+        Cluster,
+        Switch,
+        ON,
+        (Holds, "whether aggregators that do not answer are found lost"),
+    ),
+    variable(
+        "attach_rebalance_delay_seconds",
+        Cluster,
+        Number(0, YEAR_S),
+        number(120),
+        (Holds, "seconds without a change of leaves before masters move back"),
+    ),
+    variable(
+        "auto_attach",
+        Cluster,
+        Switch,
+        ON,
+        (Holds, "leaves that come back are taken in without a command"),
+    ),
+    variable(
         "auto_increment_increment",
         Both,
         Number(1, 65_535),
@@ -56,7 +77,49 @@ pub(crate) const VARIABLES: &[Variable] = &[
     variable("collation_connection", Both, Text, COLLATION, COLLATIONS),
     variable("collation_database", Both, Text, COLLATION, COLLATIONS),
     variable("collation_server", Both, Text, COLLATION, COLLATIONS),
+    variable(
+        "consensus_election_timeout",
+        Cluster,
+        Number(100, 3_600_000),
+        number(10_000),
+        (Holds, "milliseconds without a sign of the master aggregator before another is elected"),
+    ),
+    variable(
+        "consensus_enabled",
+        Cluster,
+        Switch,
+        OFF,
+        (ReadOnly, "ON in a cluster: aggregators elect their master"),
+    ),
+    variable(
+        "default_partitions_per_leaf",
+        Cluster,
+        Number(1, 1024),
+        number(8),
+        (Holds, "partitions for each online leaf of a database that is made without PARTITIONS"),
+    ),
     variable("foreign_key_checks", Both, Switch, ON, (Nothing, "there are no foreign keys")),
+    variable(
+        "heartbeat_connect_failure_limit",
+        Cluster,
+        Number(1, 1000),
+        number(3),
+        (Holds, "connections refused in a row after which a node is lost"),
+    ),
+    variable(
+        "heartbeat_interval_ms",
+        Cluster,
+        Number(10, 10_000),
+        number(150),
+        (Holds, "milliseconds between two heartbeats of the master aggregator"),
+    ),
+    variable(
+        "heartbeat_miss_limit",
+        Cluster,
+        Number(1, 100_000),
+        number(20),
+        (Holds, "heartbeats in a row without an answer after which a node is lost"),
+    ),
     variable("init_connect", Global, Text, EMPTY, (Stays, "no statement is run for new sessions")),
     variable("innodb_lock_wait_timeout", Both, Number(1, YEAR_S), Configured, LOCK_WAIT),
     variable(
@@ -75,6 +138,20 @@ pub(crate) const VARIABLES: &[Variable] = &[
         Number(0, u64::MAX),
         number(0),
         (Holds, "what `LAST_INSERT_ID()` answers"),
+    ),
+    variable(
+        "leaf_failover_fanout",
+        Cluster,
+        Words(&["paired", "load_balanced"]),
+        Initial::Text("paired"),
+        (Holds, "where second copies are: on a leaf's pair, or spread over the other group"),
+    ),
+    variable(
+        "leaf_failure_detection",
+        Cluster,
+        Switch,
+        ON,
+        (Holds, "whether leaves that do not answer are found lost"),
     ),
     variable("license", Global, Text, EMPTY, (ReadOnly, "empty")),
     variable("lock_wait_timeout", Both, Number(1, YEAR_S), Configured, LOCK_WAIT),
@@ -151,6 +228,13 @@ pub(crate) const VARIABLES: &[Variable] = &[
         ),
     ),
     variable(
+        "redundancy_level",
+        Cluster,
+        Number(1, 2),
+        number(1),
+        (Holds, "copies of each partition of databases that are made from now on"),
+    ),
+    variable(
         "require_secure_transport",
         Global,
         Switch,
@@ -162,14 +246,14 @@ pub(crate) const VARIABLES: &[Variable] = &[
     ),
     variable(
         "snapshot_trigger_size",
-        Global,
+        Cluster,
         Number(4096, 1 << 60),
         Configured,
         (Holds, "bytes of log since the last snapshot that cause a new one"),
     ),
     variable(
         "snapshots_to_keep",
-        Global,
+        Cluster,
         Number(1, 1000),
         Configured,
         (Holds, "snapshots kept of each partition"),
@@ -185,6 +269,16 @@ pub(crate) const VARIABLES: &[Variable] = &[
     ),
     variable("sql_notes", Both, Switch, ON, (Nothing, "notes are kept like warnings")),
     variable("sql_quote_show_create", Both, Switch, ON, (Nothing, "names are quoted")),
+    variable(
+        "sync_replication_timeout_ms",
+        Cluster,
+        Number(1_100, 3_600_000),
+        number(5_000),
+        (
+            Holds,
+            "milliseconds that a master waits for a replica that says nothing; for copies that begin from now on, or with their node's next start",
+        ),
+    ),
     variable(
         "system_time_zone",
         Global,
@@ -268,11 +362,13 @@ mod tests {
             Session => "session",
             Global => "global",
             Both => "both",
+            Cluster => "cluster",
         };
         let form = match variable.form {
             Switch => "ON, OFF".to_owned(),
             Number(least, most) => format!("{least} to {most}"),
             Text => "text".to_owned(),
+            Words(words) => words.join(", "),
         };
         let set = match variable.effect {
             Holds => "holds",

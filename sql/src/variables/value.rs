@@ -31,6 +31,12 @@ impl Variable {
         let exact = |value| Ok(Converted { value, clamped: false });
         match self.form {
             Form::Switch => exact(Value::Int(self.switched(given)?.into())),
+            Form::Words(words) => {
+                let text = given.to_string();
+                let word = words.iter().find(|word| word.eq_ignore_ascii_case(&text));
+                let word = word.ok_or_else(|| self.wrong_value(given))?;
+                exact(Value::Text((*word).to_owned()))
+            }
             Form::Text => match given {
                 Value::Text(_) => exact(given.clone()),
                 Value::Null => Err(self.wrong_value(given)),
@@ -43,6 +49,15 @@ impl Variable {
                 Ok(Converted { value, clamped: within != number })
             }
         }
+    }
+
+    /// The value that a variable of the cluster gets, as all nodes know it. A number outside of its bounds is refused.
+    ///
+    /// # Errors
+    /// As [`Variable::convert`].
+    pub(crate) fn convert_for_all(&self, given: &Value) -> Result<String, SqlError> {
+        let Converted { value, clamped } = self.convert(given)?;
+        if clamped { Err(self.wrong_value(given)) } else { Ok(self.shown(&value)) }
     }
 
     fn switched(&self, given: &Value) -> Result<bool, SqlError> {

@@ -11,7 +11,9 @@ pub(super) fn variables(client: &Client, scope: Scope) -> Listing {
     for variable in VARIABLES {
         let value = match (scope, variable.reach) {
             (Scope::Global, Reach::Session) => continue,
-            (Scope::Global, _) | (_, Reach::Global) => client.state.globals.get(variable),
+            (Scope::Global, _) | (_, Reach::Global | Reach::Cluster) => {
+                client.state.globals.get(variable)
+            }
             _ => client.state.variable(variable),
         };
         listing.push([text(variable.name), text(variable.shown(&value))]);
