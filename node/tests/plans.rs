@@ -1,12 +1,16 @@
 //! Partitions change their masters by plan, over real nodes, while clients write.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod door;
 mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use door::Door;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
 use resprout_cluster::manager::Config as Manager;
 use resprout_cluster::metadata::Metadata;
 use resprout_node::testing::Cluster;
@@ -84,4 +88,85 @@ async fn w03_masters_go_back_while_clients_write() {
     }
     assert!(longest < Duration::from_secs(2), "writes paused for {longest:?}");
     println!("the longest pause: {longest:?}");
+}
+
+async fn rows_of(client: &mut Conn, text: &str) -> Vec<Row> {
+    client.query(text).await.unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// Action, ordinal, port and status of each step.
+fn statuses(rows: &[Row]) -> Vec<(String, u32, u16, String)> {
+    rows.iter()
+        .map(|row| {
+            (row.get(0).unwrap(), row.get(1).unwrap(), row.get(3).unwrap(), row.get(5).unwrap())
+        })
+        .collect()
+}
+
+fn names(row: &Row) -> Vec<String> {
+    row.columns_ref().iter().map(|column| column.name_str().into_owned()).collect()
+}
+
+/// Copies of each partition, by leaf.
+fn copies(cluster: &Cluster) -> Vec<Vec<u64>> {
+    record(cluster)
+        .into_iter()
+        .map(|one| one.copies.into_iter().map(|(leaf, _)| leaf).collect())
+        .collect()
+}
+
+/// Promise (W05, W06, O01): new leaves get nothing by themselves; EXPLAIN shows what REBALANCE does, which moves copies and
+/// masters while clients write, loses nothing, and leaves nothing to do. REMOVE LEAF takes it all back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn w06_a_cluster_grows_and_shrinks_while_clients_write() {
+    let builder = Cluster::builder().voters(1).leaves(2).redundancy(2);
+    let mut cluster = builder.start().await.unwrap();
+    with_table(&cluster).await;
+    let before = copies(&cluster);
+    let new = [cluster.add_leaf().await.unwrap(), cluster.add_leaf().await.unwrap()];
+    assert_eq!(copies(&cluster), before, "ADD LEAF moves nothing");
+    let door = Door::of(&cluster).await;
+    let mut client = door.client().await;
+    let cluster = Arc::new(cluster);
+    let writers = Writers::start(&cluster);
+
+    let explained = rows_of(&mut client, "EXPLAIN REBALANCE PARTITIONS ON d").await;
+    assert_eq!(
+        names(&explained[0]),
+        ["Action", "Ordinal", "Target_Host", "Target_Port", "Phase", "Estimated_Time_Remaining_Ms"]
+    );
+    client.query_drop("REBALANCE PARTITIONS ON d").await.unwrap();
+    let shown = rows_of(&mut client, "SHOW REBALANCE STATUS ON d").await;
+    assert_eq!(names(&shown[0])[5..], ["Status", "Running_Time", "Estimated_Time_Remaining_Ms"]);
+    assert!(statuses(&shown).iter().all(|(_, _, _, status)| status == "success"), "{shown:?}");
+    assert_eq!(shown.len(), explained.len());
+    assert!(rows_of(&mut client, "EXPLAIN REBALANCE PARTITIONS ON d").await.is_empty());
+    let moved = copies(&cluster).iter().filter(|leaves| leaves.contains(&new[0].0)).count();
+    assert_eq!(moved, 2, "half of the partitions are on the new pair: {:?}", copies(&cluster));
+    cluster.until_whole().await.unwrap();
+
+    let port = |node| {
+        let metadata = cluster.node(cluster.aggregators()[0]).unwrap().metadata().read();
+        metadata.nodes()[&node].address.port
+    };
+    let remove =
+        format!("REMOVE LEAVES ('127.0.0.1':{}, '127.0.0.1':{})", port(new[0]), port(new[1]));
+    let mixed = client.query_drop(&remove).await.unwrap_err().to_string();
+    assert!(mixed.contains("group"), "{mixed}");
+    client.query_drop("RESTORE REDUNDANCY ON d").await.unwrap();
+    client.query_drop(format!("REMOVE LEAF '127.0.0.1':{}", port(new[0]))).await.unwrap();
+    assert!(copies(&cluster).iter().all(|leaves| !leaves.contains(&new[0].0)));
+    assert!(rows_of(&mut client, "SHOW LEAVES").await.len() == 3);
+    client.query_drop("REBALANCE PARTITIONS ON d").await.unwrap();
+    let home: Vec<u64> = before[0].clone();
+    assert!(copies(&cluster).iter().all(|leaves| *leaves == home), "{:?}", copies(&cluster));
+
+    let (written, longest) = writers.stop().await;
+    for (ordinal, count) in (0..PARTITIONS).zip(written) {
+        let (_, partition) = cluster.master_of("d", ordinal).unwrap();
+        let expected: Vec<_> = (BESIDE..BESIDE + count).collect();
+        assert_eq!(rows(&partition), expected, "partition {ordinal}");
+    }
+    println!("the longest pause: {longest:?}");
+    assert!(longest < Duration::from_secs(5), "writes paused for {longest:?}");
 }
