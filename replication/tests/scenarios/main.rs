@@ -33,6 +33,9 @@ scenarios! {
     /// Promise: half of a group is nothing.
     #[test]
     fn a_group_that_was_never_whole_is_not_kept;
+    /// Promise: who changes its role first is not made to wait for who does so second.
+    #[test]
+    fn a_hello_before_the_record_is_kept;
     /// Promise: one way through all of it.
     #[test]
     fn a_write_is_acknowledged_when_everybody_has_it;
