@@ -195,6 +195,11 @@ pub enum Operation {
         /// Although it still has copies.
         force: bool,
     },
+    /// DETACH LEAF, once others serve what it has.
+    DetachLeaf {
+        /// Which.
+        address: Address,
+    },
     /// ATTACH LEAF.
     AttachLeaf {
         /// Which.
@@ -291,12 +296,14 @@ variants!(Operation {
     9 => CancelPlan { database },
     10 => ShowPlan { database, asked },
     11 => SetVariable { name, value },
+    12 => DetachLeaf { address },
 });
 variants!(Asked {
     1 => Rebalance { database, full, force },
     2 => Restore { database },
-    3 => Free { database, leaves },
+    3 => Free { database, leaves, detach },
     4 => One { database, ordinal, leaf, one },
+    5 => HandOver { database, leaf },
 });
 variants!(One { 1 => Copy, 2 => Promote, 3 => PromoteWithDrop, 4 => Drop });
 variants!(Returned {

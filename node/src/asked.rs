@@ -1,12 +1,13 @@
 //! Statements that are carried out by plans, from whichever aggregator: REBALANCE, RESTORE REDUNDANCY, REMOVE LEAF, and those
 //! about single partitions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use resprout_cluster::control::{Operation, ShownStep};
 use resprout_cluster::metadata::Metadata;
-use resprout_cluster::plan::{Asked, ExplainRow, One, StatusRow};
+use resprout_cluster::plan::{Asked, ExplainRow, One, StatusRow, ensure_safety};
 use resprout_cluster::{LeafId, Ordinal};
 use resprout_engine::table::Value;
 use resprout_sql::error::{Code, SqlError};
@@ -77,11 +78,13 @@ pub(crate) fn wanted(
             vec![Asked::Restore { database: database.clone() }.into()]
         }
         ClusterStatement::RemoveLeaves { leaves, force: false, kill } => {
-            let leaves: Result<Vec<_>, _> = leaves.iter().map(|at| leaf(metadata, at)).collect();
-            let leaves = leaves?;
-            let free = |database| Asked::Free { database, leaves: leaves.clone() };
-            let wanted = |asked| Wanted { asked, kill: *kill, ensure_online: false };
-            names(metadata).into_iter().map(free).map(wanted).collect()
+            free(metadata, leaves, (*kill, false))?
+        }
+        ClusterStatement::DetachLeaves { leaves, kill, ensure_partition_safety } => {
+            if *ensure_partition_safety {
+                check_safety(metadata, leaves)?;
+            }
+            free(metadata, leaves, (*kill, true))?
         }
         ClusterStatement::Partition { action, partition, node } => {
             let one = match action {
@@ -102,6 +105,28 @@ pub(crate) fn wanted(
         }
         _ => Vec::new(),
     })
+}
+
+/// In each database, leaves go.
+fn free(
+    metadata: &Metadata,
+    leaves: &[NodeAddress],
+    (kill, detach): (bool, bool),
+) -> Result<Vec<Wanted>, SqlError> {
+    let leaves: Result<Vec<_>, _> = leaves.iter().map(|at| leaf(metadata, at)).collect();
+    let leaves = leaves?;
+    let free = |database| Asked::Free { database, leaves: leaves.clone(), detach };
+    let wanted = |asked| Wanted { asked, kill, ensure_online: false };
+    Ok(names(metadata).into_iter().map(free).map(wanted).collect())
+}
+
+/// ENSURE_PARTITION_SAFETY.
+fn check_safety(metadata: &Metadata, leaves: &[NodeAddress]) -> Result<(), SqlError> {
+    let going: Result<BTreeSet<_>, _> = leaves.iter().map(|at| leaf(metadata, at)).collect();
+    let databases = metadata.databases().values().map(|entry| entry.map.clone());
+    let databases: Vec<_> = databases.collect();
+    let safe = ensure_safety(&metadata.leaves(), &databases, &going?);
+    safe.map_err(|error| SqlError::new(Code::PARTITION_SAFETY, error.to_string()))
 }
 
 fn single(database: &str, ordinal: u32, leaf: LeafId, one: One) -> Wanted {

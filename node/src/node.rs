@@ -10,9 +10,10 @@ use resprout_access::{Client, Server};
 use resprout_cluster::carrier::Carrier;
 use resprout_cluster::control::{self, Control, Operation, Returned};
 use resprout_cluster::manager::{Answer, Event, Manager, Phase};
-use resprout_cluster::metadata::{Command, Decree, Outcome};
+use resprout_cluster::metadata::{Command, DatabaseEntry, Decree, Outcome};
+use resprout_cluster::plan::Asked;
 use resprout_cluster::reconcile::Progress;
-use resprout_cluster::{Address, Incarnation, Mode, NodeId};
+use resprout_cluster::{Address, Incarnation, LeafId, Mode, NodeId};
 use resprout_consensus::node::{Handle, Node as Consensus, Options as ConsensusOptions, Parts};
 use resprout_consensus::store::{Store, StoreOptions};
 use resprout_consensus::{Config, Identity, Member as Voting, Recovered, StoreId, Timing, Vote};
@@ -306,8 +307,12 @@ impl Node {
         Some(self.copies.as_ref()?.progress())
     }
 
-    /// Ends in order: copies first, then the metadata.
+    /// Ends in order: copies first, then the metadata. A leaf lets others be masters before, as far as there are any and a
+    /// master aggregator can be reached; else nothing changes, as when a whole cluster is stopped.
     pub async fn stop(mut self) {
+        if tokio::time::timeout(HAND_OVER, self.hand_over()).await.is_err() {
+            tracing::warn!("stops as master: others did not take over within {HAND_OVER:?}");
+        }
         self.server = None;
         if let Some(copies) = self.copies.take() {
             let stopped = tokio::task::spawn_blocking(move || copies.stop()).await;
@@ -319,6 +324,40 @@ impl Node {
             consensus.stop().await;
         }
         self.tasks.shutdown().await;
+    }
+}
+
+impl Node {
+    /// Whether the master aggregator can be reached now.
+    fn reaches_master(&self) -> bool {
+        let holder = self.metadata.read().office().holder;
+        let peers = self.transport.status();
+        let is_it = |peer: &transport::PeerStatus| {
+            holder.is_some_and(|holder| holder.0 == peer.node.0) && peer.connected.is_some()
+        };
+        peers.iter().any(is_it)
+    }
+
+    async fn hand_over(&self) {
+        let leaf = LeafId::from(self.id());
+        let databases: Vec<String> = {
+            let metadata = self.metadata.read();
+            let entries = metadata.databases().values();
+            let is_master = |entry: &&DatabaseEntry| {
+                entry.map.partitions.iter().any(|one| one.serving() == Some(leaf))
+            };
+            entries.filter(is_master).map(|entry| entry.map.name.clone()).collect()
+        };
+        for database in databases {
+            if self.kind() != NodeKind::Leaf || !self.reaches_master() {
+                return;
+            }
+            let asked = Asked::HandOver { database, leaf };
+            let operation = Operation::Plan { asked, kill: false, ensure_online: false };
+            if let Err(error) = self.calls.call(operation, HAND_OVER).await {
+                tracing::warn!(%error, "not all masters here were handed over");
+            }
+        }
     }
 }
 
@@ -474,6 +513,9 @@ impl Following {
         }
     }
 }
+
+/// How long a leaf that stops waits for others to take over.
+const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// Takes what comes for the control plane of this node.
 struct Desk {

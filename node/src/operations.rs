@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use resprout_access::{Client, Definition};
 use resprout_cluster::control::{Operation, Returned};
 use resprout_cluster::manager::Event;
-use resprout_cluster::metadata::{Command, DatabaseState, Decree, NewHome, Outcome, Refusal, Role};
+use resprout_cluster::metadata::{
+    Command, DatabaseState, Decree, NewHome, NodeState, Outcome, Refusal, Role,
+};
 use resprout_cluster::placement::initial;
 use resprout_cluster::{Address, Group, Incarnation, NodeId};
 use resprout_consensus::StoreId;
@@ -82,6 +84,7 @@ impl Operations {
             Operation::RemoveNode { address, force } => {
                 self.remove(office.number, &address, force).await
             }
+            Operation::DetachLeaf { address } => self.detach(office.number, &address).await,
             Operation::AttachLeaf { address, force } => self.attach(&address, force),
             Operation::SetVariable { name, value } => {
                 self.set_variable(office.number, name, value).await
@@ -290,6 +293,17 @@ impl Operations {
         let removed = self.command(office, Command::RemoveNode { node, force }).await?;
         self.consensus.remove(node).await.map_err(failed)?;
         Ok(removed)
+    }
+
+    async fn detach(&self, office: u64, address: &Address) -> Result<Outcome, Ended> {
+        let node = self.named(address)?;
+        let found = self.metadata.read().nodes().get(&node).cloned();
+        let Some(found) = found else { return Err(failed(format!("there is no node {address}"))) };
+        if found.state == NodeState::Detached {
+            return Ok(Outcome::Done);
+        }
+        let (from, to, incarnation) = (found.state, NodeState::Detached, found.incarnation);
+        self.command(office, Command::SetNodeState { node, from, to, incarnation }).await
     }
 
     fn attach(&self, address: &Address, force: bool) -> Result<Outcome, Ended> {

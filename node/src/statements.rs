@@ -80,6 +80,9 @@ pub(crate) fn operations(
                 }
             }
         }
+        ClusterStatement::DetachLeaves { leaves, .. } => {
+            leaves.iter().map(|leaf| Operation::DetachLeaf { address: address(leaf) }).collect()
+        }
         // All that they need are plans.
         ClusterStatement::RebalancePartitions { .. }
         | ClusterStatement::RebalanceAllDatabases { .. }

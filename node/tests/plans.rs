@@ -170,3 +170,89 @@ async fn w06_a_cluster_grows_and_shrinks_while_clients_write() {
     println!("the longest pause: {longest:?}");
     assert!(longest < Duration::from_secs(5), "writes paused for {longest:?}");
 }
+
+/// Promise (O13, section 3.1): a leaf that is stopped in order lets the other one be master first, so clients notice next to
+/// nothing and no outcome is unknown; when it is back, and nothing changes any more, its masters go back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_leaf_that_stops_in_order_hands_over() {
+    let manager = Manager { stable: Duration::from_secs(1), ..Manager::default() };
+    let builder = Cluster::builder().voters(1).leaves(2).redundancy(2).manager(manager);
+    let mut cluster = builder.start().await.unwrap();
+    with_table(&cluster).await;
+    let before = record(&cluster);
+    let (leaf, _) = cluster.master_of("d", 0).unwrap();
+    cluster.stop(leaf).await;
+    let after = record(&cluster);
+    for (then, now) in before.iter().zip(&after) {
+        assert_ne!(now.master, Some(leaf.0), "{now:?}");
+        let one_more = then.master == Some(leaf.0);
+        assert_eq!(now.term > then.term, one_more, "{then:?} {now:?}");
+    }
+    for ordinal in 0..PARTITIONS {
+        put(&cluster, ordinal, 1).await;
+    }
+    assert_eq!(events(&cluster, "Fenced"), 0, "nobody was failed over");
+    cluster.start(leaf).await.unwrap();
+    let masters: Vec<_> = before.iter().map(|one| one.master).collect();
+    let are_back = |metadata: &Metadata| {
+        let partitions = &metadata.databases()["d"].map.partitions;
+        partitions
+            .iter()
+            .zip(&masters)
+            .all(|(one, master)| one.serving().map(|leaf| leaf.0) == *master)
+    };
+    cluster.until("masters are back", are_back).await.unwrap();
+}
+
+/// How many events of that kind there were.
+fn events(cluster: &Cluster, kind: &str) -> usize {
+    let metadata = cluster.node(cluster.aggregators()[0]).unwrap().metadata().read();
+    metadata
+        .events()
+        .iter()
+        .filter(|event| format!("{:?}", event.happened).starts_with(kind))
+        .count()
+}
+
+/// Promise (O12): DETACH LEAF leaves everything served by the others; a detached leaf comes back only by ATTACH LEAF, and
+/// one that has a last copy is not let go where safety is asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_detached_leaf_waits_for_attach_leaf() {
+    let builder = Cluster::builder().voters(1).leaves(2).redundancy(2);
+    let mut cluster = builder.start().await.unwrap();
+    with_table(&cluster).await;
+    let door = Door::of(&cluster).await;
+    let mut client = door.client().await;
+    let leaves = cluster.leaves();
+    let port = |node| {
+        let metadata = cluster.node(cluster.aggregators()[0]).unwrap().metadata().read();
+        metadata.nodes()[&node].address.port
+    };
+    let (first, second) = (port(leaves[0]), port(leaves[1]));
+    let state = async |client: &mut Conn| -> String {
+        let rows = rows_of(client, "SHOW LEAVES").await;
+        let row = rows.iter().find(|row| row.get::<u16, _>(1) == Some(first)).unwrap();
+        row.get("State").unwrap()
+    };
+    client.query_drop(format!("DETACH LEAF '127.0.0.1':{first}")).await.unwrap();
+    assert_eq!(state(&mut client).await, "detached");
+    for ordinal in 0..PARTITIONS {
+        put(&cluster, ordinal, 1).await;
+        assert_eq!(cluster.master_of("d", ordinal).unwrap().0, leaves[1]);
+    }
+    let unsafe_text = format!("DETACH LEAF '127.0.0.1':{second} ENSURE_PARTITION_SAFETY");
+    let refused = client.query_drop(unsafe_text).await.unwrap_err().to_string();
+    assert!(refused.contains("2036") && refused.contains("d:0"), "{refused}");
+    cluster.kill(leaves[0]).await;
+    cluster.start(leaves[0]).await.unwrap();
+    for ordinal in 0..PARTITIONS {
+        put(&cluster, ordinal, 2).await;
+    }
+    assert_eq!(state(&mut client).await, "detached");
+    client.query_drop(format!("ATTACH LEAF '127.0.0.1':{first}")).await.unwrap();
+    cluster.until_whole().await.unwrap();
+    for ordinal in 0..PARTITIONS {
+        let (_, partition) = cluster.master_of("d", ordinal).unwrap();
+        assert_eq!(rows(&partition), [1, 2], "partition {ordinal}");
+    }
+}

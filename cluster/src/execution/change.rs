@@ -45,6 +45,8 @@ pub enum Change {
         to: LeafId,
         /// The old master's copy leaves the record, if this many full copies are left then.
         drop_leaving: Option<usize>,
+        /// It is to be master again when its leaf has come and gone.
+        returns: bool,
     },
     /// A copy leaves the record. Its files are removed afterwards: until then they are an orphan.
     Remove {
@@ -114,8 +116,8 @@ pub fn apply(database: &mut Database, change: &Change) -> Result<(), Refused> {
         Change::AddCopy { ordinal, leaf } => add(database, ordinal, leaf),
         Change::Attach { ordinal, leaf, instance } => attach(database, ordinal, leaf, instance),
         Change::Create { ordinal, leaf } => create(database, ordinal, leaf),
-        Change::Promote { ordinal, term, to, drop_leaving } => {
-            promote(database, (ordinal, term), to, drop_leaving)
+        Change::Promote { ordinal, term, to, drop_leaving, returns } => {
+            promote(database, (ordinal, term), (to, returns), drop_leaving)
         }
         Change::Remove { ordinal, leaf, instance, leaving } => {
             remove(database, (ordinal, leaf), instance, leaving)
@@ -182,7 +184,7 @@ fn create(database: &mut Database, ordinal: Ordinal, leaf: LeafId) -> Result<(),
 fn promote(
     database: &mut Database,
     (ordinal, term): (Ordinal, Term),
-    to: LeafId,
+    (to, returns): (LeafId, bool),
     drop_leaving: Option<usize>,
 ) -> Result<(), Refused> {
     let partition = database.partition(ordinal).ok_or(Refused::NoPartition)?;
@@ -203,7 +205,9 @@ fn promote(
     // Nobody wrote between the lock and this, so the old master has everything: it goes on in step.
     let following = if database.sync { Following::Sync } else { Following::Async };
     let partition = database.partition_mut(ordinal).expect("it was found");
-    (partition.master, partition.term, partition.former) = (Some(to), next, None);
+    let former = returns.then(|| partition.former.unwrap_or(before));
+    partition.former = former.filter(|former| *former != to);
+    (partition.master, partition.term) = (Some(to), next);
     if drop_leaving.is_some() {
         partition.copies.remove(&before);
     } else if let Some(old) = partition.copies.get_mut(&before) {

@@ -173,6 +173,7 @@ impl Execution {
                 term: locked,
                 to: step.target,
                 drop_leaving: drops.then_some(self.plan.least_copies),
+                returns: self.plan.returns,
             };
             out.push(Output::Commit(at, change));
         } else if waited >= self.config.lock_limit_ms {

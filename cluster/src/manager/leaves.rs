@@ -62,7 +62,8 @@ impl Manager {
         run: Incarnation,
     ) -> Option<(NodeState, Incarnation)> {
         let forced = self.forced.contains(&id);
-        if !self.config.auto_attach && !forced {
+        // Who was detached waits for ATTACH LEAF, by whatever it came about.
+        if (!self.config.auto_attach || node.state == NodeState::Detached) && !forced {
             return (node.state != NodeState::Detached).then_some((NodeState::Detached, run));
         }
         let conflicts = self.conflicts(metadata, id);

@@ -12,7 +12,7 @@ use crate::{Database, Mode};
 use resprout_wal::Lsn;
 
 /// The version that this program writes, and the only one that it reads.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 pub(crate) fn encode(value: &impl Field) -> Vec<u8> {
     let mut out = Vec::new();
@@ -142,7 +142,7 @@ variants!(Change {
     1 => AddCopy { ordinal, leaf },
     2 => Attach { ordinal, leaf, instance },
     3 => Create { ordinal, leaf },
-    4 => Promote { ordinal, term, to, drop_leaving },
+    4 => Promote { ordinal, term, to, drop_leaving, returns },
     5 => Remove { ordinal, leaf, instance, leaving },
 });
 variants!(Command {

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{Action, Phase, Plan, Removal, RemovalError, Step, plan, remove, restore};
 use crate::placement::{Request, Unplaceable, load_elsewhere, target};
-use crate::{Database, Leaf, LeafId, Mode, Ordinal};
+use crate::{Database, Leaf, LeafId, Mode, Ordinal, Standing};
 
 /// What is asked for. Each is about one database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,15 @@ pub enum Asked {
         database: String,
         /// Which leaves.
         leaves: Vec<LeafId>,
+        /// Their copies stay in the record, and masters go back to them, if there are pairs.
+        detach: bool,
+    },
+    /// A leaf stops for a while: others are masters meanwhile, as far as there are any.
+    HandOver {
+        /// Which database.
+        database: String,
+        /// Which leaf.
+        leaf: LeafId,
     },
     /// One copy of one partition: `COPY`, `PROMOTE`, `DROP PARTITION`.
     One {
@@ -75,6 +84,22 @@ pub enum AskedError {
     Removal(#[from] RemovalError),
 }
 
+/// Masters on a leaf pass to replicas that have everything; what has none stays.
+fn hand_over(leaves: &[Leaf], database: &Database, leaf: LeafId) -> Plan {
+    let is_online = |id: LeafId| {
+        leaves.iter().any(|other| other.id == id && other.standing == Standing::Online)
+    };
+    let steps = database.partitions.iter().filter(|one| one.serving() == Some(leaf));
+    let steps = steps.filter_map(|partition| {
+        let mut copies = partition.copies.iter();
+        let heir = copies
+            .find(|(id, copy)| **id != leaf && is_online(**id) && database.is_promotable(copy));
+        let (heir, _) = heir?;
+        Some(Step::new(partition, Phase::Promote, *heir, Action::Promote))
+    });
+    Plan { returns: true, ..Plan::new(leaves, database, steps.collect(), 1) }
+}
+
 impl Asked {
     /// The database that it is about.
     #[must_use]
@@ -83,6 +108,7 @@ impl Asked {
             Self::Rebalance { database, .. }
             | Self::Restore { database }
             | Self::Free { database, .. }
+            | Self::HandOver { database, .. }
             | Self::One { database, .. } => database,
         }
     }
@@ -107,10 +133,13 @@ impl Asked {
                 Ok(plan(leaves, database, &target(&request)?))
             }
             Self::Restore { .. } => Ok(restore(leaves, database, mode)?),
-            Self::Free { leaves: going, .. } => {
+            Self::Free { leaves: going, detach, .. } => {
                 let going: BTreeSet<_> = going.iter().copied().collect();
-                Ok(remove(leaves, (database, mode), &going, Removal::Remove)?)
+                let removal = if *detach { Removal::Detach } else { Removal::Remove };
+                let plan = remove(leaves, (database, mode), &going, removal)?;
+                Ok(Plan { returns: *detach, ..plan })
             }
+            Self::HandOver { leaf, .. } => Ok(hand_over(leaves, database, *leaf)),
             Self::One { ordinal, leaf, one, .. } => {
                 let unknown = || AskedError::NoPartition(database.name.clone(), *ordinal);
                 let partition = database.partition(*ordinal).ok_or_else(unknown)?;

@@ -76,6 +76,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Copies that a drop leaves at least: the redundancy level, but for leaves that are taken out of pairs.
     pub least_copies: usize,
+    /// Masters that it moves go back when their leaf has come and gone.
+    pub returns: bool,
     /// Bytes that each leaf has on top of what it has now, at the worst moment. Leaves that never have more
     /// are not listed.
     pub peaks: BTreeMap<LeafId, u64>,
@@ -96,7 +98,8 @@ impl Plan {
             key(one).cmp(&key(other)).then_with(|| place(one.target).cmp(&place(other.target)))
         });
         let peaks = peaks(&steps);
-        Self { database: database.name.clone(), steps, least_copies, peaks }
+        let returns = false;
+        Self { database: database.name.clone(), steps, least_copies, returns, peaks }
     }
 
     /// Bytes that it ships in all.

@@ -21,7 +21,8 @@ fn refused(database: &Database, change: Change) -> Refused {
 }
 
 fn promote(term: u64, to: u64, drop_leaving: Option<usize>) -> Change {
-    Change::Promote { ordinal: ORDINAL, term: Term(term), to: LeafId(to), drop_leaving }
+    let (ordinal, term, to) = (ORDINAL, Term(term), LeafId(to));
+    Change::Promote { ordinal, term, to, drop_leaving, returns: false }
 }
 
 fn remove(leaf: u64, instance: u64, leaving: usize) -> Change {

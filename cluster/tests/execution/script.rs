@@ -85,7 +85,13 @@ const LOCK: Output = Output::Lock { step: 2, ordinal: Ordinal(0), to: LeafId(2),
 const UNLOCK: Output = Output::Unlock(Ordinal(0));
 const PROMOTE: Output = Output::Commit(
     2,
-    Change::Promote { ordinal: Ordinal(0), term: Term(2), to: LeafId(2), drop_leaving: Some(2) },
+    Change::Promote {
+        ordinal: Ordinal(0),
+        term: Term(2),
+        to: LeafId(2),
+        drop_leaving: Some(2),
+        returns: false,
+    },
 );
 const DROP: Output = Output::Commit(
     3,

@@ -198,7 +198,7 @@ fn plans_change_the_same_record() {
     let (ordinal, before) = (Ordinal(0), world.partition(0).clone());
     let promote = |to| {
         let (to, term) = (LeafId(to), before.term);
-        let change = Change::Promote { ordinal, term, to, drop_leaving: None };
+        let change = Change::Promote { ordinal, term, to, drop_leaving: None, returns: false };
         Command::Execute { database: DB.to_owned(), change }
     };
     world.done(promote(3));
