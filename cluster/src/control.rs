@@ -23,6 +23,7 @@ use crate::metadata::bytes::{CodecError, Cursor, Field, fields, variants};
 use crate::metadata::codec::{decode, encode};
 use crate::metadata::{Command, Outcome, Role};
 use crate::reconcile::{CopyName, Doing, HeldCopy};
+use crate::survey::Survey;
 use crate::{Address, Group, LeafId, NodeId, Ordinal};
 
 /// A message.
@@ -206,6 +207,10 @@ pub enum Operation {
         /// What it is from now on; none for its default.
         value: Option<String>,
     },
+    /// What the node knows of itself. Any node answers, not the master aggregator alone.
+    Survey,
+    /// Whether the node is there. Any node answers.
+    Ping,
 }
 
 /// What became of an operation.
@@ -232,6 +237,11 @@ pub enum Returned {
     },
     /// The node that was asked is not the master aggregator, and did nothing.
     NotMaster,
+    /// What a node knows of itself.
+    Surveyed {
+        /// That.
+        survey: Survey,
+    },
 }
 
 fields! {
@@ -255,12 +265,15 @@ variants!(Operation {
     6 => AttachLeaf { address, force },
     7 => Define { database, definition },
     8 => SetVariable { name, value },
+    9 => Survey,
+    10 => Ping,
 });
 variants!(Returned {
     1 => Done { index, outcome },
     2 => Failed { text },
     3 => NotMaster,
     4 => Told { code, text },
+    5 => Surveyed { survey },
 });
 variants!(Control {
     1 => Beat,
@@ -337,6 +350,7 @@ pub fn callee(metadata: &crate::metadata::Metadata) -> Option<NodeId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::survey::{CopyReport, FollowerReport, RecoveryReport};
     use crate::{Incarnation, Instance, Stamp, Term};
     use resprout_wal::Lsn;
 
@@ -357,6 +371,14 @@ mod tests {
             held: [(copy, held)].into(),
             fulfilled: 77,
         };
+        let report = CopyReport {
+            stored: "d_7_9".to_owned(),
+            doing: Doing::Following,
+            recovery: RecoveryReport { left_ms: Some(5), ..RecoveryReport::default() },
+            followers: vec![FollowerReport { is_connected: true, ..FollowerReport::default() }],
+            ..CopyReport::default()
+        };
+        let survey = Survey { applied: 4, copies: [(copy, report)].into() };
         let address = Address { host: "h".to_owned(), port: 3306 };
         let operation = Operation::AddLeaf { address, group: Some(Group::Two) };
         let lock = Order::Lock { step: 1, ordinal: Ordinal(7), to: LeafId(2), kill: true };
@@ -371,6 +393,7 @@ mod tests {
                 operation: Operation::Define { database: "d".to_owned(), definition: vec![1, 2] },
             },
             Control::Return { number: 8, result: Returned::NotMaster },
+            Control::Return { number: 10, result: Returned::Surveyed { survey } },
             Control::Return {
                 number: 9,
                 result: Returned::Told { code: 1050, text: "it is there".to_owned() },

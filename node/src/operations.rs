@@ -74,6 +74,8 @@ impl Operations {
                 self.remove(office.number, &address, force).await
             }
             Operation::AttachLeaf { address, force } => self.attach(&address, force),
+            // Answered by whichever node is asked.
+            Operation::Survey | Operation::Ping => Ok(Outcome::Done),
             Operation::SetVariable { name, value } => {
                 self.set_variable(office.number, name, value).await
             }
