@@ -23,6 +23,7 @@ use crate::metadata::codec::{decode, encode};
 use crate::metadata::{Command, Outcome, Role};
 use crate::plan::{Asked, One};
 use crate::reconcile::{CopyName, Doing, HeldCopy};
+use crate::survey::Survey;
 use crate::{Address, Group, Instance, NodeId, Ordinal};
 
 /// A message.
@@ -214,6 +215,10 @@ pub enum Operation {
         /// What it is from now on; none for its default.
         value: Option<String>,
     },
+    /// What the node knows of itself. Any node answers, not the master aggregator alone.
+    Survey,
+    /// Whether the node is there. Any node answers.
+    Ping,
 }
 
 /// What became of an operation.
@@ -245,6 +250,11 @@ pub enum Returned {
     },
     /// The node that was asked is not the master aggregator, and did nothing.
     NotMaster,
+    /// What a node knows of itself.
+    Surveyed {
+        /// That.
+        survey: Survey,
+    },
 }
 
 /// A step of a plan, as it is shown.
@@ -297,6 +307,8 @@ variants!(Operation {
     10 => ShowPlan { database, asked },
     11 => SetVariable { name, value },
     12 => DetachLeaf { address },
+    13 => Survey,
+    14 => Ping,
 });
 variants!(Asked {
     1 => Rebalance { database, full, force },
@@ -312,6 +324,7 @@ variants!(Returned {
     3 => NotMaster,
     4 => Told { code, text },
     5 => Steps { steps },
+    6 => Surveyed { survey },
 });
 variants!(Control {
     1 => Beat,
@@ -388,6 +401,7 @@ pub fn callee(metadata: &crate::metadata::Metadata) -> Option<NodeId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::survey::{CopyReport, FollowerReport, RecoveryReport};
     use crate::{Incarnation, LeafId, Stamp, Term};
     use resprout_wal::Lsn;
 
@@ -408,6 +422,14 @@ mod tests {
             held: [(copy, held)].into(),
             fulfilled: 77,
         };
+        let report = CopyReport {
+            stored: "d_7_9".to_owned(),
+            doing: Doing::Following,
+            recovery: RecoveryReport { left_ms: Some(5), ..RecoveryReport::default() },
+            followers: vec![FollowerReport { is_connected: true, ..FollowerReport::default() }],
+            ..CopyReport::default()
+        };
+        let survey = Survey { applied: 4, copies: [(copy, report)].into() };
         let address = Address { host: "h".to_owned(), port: 3306 };
         let operation = Operation::AddLeaf { address, group: Some(Group::Two) };
         let lock = Lock { number: 1, ordinal: Ordinal(7), to: LeafId(2), kill: true };
@@ -447,6 +469,7 @@ mod tests {
             },
             Control::Return { number: 8, result: Returned::NotMaster },
             Control::Return { number: 10, result: Returned::Steps { steps: vec![step] } },
+            Control::Return { number: 11, result: Returned::Surveyed { survey } },
             Control::Return {
                 number: 9,
                 result: Returned::Told { code: 1050, text: "it is there".to_owned() },

@@ -86,5 +86,6 @@ pub mod plan;
 pub mod reconcile;
 mod record;
 pub mod settings;
+pub mod survey;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

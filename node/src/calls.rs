@@ -90,7 +90,8 @@ impl Calls {
                 }
                 Returned::Told { code, text } => return Err(CallError::Told(code, text)),
                 Returned::Failed { text } => return Err(CallError::Refused(text)),
-                Returned::Steps { .. } => return Ok(Outcome::Done),
+                // No call of these operations is answered so.
+                Returned::Steps { .. } | Returned::Surveyed { .. } => return Ok(Outcome::Done),
                 // It knows better who is: what it knows comes here soon.
                 Returned::NotMaster if Instant::now() < end => {
                     tokio::time::sleep(SAY_EVERY / 3).await;
@@ -174,6 +175,23 @@ impl Calls {
                 return;
             }
         }
+    }
+
+    /// Begins to wait for an answer, by the number of its question.
+    pub(crate) fn begin(&self) -> (u64, oneshot::Receiver<Returned>) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        locked(&self.waiting).insert(number, sender);
+        (number, receiver)
+    }
+
+    /// Waits for it no longer.
+    pub(crate) fn forget(&self, number: u64) {
+        locked(&self.waiting).remove(&number);
+    }
+
+    pub(crate) fn post(&self) -> &Post {
+        &self.post
     }
 
     /// An answer has come.

@@ -45,7 +45,7 @@ pub(crate) struct Copies {
     run: Incarnation,
     cluster: u128,
     metadata: Shared,
-    driver: Arc<Driver>,
+    pub(crate) driver: Arc<Driver>,
     /// From when it recovers on.
     engine: OnceLock<Engine>,
     is_recovered: AtomicBool,
@@ -189,7 +189,7 @@ impl Copies {
         self.wake();
     }
 
-    fn partition(&self, copy: CopyName) -> Partition {
+    pub(crate) fn partition(&self, copy: CopyName) -> Partition {
         let CopyName { database, ordinal, .. } = copy;
         Partition { cluster: self.cluster, database, ordinal: ordinal.0 }
     }
@@ -202,13 +202,17 @@ impl Copies {
             .collect()
     }
 
-    fn stored(&self) -> Vec<(CopyName, resprout_engine::Partition)> {
+    pub(crate) fn stored(&self) -> Vec<(CopyName, resprout_engine::Partition)> {
         let databases = self.engine().map(Engine::databases).unwrap_or_default();
         let copies = databases.iter().flat_map(|database| database.partitions().to_vec());
         copies.map(|partition| (name_of(&partition), partition)).collect()
     }
 
-    fn held_copy(&self, name: CopyName, stored: &resprout_engine::Partition) -> HeldCopy {
+    pub(crate) fn held_copy(
+        &self,
+        name: CopyName,
+        stored: &resprout_engine::Partition,
+    ) -> HeldCopy {
         let driven = self.driver.copy(self.partition(name));
         let driven = driven.filter(|copy| copy.identity().instance == name.instance);
         let Some(status) = driven.map(|copy| copy.status()) else {

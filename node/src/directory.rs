@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use resprout_access::{Client, Definition};
 use resprout_cluster::control::Operation;
-use resprout_cluster::metadata::{Command, DatabaseEntry, Metadata};
+use resprout_cluster::metadata::{Command, DatabaseEntry, Metadata, Node};
 use resprout_cluster::{Address, NodeId};
 use resprout_engine::Durability;
 use resprout_sql::error::{Code, SqlError};
@@ -16,9 +16,12 @@ use resprout_sql::statement::ClusterStatement;
 use crate::asked::wanted;
 use crate::calls::Calls;
 use crate::error::CallError;
+use crate::pings::Pings;
 use crate::settings::Given;
 use crate::state::Shared;
 use crate::statements::{Reached, listing, operations};
+use crate::survey::ask_all_beside;
+use crate::surveyed::{is_surveyed, surveyed};
 
 /// How long a definition may take.
 pub(crate) const DEFINITION: Duration = Duration::from_secs(60);
@@ -31,6 +34,8 @@ pub struct Directory {
     given: Given,
     pub(crate) metadata: Shared,
     pub(crate) calls: Arc<Calls>,
+    /// How other aggregators answer.
+    pings: Pings,
     access: Client,
 }
 
@@ -38,12 +43,12 @@ impl Directory {
     /// As this node knows it. What it says of connections is of those of `access`.
     #[must_use]
     pub(crate) fn new(
-        (own, given): (NodeId, Given),
+        (own, given, pings): (NodeId, Given, Pings),
         metadata: Shared,
         calls: Arc<Calls>,
         access: Client,
     ) -> Self {
-        Self { own, given, metadata, calls, access }
+        Self { own, given, pings, metadata, calls, access }
     }
 
     async fn call(&self, operation: Operation) -> Result<(), SqlError> {
@@ -186,9 +191,25 @@ impl place::Directory for Directory {
     }
 
     fn show(&self, listed: &Listed) -> Result<Shown, SqlError> {
-        let reached = |address: &str| Reached {
-            connections: self.access.connections(address),
-            latency_ms: self.access.latency(address).map(|latency| latency.as_secs_f64() * 1e3),
+        let millis = |latency: Duration| latency.as_secs_f64() * 1e3;
+        if is_surveyed(listed) {
+            let metadata = self.metadata.read().clone();
+            let surveys = ask_all_beside(&self.calls, &metadata)?;
+            return Ok(surveyed(&metadata, &surveys, listed));
+        }
+        let reached = |id: NodeId, node: &Node| {
+            if node.is_leaf() {
+                let address = reach(&node.address);
+                let latency_ms = self.access.latency(&address).map(millis);
+                let connections = self.access.connections(&address);
+                return Reached { connections, latency_ms, is_silent: false };
+            }
+            let last = self.pings.last(id);
+            let latency_ms = last.flatten().map(millis);
+            // Nodes have one connection with each other, and none with themselves.
+            let is_silent = last == Some(None);
+            let connections = u64::from(id != self.own && !is_silent);
+            Reached { connections, latency_ms, is_silent }
         };
         listing(&self.metadata.read(), self.own, listed, reached)
     }

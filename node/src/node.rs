@@ -13,6 +13,7 @@ use resprout_cluster::manager::{Answer, Event, Manager, Phase};
 use resprout_cluster::metadata::{Command, DatabaseEntry, Decree, Outcome};
 use resprout_cluster::plan::Asked;
 use resprout_cluster::reconcile::Progress;
+use resprout_cluster::survey::Survey;
 use resprout_cluster::{Address, Incarnation, LeafId, Mode, NodeId};
 use resprout_consensus::node::{Handle, Node as Consensus, Options as ConsensusOptions, Parts};
 use resprout_consensus::store::{Store, StoreOptions};
@@ -39,6 +40,7 @@ use crate::office::{Office, look_after};
 use crate::operations::Operations;
 use crate::options::Options;
 use crate::orders::Orders;
+use crate::pings::Pings;
 use crate::post::{CONSENSUS, Inbox, News, Post, addresses};
 use crate::settings::{Applying, Given};
 use crate::state::{Machine, Shared};
@@ -60,6 +62,7 @@ pub struct Node {
     consensus: Option<Consensus<Machine>>,
     copies: Option<Arc<Copies>>,
     calls: Arc<Calls>,
+    pings: Pings,
     transport: Arc<Transport>,
     /// Of a leaf, for aggregators.
     server: Option<Server>,
@@ -152,6 +155,7 @@ impl Node {
             consensus: Some(consensus),
             copies,
             calls,
+            pings: Pings::default(),
             transport,
             server,
             tasks: JoinSet::new(),
@@ -219,6 +223,10 @@ impl Node {
             served: Arc::default(),
         };
         self.tasks.spawn(desk.run(news));
+        if self.member.kind == NodeKind::Aggregator {
+            let (metadata, calls) = (self.metadata.clone(), self.calls.clone());
+            self.tasks.spawn(self.pings.clone().run(own, metadata, calls));
+        }
         if let Some(copies) = self.copies.clone() {
             let access = Client::new(options.secret.clone());
             self.tasks.spawn(Doubts::new(own, self.metadata.clone(), (copies, access)).run());
@@ -274,7 +282,7 @@ impl Node {
     pub fn statements(&self) -> (Arc<Directory>, Client) {
         let access = Client::new(self.secret.clone());
         let (metadata, calls) = (self.metadata.clone(), self.calls.clone());
-        let own = (self.id(), self.given);
+        let own = (self.id(), self.given, self.pings.clone());
         let directory = Directory::new(own, metadata, calls, access.clone());
         (Arc::new(directory), access)
     }
@@ -578,7 +586,31 @@ impl Desk {
         }
     }
 
+    /// What any node answers for itself, at once and as often as it is asked.
+    fn question(&self, from: NodeId, number: u64, operation: &Operation) -> bool {
+        let applied = self.operations.metadata.read().applied();
+        let (post, copies) = (self.post.clone(), self.copies.clone());
+        match operation {
+            Operation::Ping => {
+                let result = Returned::Done { index: applied, outcome: Outcome::Done };
+                post.send(from, Control::Return { number, result });
+            }
+            Operation::Survey => {
+                tokio::task::spawn_blocking(move || {
+                    let copies = copies.map(|copies| copies.survey()).unwrap_or_default();
+                    let result = Returned::Surveyed { survey: Survey { applied, copies } };
+                    post.send(from, Control::Return { number, result });
+                });
+            }
+            _ => return false,
+        }
+        true
+    }
+
     fn call(&self, from: NodeId, number: u64, operation: Operation) {
+        if self.question(from, number, &operation) {
+            return;
+        }
         match self.served.came(from, number) {
             Came::UnderWay => {}
             Came::Done(result) => self.post.send(from, Control::Return { number, result }),

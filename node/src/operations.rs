@@ -86,6 +86,8 @@ impl Operations {
             }
             Operation::DetachLeaf { address } => self.detach(office.number, &address).await,
             Operation::AttachLeaf { address, force } => self.attach(&address, force),
+            // Answered by whichever node is asked.
+            Operation::Survey | Operation::Ping => Ok(Outcome::Done),
             Operation::SetVariable { name, value } => {
                 self.set_variable(office.number, name, value).await
             }

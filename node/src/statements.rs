@@ -8,16 +8,18 @@ use resprout_sql::error::{Code, SqlError};
 use resprout_sql::place::{ClusterView, Listed, Shown};
 use resprout_sql::statement::{ClusterStatement, Login, NodeAddress};
 
-use crate::directory::reach;
+use crate::surveyed::{database_status, databases_extended};
 use crate::views;
 
-/// What a leaf is as it is reached from here.
+/// How a node is reached from here.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Reached {
     /// Connections that are open.
     pub(crate) connections: u64,
     /// Of the last sign of life.
     pub(crate) latency_ms: Option<f64>,
+    /// It was asked, and did not answer.
+    pub(crate) is_silent: bool,
 }
 
 pub(crate) fn text(text: impl Into<String>) -> Value {
@@ -89,8 +91,38 @@ pub(crate) fn operations(
         | ClusterStatement::RestoreRedundancy { .. }
         | ClusterStatement::Partition { .. }
         | ClusterStatement::PromotePartition { .. } => Vec::new(),
+        ClusterStatement::PromoteAggregator(node) => {
+            return Err(not_promoted(metadata, Some(&address(node))));
+        }
+        ClusterStatement::AggregatorSetAsMaster => return Err(not_promoted(metadata, None)),
+        ClusterStatement::BootstrapAggregator { .. } => {
+            let why = "this node is an aggregator of a cluster already; a new cluster begins with `resproutd member --found` and an empty directory";
+            return Err(SqlError::new(Code::WRONG_ARGUMENTS, why));
+        }
         _ => return Err(SqlError::not_supported("this statement about the cluster")),
     })
+}
+
+/// Aggregators elect their master: nobody is told to be it.
+fn not_promoted(metadata: &Metadata, to: Option<&Address>) -> SqlError {
+    let is_it = |node: &&Node| Some(&node.address) == to && !node.is_leaf();
+    if let Some(to) = to
+        && !metadata.nodes().values().any(|node| is_it(&node))
+    {
+        let why = format!("{to} is no aggregator of the cluster; SHOW AGGREGATORS lists them");
+        return SqlError::new(Code::WRONG_ARGUMENTS, why);
+    }
+    let master = metadata.office().holder.and_then(|holder| metadata.nodes().get(&holder));
+    let what = match master {
+        Some(master) => {
+            format!("stop {} in order (SIGTERM) to have another one elected", master.address)
+        }
+        None => "start more of them: most voting members are needed".to_owned(),
+    };
+    let why = format!(
+        "aggregators elect their master here (consensus_enabled is ON), and do so by themselves when it is lost; {what}"
+    );
+    SqlError::new(Code::WRONG_ARGUMENTS, why)
 }
 
 /// What is shown. `reached` tells how a node is reached from here.
@@ -98,39 +130,44 @@ pub(crate) fn listing(
     metadata: &Metadata,
     own: NodeId,
     listed: &Listed,
-    reached: impl Fn(&str) -> Reached,
+    reached: impl Fn(NodeId, &Node) -> Reached,
 ) -> Result<Shown, SqlError> {
     match listed {
         Listed::Leaves => Ok(leaves(metadata, reached)),
-        Listed::Aggregators { .. } => Ok(aggregators(metadata, own)),
+        Listed::Aggregators { extended } => Ok(aggregators(metadata, *extended, reached)),
         Listed::Partitions { database, extended } => partitions(metadata, database, *extended),
-        Listed::ClusterStatus => Ok(cluster_status(metadata)),
-        Listed::View(view) => Ok(view_of(metadata, own, *view, reached)),
+        Listed::DatabasesExtended => Ok(databases_extended(metadata, own)),
+        Listed::DatabaseStatus { database } => database_status(metadata, own, database),
+        Listed::View(view) => Ok(view_of(metadata, *view, reached)),
+        Listed::ClusterStatus | Listed::ReplicationStatus => {
+            Err(SqlError::not_supported("this SHOW without an answer of the nodes"))
+        }
     }
 }
 
 /// The rows of a view; its columns are known where it is read.
 fn view_of(
     metadata: &Metadata,
-    own: NodeId,
     view: ClusterView,
-    reached: impl Fn(&str) -> Reached,
+    reached: impl Fn(NodeId, &Node) -> Reached,
 ) -> Shown {
     let rows = match view {
         ClusterView::Leaves => leaves(metadata, reached).rows,
-        ClusterView::Aggregators => {
-            let mut rows = aggregators(metadata, own).rows;
-            rows.iter_mut().for_each(|row| row.push(row[2].clone()));
-            rows
-        }
+        ClusterView::Aggregators => aggregators(metadata, false, reached).rows,
         ClusterView::Databases => views::databases(metadata),
         ClusterView::Partitions => views::partitions(metadata),
         ClusterView::Events => views::events(metadata),
+        // These are of what nodes say.
+        ClusterView::ClusterStatus
+        | ClusterView::ReplicationStatus
+        | ClusterView::DatabasesStatus
+        | ClusterView::RecoveryStatus
+        | ClusterView::PartitionsOnLeaves => Vec::new(),
     };
     Shown { names: Vec::new(), rows }
 }
 
-fn leaves(metadata: &Metadata, reached: impl Fn(&str) -> Reached) -> Shown {
+fn leaves(metadata: &Metadata, reached: impl Fn(NodeId, &Node) -> Reached) -> Shown {
     let mut shown = Shown::new(&[
         "Host",
         "Port",
@@ -145,9 +182,9 @@ fn leaves(metadata: &Metadata, reached: impl Fn(&str) -> Reached) -> Shown {
     for (id, node) in metadata.nodes() {
         let Kind::Leaf { group, pair } = node.kind else { continue };
         let pair = pair.and_then(|pair| metadata.nodes().get(&pair)).map(|pair| &pair.address);
-        let Reached { connections, latency_ms } = reached(&reach(&node.address));
+        let Reached { connections, latency_ms, .. } = reached(*id, node);
         let is_away = node.state == NodeState::Offline;
-        let latency = latency_ms.filter(|_| !is_away);
+        let latency_ms = latency_ms.filter(|_| !is_away);
         shown.rows.push(vec![
             text(&node.address.host),
             number(node.address.port),
@@ -156,15 +193,25 @@ fn leaves(metadata: &Metadata, reached: impl Fn(&str) -> Reached) -> Shown {
             pair.map_or(Value::Null, |pair| number(pair.port)),
             text(node.state.text()),
             number(if is_away { 0 } else { connections }),
-            latency.map_or(Value::Null, |latency| Value::Double((latency * 1e3).round() / 1e3)),
+            latency(latency_ms),
             number(id.0),
         ]);
     }
     shown
 }
 
-fn aggregators(metadata: &Metadata, own: NodeId) -> Shown {
-    let mut shown = Shown::new(&[
+/// Milliseconds with three decimals.
+fn latency(latency_ms: Option<f64>) -> Value {
+    latency_ms.map_or(Value::Null, |latency| Value::Double((latency * 1e3).round() / 1e3))
+}
+
+/// Whether an aggregator is there is what the one that is asked finds.
+fn aggregators(
+    metadata: &Metadata,
+    extended: bool,
+    reached: impl Fn(NodeId, &Node) -> Reached,
+) -> Shown {
+    let names = [
         "Host",
         "Port",
         "State",
@@ -173,7 +220,11 @@ fn aggregators(metadata: &Metadata, own: NodeId) -> Shown {
         "Master_Aggregator",
         "Role",
         "NodeID",
-    ]);
+        "Runtime_State",
+    ];
+    let more = ["Local_Minimum_Pre_Prepare_Ts", "Minimum_Pre_Prepare_Ts", "Availability_Group"];
+    let names: Vec<_> = names.iter().chain(more.iter().filter(|_| extended)).copied().collect();
+    let mut shown = Shown::new(&names);
     let master = metadata.office().holder;
     for (id, node) in metadata.nodes() {
         let Kind::Aggregator { role } = node.kind else { continue };
@@ -183,17 +234,22 @@ fn aggregators(metadata: &Metadata, own: NodeId) -> Shown {
             Role::Voter => "Voting Member",
             Role::Learner => "Follower",
         };
-        shown.rows.push(vec![
+        let Reached { connections, latency_ms, is_silent } = reached(*id, node);
+        let state = if is_silent { NodeState::Offline } else { node.state };
+        let mut row = vec![
             text(&node.address.host),
             number(node.address.port),
-            text(node.state.text()),
-            // Nodes have one connection with each other, and none with themselves.
-            number(u64::from(*id != own)),
-            Value::Null,
+            text(state.text()),
+            number(connections),
+            latency(latency_ms),
             number(u64::from(is_master)),
             text(role),
             number(id.0),
-        ]);
+            text(state.text()),
+        ];
+        // Transactions have no such times here, and aggregators are in no group.
+        row.extend(more.iter().filter(|_| extended).map(|_| Value::Null));
+        shown.rows.push(row);
     }
     shown
 }
@@ -255,38 +311,4 @@ fn partitions(metadata: &Metadata, database: &str, extended: bool) -> Result<Sho
         }
     }
     Ok(shown)
-}
-
-/// A row for each copy, by node. What only the leaf itself knows, its positions and what it does this moment, is not
-/// among it.
-fn cluster_status(metadata: &Metadata) -> Shown {
-    let mut shown = Shown::new(&["Node ID", "Host", "Port", "Database", "Role", "State"]);
-    for (id, node) in metadata.nodes().iter().filter(|(_, node)| node.is_leaf()) {
-        for (entry, partition, copy) in metadata.copies_on(*id) {
-            let is_master = partition.master == Some(LeafId::from(*id));
-            let role = match copy.following {
-                _ if is_master => "Master",
-                Following::Sync => "Sync Replica",
-                _ => "Async Replica",
-            };
-            shown.rows.push(vec![
-                number(id.0),
-                text(&node.address.host),
-                number(node.address.port),
-                text(format!("{}_{}", entry.map.name, partition.ordinal)),
-                text(role),
-                text(state(node, copy, is_master)),
-            ]);
-        }
-    }
-    shown
-}
-
-fn state(node: &Node, copy: &Copy, is_master: bool) -> &'static str {
-    match node.state {
-        NodeState::Recovering => "recovering",
-        _ if copy.offline => "offline",
-        _ if is_master => "online",
-        _ => "replicating",
-    }
 }

@@ -73,6 +73,15 @@ pub enum Listed {
     },
     /// SHOW CLUSTER STATUS.
     ClusterStatus,
+    /// SHOW REPLICATION STATUS.
+    ReplicationStatus,
+    /// SHOW DATABASES EXTENDED.
+    DatabasesExtended,
+    /// SHOW DATABASE STATUS.
+    DatabaseStatus {
+        /// Of which.
+        database: String,
+    },
     /// A view of information_schema, with the columns that it has there.
     View(ClusterView),
 }
@@ -90,6 +99,16 @@ pub enum ClusterView {
     Partitions,
     /// `MV_EVENTS`.
     Events,
+    /// `MV_CLUSTER_STATUS`.
+    ClusterStatus,
+    /// `MV_REPLICATION_STATUS`.
+    ReplicationStatus,
+    /// `MV_DISTRIBUTED_DATABASES_STATUS`.
+    DatabasesStatus,
+    /// `MV_RECOVERY_STATUS` of all leaves.
+    RecoveryStatus,
+    /// `DISTRIBUTED_PARTITIONS_ON_LEAVES`.
+    PartitionsOnLeaves,
 }
 
 /// A small table: names of columns, and rows of as many values.
@@ -161,7 +180,8 @@ pub trait Directory: fmt::Debug + Send + Sync + 'static {
     /// The plan of a database that runs, or ran last; those of all of them, with their names, if none is said.
     fn plans<'a>(&'a self, database: Option<&'a str>) -> Work<'a, Result<Shown, SqlError>>;
 
-    /// What the cluster shows of itself.
+    /// What the cluster shows of itself. What only nodes know is asked of them, within about a second; so this is for a
+    /// thread that may wait, or for one of a runtime that has more.
     ///
     /// # Errors
     /// 1049; 1235 for what is not shown yet.
@@ -274,7 +294,13 @@ impl Databases {
     pub(crate) async fn carry_out(&self, statement: &ClusterStatement) -> Result<(), SqlError> {
         match self {
             Self::Near(_) => {
-                Err(SqlError::not_supported("this statement on a node that stands alone"))
+                let what = match statement {
+                    ClusterStatement::BootstrapAggregator { .. } => {
+                        "BOOTSTRAP AGGREGATOR: a cluster begins with `resproutd member --found`"
+                    }
+                    _ => "this statement on a node that stands alone",
+                };
+                Err(SqlError::not_supported(what))
             }
             Self::Far(cluster) => cluster.directory.carry_out(statement).await,
         }

@@ -309,7 +309,8 @@ impl Client {
             Statement::Show(show) => execute::show(self, show, out).await,
             Statement::Cluster(statement) => {
                 self.cluster(statement).await?;
-                self.done(Completion::default(), out).await
+                let done = Completion::rows(u64::from(statement.is_about_leaves()));
+                self.done(done, out).await
             }
             definition => {
                 let done = execute::define(self, definition).await?;

@@ -118,6 +118,20 @@ pub enum ClusterStatement {
     },
 }
 
+impl ClusterStatement {
+    /// Whether it adds, removes, attaches or detaches leaves: clients are told of one row then.
+    #[must_use]
+    pub fn is_about_leaves(&self) -> bool {
+        matches!(
+            self,
+            Self::AddLeaf { .. }
+                | Self::RemoveLeaves { .. }
+                | Self::AttachLeaf { .. }
+                | Self::DetachLeaves { .. }
+        )
+    }
+}
+
 /// How to reach a node and log in there: `user[:'password']@'host':port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {

@@ -96,7 +96,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
         Cluster,
         Number(1, 1024),
         number(8),
-        (Holds, "partitions for each online leaf of a database that is made without PARTITIONS"),
+        (Holds, "partitions for each leaf of a database that is made without PARTITIONS"),
     ),
     variable("foreign_key_checks", Both, Switch, ON, (Nothing, "there are no foreign keys")),
     variable(

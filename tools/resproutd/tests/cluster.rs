@@ -321,6 +321,78 @@ async fn copies(conn: &mut Conn) -> Vec<Copy> {
     conn.query(asked).await.expect("answered")
 }
 
+/// Rows of what only leaves know: how many of each, in the order of [`LOCAL`].
+async fn local(conn: &mut Conn) -> Vec<u64> {
+    let mut counts = Vec::new();
+    for asked in LOCAL {
+        let count = conn.query_first::<u64, _>(format!("SELECT COUNT(*) FROM {asked}")).await;
+        counts.push(count.expect("answered").expect("a row"));
+    }
+    counts
+}
+
+/// What is counted by [`local`].
+const LOCAL: [&str; 7] = [
+    "information_schema.mv_cluster_status WHERE database_name = 'cluster'",
+    "information_schema.mv_cluster_status WHERE role = 'Master' AND state = 'online' \
+     AND metadata_role = 'Master' AND database_name LIKE 'bank%'",
+    "information_schema.mv_cluster_status WHERE role = 'Replica' AND state = 'replicating' \
+     AND master_port = metadata_master_port AND committed_position LIKE '0:%'",
+    "information_schema.mv_replication_status WHERE is_sync = 1 AND is_dr = 0 \
+     AND primary_state = 'online' AND secondary_state = 'replicating'",
+    "information_schema.mv_recovery_status WHERE database_name = 'bank' AND percent = 100 \
+     AND port IS NOT NULL",
+    "information_schema.distributed_partitions_on_leaves WHERE database_name = 'bank' \
+     AND role = metadata_role",
+    "information_schema.mv_cluster_status WHERE details = 'the node does not answer'",
+];
+
+async fn summary(conn: &mut Conn) -> (String, u64, u64, u64) {
+    let asked = "SELECT summary, online, replicating, offline \
+                 FROM information_schema.mv_distributed_databases_status";
+    conn.query_first(asked).await.expect("answered").expect("a row")
+}
+
+/// Promise: views of what only leaves know have all copies as their leaves have them; a leaf that stands still has rows that
+/// say so, within seconds, and nothing of it is made up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_ask_the_leaves() {
+    let dir = directory();
+    let mut cluster = Cluster::start(dir.path());
+    cluster.join().await;
+    let mut conn = connect(&cluster.doors()).await;
+    make(&mut conn).await.expect("made");
+    cluster.whole().await;
+    let nodes = cluster.members.len() as u64;
+    until("all copies are shown", async || {
+        local(&mut conn).await == [nodes, 4, 4, 4, 8, 8, 0]
+            && summary(&mut conn).await == ("healthy".to_owned(), 4, 4, 0)
+    })
+    .await;
+    let still = VOTERS;
+    cluster.signal(still, "-STOP");
+    until("the leaf's rows say that it does not answer", async || {
+        let asked = Instant::now();
+        let counts = local(&mut conn).await;
+        assert!(asked.elapsed() < PATIENCE / 2, "nobody waits for who does not answer");
+        // Its four copies, and what it has of the metadata.
+        counts[6] == 5
+    })
+    .await;
+    until("its copies count as offline", async || {
+        // The other leaf takes over all partitions.
+        summary(&mut conn).await == ("degraded".to_owned(), 4, 0, 4)
+    })
+    .await;
+    cluster.signal(still, "-CONT");
+    cluster.whole().await;
+    until("all copies are shown again", async || {
+        summary(&mut conn).await.0 == "healthy" && local(&mut conn).await[4..] == [8, 8, 0]
+    })
+    .await;
+    cluster.end();
+}
+
 /// Promise (W03): the views of the cluster show copies as documented, before and after a leaf is lost and when it is
 /// back; nodes, databases and events; to those who may look.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -60,7 +60,7 @@ pub(crate) async fn explain_plan(
 fn list(client: &Client, show: &Show) -> Result<Listing, SqlError> {
     Ok(match show {
         Show::Databases { extended: false, .. } => node::databases(client),
-        Show::Databases { extended: true, .. } => node::databases_extended(client),
+        Show::Databases { extended: true, .. } => node::databases_extended(client)?,
         Show::Processlist { full } => node::processes(client, *full),
         Show::Status { .. } => node::status(client),
         Show::Engines => engines(),
@@ -97,6 +97,12 @@ fn cluster(client: &Client, show: &Show) -> Result<Listing, SqlError> {
             Listed::Partitions { database: database.to_owned(), extended: *extended }
         }
         Show::ClusterStatus => Listed::ClusterStatus,
+        Show::ReplicationStatus => Listed::ReplicationStatus,
+        Show::DatabaseStatus { database } => {
+            let database = database.as_deref().or(client.state.database.as_deref());
+            let database = database.ok_or_else(|| SqlError::plain(Code::NO_DB))?;
+            Listed::DatabaseStatus { database: database.to_owned() }
+        }
         _ => return Err(SqlError::not_supported("this SHOW")),
     };
     client.node.databases.show(&listed).map(Listing::of)

@@ -4,6 +4,8 @@ use resprout_engine::PartitionStatus;
 
 use super::listing::{Listing, number, text};
 use crate::accounts::{INFORMATION_SCHEMA, Privileges};
+use crate::error::SqlError;
+use crate::place::{Databases, Listed};
 use crate::protocol::column::BINARY;
 use crate::protocol::handshake::UTF8MB4;
 use crate::session::Client;
@@ -24,8 +26,17 @@ pub(super) fn databases(client: &Client) -> Listing {
     listing
 }
 
-/// A row for each partition, named `db_n`, with its state and how far it has come back.
-pub(super) fn databases_extended(client: &Client) -> Listing {
+/// A row for each partition, named `db_n`, with its state and how far it has come back. On an aggregator, a row for each
+/// database.
+pub(super) fn databases_extended(client: &Client) -> Result<Listing, SqlError> {
+    if let Databases::Far(_) = client.node.databases {
+        let mut shown = client.node.databases.show(&Listed::DatabasesExtended)?;
+        shown.rows.retain(|row| match &row[0] {
+            Value::Text(name) => name == INFORMATION_SCHEMA || client.access.sees_database(name),
+            _ => false,
+        });
+        return Ok(Listing::of(shown));
+    }
     let mut listing = Listing::new(&[
         "Database",
         "Role",
@@ -54,7 +65,7 @@ pub(super) fn databases_extended(client: &Client) -> Listing {
             number(status.memory_bytes >> 20),
         ]);
     }
-    listing
+    Ok(listing)
 }
 
 fn position(status: &PartitionStatus) -> String {

@@ -8,12 +8,12 @@ use crate::accounts::Privileges;
 use crate::error::SqlError;
 use crate::place::ClusterView;
 
-const NAME: &str = "varchar(512)";
-const WORD: &str = "varchar(64)";
-const COUNT: &str = "bigint unsigned";
+pub(super) const NAME: &str = "varchar(512)";
+pub(super) const WORD: &str = "varchar(64)";
+pub(super) const COUNT: &str = "bigint unsigned";
 
 /// Who looks at the cluster sees it, as for SHOW.
-fn rows(views: &Views, view: ClusterView) -> Result<Vec<Vec<Value>>, SqlError> {
+pub(super) fn rows(views: &Views, view: ClusterView) -> Result<Vec<Vec<Value>>, SqlError> {
     let sees = Privileges::SHOW_METADATA | Privileges::CLUSTER | Privileges::SUPER;
     if !views.access.has(sees) {
         return Ok(Vec::new());

@@ -5,6 +5,7 @@
 //! tables that he may use, his own sessions.
 
 mod cluster;
+mod copies;
 mod node;
 mod tables;
 
@@ -38,19 +39,23 @@ struct View {
 }
 
 /// All views, by name.
-const VIEWS: [View; 23] = [
+const VIEWS: [View; 27] = [
     cluster::AGGREGATORS,
     node::CHARACTER_SETS,
     node::COLLATIONS,
     tables::COLUMNS,
     cluster::DISTRIBUTED_DATABASES,
     cluster::DISTRIBUTED_PARTITIONS,
+    copies::DISTRIBUTED_PARTITIONS_ON_LEAVES,
     node::ENGINES,
     node::EVENTS,
     tables::KEY_COLUMN_USAGE,
     cluster::LEAVES,
+    copies::MV_CLUSTER_STATUS,
+    copies::MV_DISTRIBUTED_DATABASES_STATUS,
     cluster::MV_EVENTS,
     node::MV_RECOVERY_STATUS,
+    copies::MV_REPLICATION_STATUS,
     node::PARAMETERS,
     node::PLUGINS,
     node::PROCESSLIST,

@@ -5,11 +5,12 @@ use resprout_engine::table::Value;
 use super::{View, empty, number, text};
 use crate::accounts::Privileges;
 use crate::execute::show::{self, without_passwords};
+use crate::place::{ClusterView, Databases};
 
 const WORD: &str = "varchar(64)";
 const COUNT: &str = "bigint unsigned";
 
-/// How far each partition has come back.
+/// How far each partition has come back: of this node, or in a cluster of all leaves, which are named then.
 pub(super) const MV_RECOVERY_STATUS: View = View {
     name: "MV_RECOVERY_STATUS",
     columns: &[
@@ -29,8 +30,19 @@ pub(super) const MV_RECOVERY_STATUS: View = View {
         ("TERM", COUNT),
         ("PREDICTED_RECOVERY_SECONDS", "double"),
         ("ERROR", "text"),
+        ("NODE_ID", COUNT),
+        ("HOST", "varchar(512)"),
+        ("PORT", COUNT),
     ],
     rows: |views| {
+        if let Databases::Far(_) = views.databases {
+            let mut rows = views.databases.view(ClusterView::RecoveryStatus)?;
+            rows.retain(|row| match &row[0] {
+                Value::Text(name) => views.access.sees_database(name),
+                _ => false,
+            });
+            return Ok(rows);
+        }
         let partitions = views.engine.status().partitions;
         let seen = partitions.iter().filter(|one| views.access.sees_database(&one.database));
         let row = |one: &resprout_engine::PartitionStatus| {
@@ -52,6 +64,9 @@ pub(super) const MV_RECOVERY_STATUS: View = View {
                 number(one.term.0),
                 Value::Double(one.predicted_recovery.as_secs_f64()),
                 one.error.as_deref().map_or(Value::Null, text),
+                Value::Null,
+                Value::Null,
+                Value::Null,
             ]
         };
         Ok(seen.map(row).collect())
