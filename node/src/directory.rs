@@ -103,7 +103,12 @@ impl place::Directory for Directory {
                 return Err(SqlError::new(Code::DB_CREATE_EXISTS, text));
             }
             let Create { partitions, durability, sync_replication } = how;
-            let durable = durability.unwrap_or(Durability::Sync) == Durability::Sync;
+            // What a commit does not wait for elsewhere it does not wait for here, unless that is asked for and refused.
+            let usual = match sync_replication {
+                Some(false) => Durability::Async,
+                Some(true) | None => Durability::Sync,
+            };
+            let durable = durability.unwrap_or(usual) == Durability::Sync;
             let name = name.to_owned();
             self.call(Operation::CreateDatabase {
                 name,

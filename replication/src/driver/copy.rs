@@ -207,6 +207,10 @@ impl CopyDriver {
                 (status.promised, status.last_term) =
                     (replica.promised(), replica.tail().last_term());
                 status.identity.incarnation = replica.incarnation();
+                // Who asks meanwhile must not take it for a refusal.
+                if let Some(term) = replica.turns_in() {
+                    status.state = State::Transitioning(term);
+                }
             }
             Role::Master(master) => {
                 let known = master.status();
@@ -214,6 +218,10 @@ impl CopyDriver {
                 status.knows = master.decided().stamp;
                 (status.promised, status.last_term) = (known.term, known.last_term);
                 status.members = known.members;
+                // It is master, and that is not carried out yet.
+                if matches!(core.state, State::Pending | State::Connecting | State::Replicating) {
+                    status.state = State::Transitioning(known.term);
+                }
             }
         }
         let at = End { term: status.last_term, lsn: status.end };
@@ -488,7 +496,7 @@ impl CopyDriver {
                 .inspect_err(|_| tracing::error!(copy = ?self.identity, "its thread had panicked"))
                 .ok()
         });
-        let state = self.status().state;
+        let state = self.core().as_ref().map_or(State::Pending, |core| core.state);
         if matches!(state, State::Online(_) | State::Transitioning(_))
             && let Err(error) = self.stored().fence()
         {

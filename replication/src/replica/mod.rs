@@ -357,6 +357,12 @@ impl Replica {
         self.decided.as_ref()
     }
 
+    /// The term whose master it is about to be: the record says so, and it only has to make that durable.
+    #[must_use]
+    pub fn turns_in(&self) -> Option<Term> {
+        (self.phase == Phase::Turned || self.will_turn()).then_some(self.promised.term)
+    }
+
     /// The term that it promised to take nothing older than.
     #[must_use]
     pub fn promised(&self) -> Term {

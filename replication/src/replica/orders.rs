@@ -132,6 +132,16 @@ impl Replica {
         named == self.identity.incarnation && (record.term > last || goes_on)
     }
 
+    /// Whether it is about to become master, once its promise is on the medium and its log is settled.
+    pub(super) fn will_turn(&self) -> bool {
+        let names_this = |decided: &&Decided| {
+            let record = &decided.record;
+            record.master == Some(self.identity.instance) && record.term >= self.promised.term
+        };
+        let decided = self.decided.as_ref().filter(names_this);
+        self.to_act && decided.is_some_and(|decided| self.is_named(decided))
+    }
+
     /// Whether everything that was handed to the log is on the medium, and nothing is being cut.
     fn is_settled(&self) -> bool {
         self.cutting.is_none()

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use resprout_engine::Error;
 use resprout_replication::{CopyState, Mode, State};
 
-use crate::world::{World, until};
+use crate::world::{PARTITION, World, until};
 
 /// Promise (A1, A3): what the master acknowledges is on the replica, in all modes; the copies are equal.
 #[test]
@@ -76,6 +76,26 @@ fn roles_change_by_order() {
         world.until_sync(2);
         world.until_equal(1, 2);
         assert_eq!(world.rows(1).len(), 3);
+    }
+}
+
+/// Promise: who asks a copy that is named master hears that it is on its way, and never what looks as if it declined: a
+/// manager would begin another term.
+#[test]
+fn a_copy_that_is_named_says_so_at_once() {
+    let world = World::new(2, Mode::Durable);
+    for number in [2, 1].repeat(5) {
+        world.until_sync(number);
+        world.promote(number);
+        let named = world.authority.record(PARTITION).expect("there is one");
+        // Looked at again and again without a pause: it takes a moment only.
+        let began = Instant::now();
+        while !world.is_online(number) {
+            let status = world.running(number).copy.status();
+            let is_on_its_way = matches!(status.state, State::Transitioning(_) | State::Online(_));
+            assert!(status.knows < named.stamp || is_on_its_way, "{status:?}");
+            assert!(began.elapsed() < Duration::from_secs(30), "it is online");
+        }
     }
 }
 

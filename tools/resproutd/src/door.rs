@@ -162,7 +162,7 @@ impl FrontDoor for Door {
 }
 
 /// Root's password on a new node. In the environment and not among the settings, which are shown.
-fn root_password() -> Result<Option<Secret>, Failure> {
+pub(crate) fn root_password() -> Result<Option<Secret>, Failure> {
     match std::env::var(ROOT_PASSWORD) {
         Ok(text) => Ok(Some(Secret::new(text)).filter(|secret| !secret.reveal().is_empty())),
         Err(VarError::NotPresent) => Ok(None),

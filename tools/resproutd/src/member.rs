@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::certificate;
+use crate::{certificate, door};
 
 /// Where an aggregator keeps what is of it alone: accounts, certificate.
 const LOCAL_DIR: &str = "local";
@@ -187,7 +187,8 @@ impl Door {
             .map_err(|error| cannot(&error))?
             .map_err(|error| explain("cannot open what is of this aggregator alone", &error))?;
         let connections = Connections::new();
-        let accounts = AccountOptions::default();
+        let root_password = door::root_password()?;
+        let accounts = AccountOptions { root_password, ..AccountOptions::default() };
         let sessions = SingleNode::new(engine.clone(), connections.clone(), &accounts);
         let sessions = sessions.map_err(|error| {
             let fix = "put a copy of the file back, or move it away";

@@ -3,15 +3,14 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, OptsBuilder, Row};
-use resprout_node::testing::free_port;
+use mysql_async::{Conn, Error, OptsBuilder};
+use support::cluster::{Cluster, PATIENCE, Shape, connect, until};
 use support::directory;
 
 const ACCOUNTS: u64 = 40;
@@ -19,154 +18,7 @@ const BALANCE: i64 = 100;
 const CLIENTS: u64 = 2;
 /// So many show that clients get on.
 const TRANSFERS: u64 = 50;
-const VOTERS: usize = 3;
-const LEAVES: usize = 2;
-/// How much of a node's log a failed test shows.
-const LAST_LINES: usize = 60;
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A node: its port, and its process if it runs.
-struct Member {
-    port: u16,
-    child: Option<Child>,
-}
-
-struct Cluster {
-    dir: PathBuf,
-    members: Vec<Member>,
-}
-
-impl Cluster {
-    fn start(dir: &Path) -> Self {
-        std::fs::write(dir.join("secret"), "the secret of a cluster for tests").expect("written");
-        let member = |_| Member { port: free_port().expect("a port"), child: None };
-        let members = (0..VOTERS + LEAVES).map(member);
-        let mut cluster = Self { dir: dir.to_owned(), members: members.collect() };
-        (0..VOTERS + LEAVES).for_each(|at| cluster.run(at));
-        cluster
-    }
-
-    fn run(&mut self, at: usize) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_resproutd"));
-        command.args(["member", "--consensus-election-timeout", "1000", "--until-eof"]);
-        command.args(["--log-level", "info", "--maximum-memory", "268435456"]);
-        command.arg("--data").arg(self.dir.join(format!("node-{at}")));
-        command.arg("--secret-file").arg(self.dir.join("secret"));
-        command.args(["--listen", &format!("127.0.0.1:{}", self.members[at].port)]);
-        if at == 0 {
-            command.arg("--found");
-        }
-        let log = self.dir.join(format!("node-{at}.log"));
-        let log = std::fs::File::options().create(true).append(true).open(log).expect("a log");
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn();
-        self.members[at].child = Some(child.expect("the binary runs"));
-    }
-
-    fn kill(&mut self, at: usize) {
-        let mut child = self.members[at].child.take().expect("it runs");
-        child.kill().expect("killed");
-        child.wait().expect("gone");
-    }
-
-    /// Ends all nodes, in order.
-    fn end(&mut self) {
-        for member in &mut self.members {
-            let mut child = member.child.take().expect("it runs");
-            drop(child.stdin.take());
-            let ended = child.wait().expect("ended");
-            assert!(ended.success(), "the node on {} ends in order", member.port);
-        }
-    }
-
-    fn signal(&self, at: usize, signal: &str) {
-        let child = self.members[at].child.as_ref().expect("it runs");
-        let sent = Command::new("kill").arg(signal).arg(child.id().to_string()).status();
-        assert!(sent.expect("kill runs").success());
-    }
-
-    fn doors(&self) -> Vec<u16> {
-        self.members[..VOTERS].iter().map(|member| member.port).collect()
-    }
-
-    /// Where in the list a node with that port is.
-    fn at(&self, port: u16) -> usize {
-        self.members.iter().position(|member| member.port == port).expect("one of ours")
-    }
-
-    async fn join(&self) {
-        let mut conn = connect(&self.doors()[..1]).await;
-        for (at, member) in self.members.iter().enumerate().skip(1) {
-            let port = member.port;
-            let statement = match at < VOTERS {
-                true => format!("ADD AGGREGATOR root@'127.0.0.1':{port} AS VOTING MEMBER"),
-                false => format!("ADD LEAF root@'127.0.0.1':{port}"),
-            };
-            until(&statement, async || conn.query_drop(&statement).await.is_ok()).await;
-        }
-    }
-
-    /// Waits until both leaves are online, and every partition has both copies in step.
-    async fn whole(&self) {
-        let doors = self.doors();
-        until("the cluster is whole", async || {
-            let mut conn = connect(&doors).await;
-            let leaves: Result<Vec<Row>, Error> = conn.query("SHOW LEAVES").await;
-            let copies: Result<Vec<Row>, Error> =
-                conn.query("SHOW PARTITIONS EXTENDED ON bank").await;
-            let (Ok(leaves), Ok(copies)) = (leaves, copies) else { return false };
-            let is_online =
-                |row: &Row| row.get::<String, _>("State").is_some_and(|s| s == "online");
-            let is_sync = |row: &Row| {
-                let how: String = row.get("Replication_Status").unwrap_or_default();
-                matches!(how.as_str(), "" | "sync") && row.get::<u64, _>("Online") == Some(1)
-            };
-            leaves.iter().all(is_online) && copies.iter().all(is_sync)
-        })
-        .await;
-    }
-}
-
-impl Drop for Cluster {
-    /// A test that failed shows what the nodes had to say.
-    #[expect(clippy::print_stderr, reason = "for whoever reads why a test failed")]
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return;
-        }
-        for (at, member) in self.members.iter().enumerate() {
-            let log = std::fs::read_to_string(self.dir.join(format!("node-{at}.log")));
-            let log = log.unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
-            eprintln!("node {at} on {}:\n{last}", member.port);
-        }
-    }
-}
-
-/// Waits until something is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so().await {
-        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// A client of some aggregator that answers.
-async fn connect(doors: &[u16]) -> Conn {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        for port in doors {
-            let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(*port);
-            let options = options.user(Some("root")).prefer_socket(false);
-            if let Ok(conn) = Conn::new(options).await {
-                return conn;
-            }
-        }
-        assert!(Instant::now() < end, "no aggregator answers");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
+const SHAPE: Shape = Shape { voters: 3, leaves: 2, redundancy: 2 };
 
 async fn make(conn: &mut Conn) -> Result<(), Error> {
     conn.query_drop("CREATE DATABASE bank PARTITIONS 4").await?;
@@ -214,7 +66,7 @@ impl Bank {
 }
 
 /// Transfers until the bank closes; how many were acknowledged, in the order of their numbers.
-async fn work(doors: Vec<u16>, client: u64, bank: Arc<Bank>) -> u64 {
+async fn work(doors: Vec<SocketAddr>, client: u64, bank: Arc<Bank>) -> u64 {
     let (mut conn, mut acknowledged) = (connect(&doors).await, 0);
     while !bank.is_closed.load(Ordering::Acquire) {
         let number = acknowledged + 1;
@@ -232,7 +84,7 @@ async fn work(doors: Vec<u16>, client: u64, bank: Arc<Bank>) -> u64 {
 }
 
 /// Whether the last transfer is there or not: the number that went with it says so.
-async fn find_out(doors: &[u16], client: u64) -> u64 {
+async fn find_out(doors: &[SocketAddr], client: u64) -> u64 {
     let end = Instant::now() + PATIENCE;
     loop {
         let mut conn = connect(doors).await;
@@ -245,55 +97,43 @@ async fn find_out(doors: &[u16], client: u64) -> u64 {
     }
 }
 
-async fn master(conn: &mut Conn) -> Option<u16> {
-    let rows: Vec<Row> = conn.query("SHOW AGGREGATORS").await.ok()?;
-    let is_master = |row: &&Row| row.get::<u64, _>("Master_Aggregator") == Some(1);
-    rows.iter().find(is_master)?.get("Port")
-}
-
 /// Promise (P01, P09, A1, A2, A6): money neither comes nor goes, and what was acknowledged is there, whichever leaf or
 /// aggregator is killed or stands still, and comes back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p01_p09_money_survives_what_happens_to_a_cluster() {
     let dir = directory();
-    let mut cluster = Cluster::start(dir.path());
+    let mut cluster = Cluster::start(dir.path(), SHAPE);
     cluster.join().await;
     let mut conn = connect(&cluster.doors()).await;
     make(&mut conn).await.expect("made");
-    cluster.whole().await;
+    cluster.whole("bank").await;
     let bank = Arc::new(Bank::default());
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| tokio::spawn(work(cluster.doors(), client, bank.clone())))
         .collect();
-    let [one, other] = [VOTERS, VOTERS + 1];
+    let [one, other] = [cluster.leaf(1), cluster.leaf(2)];
     for leaf in [one, other] {
         bank.goes_on().await;
         cluster.kill(leaf);
         bank.goes_on().await;
         cluster.run(leaf);
-        cluster.whole().await;
+        cluster.whole("bank").await;
     }
     // Until it is given up: what it was master of goes on elsewhere, and it hears of that.
-    cluster.signal(one, "-STOP");
+    cluster.signal(one, "STOP");
     until("the silent leaf is lost", async || {
         let states = "SELECT COUNT(*) FROM information_schema.leaves WHERE state = 'offline'";
         conn.query_first::<u64, _>(states).await.is_ok_and(|lost| lost == Some(1))
     })
     .await;
     bank.goes_on().await;
-    cluster.signal(one, "-CONT");
-    cluster.whole().await;
-    let port = master(&mut conn).await.expect("a master aggregator");
-    let killed = cluster.at(port);
+    cluster.signal(one, "CONT");
+    cluster.whole("bank").await;
+    let killed = cluster.master().await.expect("a master aggregator");
     cluster.kill(killed);
-    let doors = cluster.doors();
-    until("another aggregator takes over", async || {
-        let mut conn = connect(&doors).await;
-        master(&mut conn).await.is_some_and(|found| found != port)
-    })
-    .await;
+    cluster.master_other_than(killed).await;
     cluster.run(killed);
-    cluster.whole().await;
+    cluster.whole("bank").await;
     bank.goes_on().await;
     bank.is_closed.store(true, Ordering::Release);
     let mut conn = connect(&cluster.doors()).await;
@@ -398,11 +238,11 @@ async fn views_ask_the_leaves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_show_the_cluster() {
     let dir = directory();
-    let mut cluster = Cluster::start(dir.path());
+    let mut cluster = Cluster::start(dir.path(), SHAPE);
     cluster.join().await;
     let mut conn = connect(&cluster.doors()).await;
     make(&mut conn).await.expect("made");
-    cluster.whole().await;
+    cluster.whole("bank").await;
     let before = copies(&mut conn).await;
     let [(_, Some(victim), ..), (_, Some(survivor), ..)] = before[..] else {
         panic!("not two copies: {before:?}")
@@ -435,7 +275,7 @@ async fn views_show_the_cluster() {
     let databases: Vec<(String, u64, u64, u64)> = conn.query(databases).await.expect("answered");
     assert_eq!(databases, [("bank".to_owned(), 4, 1, 1)]);
     cluster.run(cluster.at(victim));
-    cluster.whole().await;
+    cluster.whole("bank").await;
     let events = "SELECT event_type, severity FROM information_schema.mv_events";
     let events: Vec<(String, String)> = conn.query(events).await.expect("answered");
     for (what, severity) in [
@@ -453,7 +293,7 @@ async fn views_show_the_cluster() {
     let account = "CREATE USER nobody IDENTIFIED WITH mysql_native_password BY 'a password'";
     conn.query_drop(account).await.expect("made");
     let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").prefer_socket(false);
-    let options = options.tcp_port(cluster.doors()[0]).user(Some("nobody"));
+    let options = options.tcp_port(cluster.port(0)).user(Some("nobody"));
     let mut nobody = Conn::new(options.pass(Some("a password"))).await.expect("let in");
     let seen = "SELECT COUNT(*) FROM information_schema.mv_events";
     assert_eq!(nobody.query_first::<u64, _>(seen).await.expect("answered"), Some(0));

@@ -14,6 +14,9 @@ use resprout_engine::{DatabaseOptions, Engine, Options};
 mod common;
 pub(crate) use common::*;
 
+pub(crate) mod cluster;
+pub(crate) mod network;
+
 /// `resproutd node` with these arguments, to its end.
 pub(crate) fn node_to_end<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_resproutd"));

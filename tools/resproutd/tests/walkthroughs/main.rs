@@ -1,0 +1,18 @@
+//! The documented walkthroughs, each over real processes and with a real driver: what an operator does, and what every
+//! step must show. Numbers in comments are those of the documents' steps.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod steps;
+mod w01_leaf_lost_and_back;
+mod w03_pair_failover;
+mod w07_restart_in_order;
+mod w17_leader_lost_and_back;
+mod w18_requests_meanwhile;
+mod w19_split_brain_sync;
+mod w20_split_brain_async;
+mod w21_only_the_master_aggregator;
+mod w22_even_split;
+mod w25_failed_recovery;
+mod zones;
