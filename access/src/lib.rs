@@ -15,6 +15,7 @@
 
 pub use client::Client;
 pub use definition::{Definition, NoDefinition};
+pub use fetch::{Fetched, Looked, fetch};
 pub use message::Place;
 pub use partition::{FarPartition, FarPosition, RawRow};
 pub use server::{Locate, Server};
@@ -24,9 +25,11 @@ mod channel;
 mod client;
 mod definition;
 mod fault;
+mod fetch;
 mod frame;
 mod greeting;
 mod message;
+mod out;
 mod partition;
 mod server;
 mod transaction;

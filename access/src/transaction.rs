@@ -13,14 +13,13 @@ use resprout_engine::table::{ColumnId, Index, KeyRange, RowView, Table, Value};
 use resprout_engine::{Error, Unknown};
 use tokio::sync::Mutex;
 
+use crate::channel::SCAN_BYTES_FIRST;
 use crate::client::Line;
 use crate::message::{Reply, Request, Scan, TableRef};
 use crate::partition::FarPartition;
 
 /// Bytes of rows that come at once.
 const SCAN_BYTES: u32 = 512 << 10;
-/// Bytes of the first rows: most scans want few.
-const SCAN_BYTES_FIRST: u32 = 16 << 10;
 
 /// Names transactions among each other in this process; apart from those of engines.
 static NEXT: AtomicU64 = AtomicU64::new(1 << 63);
@@ -302,7 +301,7 @@ impl FarTransaction {
                 Reply::Rows { rows, next } => (rows, next),
                 other => return Err(self.partition.odd(&other)),
             };
-            for (key, value) in &rows {
+            for (key, value) in rows.iter() {
                 if visit(&RowView::new(table, key, value)?).is_break() {
                     return Ok(());
                 }
@@ -340,7 +339,7 @@ impl FarTransaction {
     /// As the engine. [`Error::OutcomeUnknown`] also if the connection is lost meanwhile.
     pub async fn commit(self) -> Result<(), Error> {
         let Some(mut line) = self.line.into_inner() else { return Ok(()) };
-        let asked = line.ask(&Request::Commit).map_err(|lost| self.partition.lost(lost))?;
+        let asked = line.ask_last(&Request::Commit).map_err(|lost| self.partition.lost(lost))?;
         match line.answer(asked).await.map_err(|_| unknown())? {
             Reply::Done => Ok(()),
             Reply::Failed(fault) => Err(self.partition.fault(fault)),
@@ -373,7 +372,7 @@ impl FarTransaction {
             participants: participants.to_vec(),
             forgotten: forgotten.to_vec(),
         };
-        let asked = line.ask(&promise).map_err(|lost| self.partition.lost(lost))?;
+        let asked = line.ask_last(&promise).map_err(|lost| self.partition.lost(lost))?;
         Ok(FarPromise { partition: self.partition, line, asked })
     }
 }
