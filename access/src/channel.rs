@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use resprout_engine::table::{IndexId, KeyRange, Table};
+use resprout_engine::table::{ColumnId, IndexId, KeyRange, Table, Value};
 use resprout_engine::tree::View;
 use resprout_engine::{Error, InDoubt, Partition, Position, Savepoint, State, Transaction, Vote};
 use resprout_wal::Lsn;
@@ -13,7 +13,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, mpsc};
 
 use crate::frame::encode_reply;
-use crate::message::{Fault, Question, Reply, Request, Rows, Scan, TableRef, Voted};
+use crate::message::{Assign, Fault, Question, Reply, Request, Rows, Scan, TableRef, Voted, Write};
 use crate::out::Out;
 
 /// So long a read waits for the end of what was in doubt when this master's term began; then whoever asked tries again.
@@ -62,6 +62,31 @@ pub(crate) async fn answer(
     Ok(())
 }
 
+/// The columns that differ, with their new values; none if what is asked is not so simple for this row: whoever asked
+/// does it then.
+fn assigned(
+    table: &Table,
+    old: &[Value],
+    assignments: &[(ColumnId, Assign)],
+) -> Option<Vec<(ColumnId, Value)>> {
+    let mut new = Vec::with_capacity(assignments.len());
+    for (id, assign) in assignments {
+        // A column that is not there is no position either.
+        let at = table.live().contains(id).then(|| table.position(*id))?;
+        let old = old.get(at)?;
+        let value = match (assign, old) {
+            (Assign::Value(value), _) => value.clone(),
+            (Assign::Add(by), Value::Int(old)) => Value::Int(old.checked_add(*by)?),
+            (Assign::Add(_), _) => return None,
+        };
+        let value = table.coerce(*id, value).ok()?;
+        if value != *old {
+            new.push((*id, value));
+        }
+    }
+    Some(new)
+}
+
 /// Answers what is asked of a partition.
 pub(crate) async fn asked(
     number: u64,
@@ -98,7 +123,9 @@ impl Channel {
     /// Until nobody asks any more, or the last request is answered.
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Located>, closed: &Notify) {
         loop {
+            // What was said before the end is looked at: who asked for the last thing waits for its answer.
             let next = tokio::select! {
+                biased;
                 next = requests.recv() => next,
                 () = closed.notified() => None,
             };
@@ -107,15 +134,18 @@ impl Channel {
                 self.begin(partition, lock_wait_ms);
                 continue;
             }
-            let is_last = matches!(request, Request::Commit | Request::Promise { .. });
-            let reply = if is_last {
+            let is_last = matches!(
+                request,
+                Request::Commit | Request::Promise { .. } | Request::WriteLast(_)
+            );
+            let reply = match request {
+                Request::WriteLast(write) => Some(self.write_last(write, closed).await),
                 // Past the point of no return: whoever goes away does not stop it.
-                self.request(request).await
-            } else {
-                tokio::select! {
+                request if is_last => self.request(request).await,
+                request => tokio::select! {
                     reply = self.request(request) => reply,
                     () = closed.notified() => return,
-                }
+                },
             };
             let Some(reply) = reply else { continue };
             if answer(&self.out, self.number, reply).await.is_err() || is_last {
@@ -183,7 +213,7 @@ impl Channel {
             Request::Scan(scan) if scan.bytes_max <= SCAN_BYTES_FIRST => Some(self.scan(&scan)),
             Request::Scan(scan) => Some(beside_tasks(|| self.scan(&scan))),
             Request::Look(table, key) => Some(self.look(table, &key).await),
-            request => Some(self.write(request).await),
+            request => Some(self.change(request).await),
         }
     }
 
@@ -251,30 +281,63 @@ impl Channel {
         Ok(Reply::Rows { rows, next })
     }
 
-    async fn write(&mut self, request: Request) -> Result<Reply, Error> {
+    async fn commit(&mut self) -> Result<(), Error> {
+        let transaction = self.transaction.take().ok_or(Error::TransactionEnded)?;
+        transaction.commit_async().await.map(drop)
+    }
+
+    /// Writes a row and commits. Whoever goes away stops it only before the commit, and is told.
+    async fn write_last(&mut self, write: Write, closed: &Notify) -> Result<Reply, Error> {
+        if let Some(fault) = &self.failed {
+            return Ok(Reply::Failed(fault.clone()));
+        }
+        let written = tokio::select! {
+            written = self.write(write) => written?,
+            () = closed.notified() => return Err(Error::TransactionEnded),
+        };
+        self.commit().await?;
+        Ok(written)
+    }
+
+    async fn write(&mut self, write: Write) -> Result<Reply, Error> {
+        match write {
+            Write::Insert(table, values) => {
+                let (transaction, table) = self.at(table)?;
+                Ok(Reply::Number(transaction.insert_async(&table, &values).await?))
+            }
+            Write::Update(table, key, assignments) => {
+                let (transaction, table) = self.at(table)?;
+                let was = transaction.update_key_async(&table, &key, &assignments).await?;
+                Ok(Reply::Was(was))
+            }
+            Write::Change(table, key, assignments) => {
+                let (transaction, table) = self.at(table)?;
+                let Some(old) = transaction.lock_key_async(&table, &key).await? else {
+                    return Ok(Reply::Changed(None));
+                };
+                let Some(new) = assigned(&table, &old, &assignments) else {
+                    return Ok(Reply::Values(Some(old)));
+                };
+                if !new.is_empty() {
+                    transaction.update_key_async(&table, &key, &new).await?;
+                }
+                Ok(Reply::Changed(Some(!new.is_empty())))
+            }
+            Write::Delete(table, key) => {
+                let (transaction, table) = self.at(table)?;
+                Ok(Reply::Was(transaction.delete_key_async(&table, &key).await?))
+            }
+        }
+    }
+
+    async fn change(&mut self, request: Request) -> Result<Reply, Error> {
         match request {
             Request::Lock(table, key) => {
                 let (transaction, table) = self.at(table)?;
                 Ok(Reply::Values(transaction.lock_key_async(&table, &key).await?))
             }
-            Request::Insert(table, values) => {
-                let (transaction, table) = self.at(table)?;
-                Ok(Reply::Number(transaction.insert_async(&table, &values).await?))
-            }
-            Request::Update(table, key, assignments) => {
-                let (transaction, table) = self.at(table)?;
-                let was = transaction.update_key_async(&table, &key, &assignments).await?;
-                Ok(Reply::Was(was))
-            }
-            Request::Delete(table, key) => {
-                let (transaction, table) = self.at(table)?;
-                Ok(Reply::Was(transaction.delete_key_async(&table, &key).await?))
-            }
-            Request::Commit => {
-                let transaction = self.transaction.take().ok_or(Error::TransactionEnded)?;
-                transaction.commit_async().await?;
-                Ok(Reply::Done)
-            }
+            Request::Write(write) => self.write(write).await,
+            Request::Commit => self.commit().await.map(|()| Reply::Done),
             Request::Promise { global_id, participants, forgotten } => {
                 let transaction = self.transaction.take().ok_or(Error::TransactionEnded)?;
                 let promise = transaction.promise(&global_id, &participants, &forgotten)?;

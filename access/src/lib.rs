@@ -5,6 +5,7 @@
 //!            (a channel)     (one for each leaf)          (a task)
 //! ```
 //!
+//! - What stands alone is one message there and one back: rows that are [fetched](fetch), a write that commits itself.
 //! - A transaction in a partition is a channel; it ends with the connection, unless it has promised.
 //! - Rows travel as they are stored: who asked decodes them by the table as it knows it, which is checked with
 //!   each request.
@@ -16,10 +17,10 @@
 pub use client::Client;
 pub use definition::{Definition, NoDefinition};
 pub use fetch::{Fetched, Looked, fetch};
-pub use message::Place;
+pub use message::{Assign, Place};
 pub use partition::{FarPartition, FarPosition, RawRow};
 pub use server::{Locate, Server};
-pub use transaction::{FarPromise, FarTransaction, FarView};
+pub use transaction::{Changed, FarPromise, FarTransaction, FarView};
 
 mod channel;
 mod client;

@@ -52,6 +52,8 @@ pub struct Wanted {
     pub table: TableRef,
     /// What of it.
     pub looked: Looked,
+    /// So many rows of each key or range are enough.
+    pub rows_max: u32,
 }
 
 /// Which rows are read in one go.
@@ -100,7 +102,7 @@ impl Rows {
     }
 
     /// Keys and values; what the other side got wrong is empty.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut from = 0;
         self.ends.iter().map(move |(key, value)| {
             let (key, value) = (*key as usize, *value as usize);
@@ -109,6 +111,29 @@ impl Rows {
             (one.0.unwrap_or_default(), one.1.unwrap_or_default())
         })
     }
+}
+
+/// A row that is written.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum Write {
+    /// A row: [`Reply::Number`].
+    Insert(TableRef, Vec<Value>),
+    /// New values of a row's columns: [`Reply::Was`].
+    Update(TableRef, Vec<u8>, Vec<(ColumnId, Value)>),
+    /// A row is locked and its columns are set, if that can be done here: [`Reply::Changed`], else [`Reply::Values`] of
+    /// the locked row.
+    Change(TableRef, Vec<u8>, Vec<(ColumnId, Assign)>),
+    /// [`Reply::Was`].
+    Delete(TableRef, Vec<u8>),
+}
+
+/// What a column becomes.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum Assign {
+    /// This, which fits the column.
+    Value(Value),
+    /// So much more than it is.
+    Add(i64),
 }
 
 /// What is asked.
@@ -129,12 +154,11 @@ pub enum Request {
     Look(TableRef, Vec<u8>),
     /// Locks a row and reads it: [`Reply::Values`].
     Lock(TableRef, Vec<u8>),
-    /// A row: [`Reply::Number`].
-    Insert(TableRef, Vec<Value>),
-    /// New values of a row's columns: [`Reply::Was`].
-    Update(TableRef, Vec<u8>, Vec<(ColumnId, Value)>),
-    /// [`Reply::Was`].
-    Delete(TableRef, Vec<u8>),
+    /// A row is written: its answer.
+    Write(Write),
+    /// The same, and the transaction is committed if that was done: its answer, when the commit is acknowledged. It
+    /// is the last request, whatever comes of it.
+    WriteLast(Write),
     /// [`Reply::Rows`].
     Scan(Scan),
     /// A point to go back to, under this number. Not answered.
@@ -216,6 +240,8 @@ pub enum Reply {
     Was(bool),
     /// A number, if there is one.
     Number(Option<u64>),
+    /// Whether a row that is there was changed; none if it is not there.
+    Changed(Option<bool>),
     /// A row's encoded value, if there is one.
     Row(Option<Vec<u8>>),
     /// A row's values, if there is one.

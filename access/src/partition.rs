@@ -10,7 +10,7 @@ use resprout_engine::{Error, InDoubt, Vote};
 use crate::client::Leaf;
 use crate::message::{Fault, Place, Question, Reply, Request, Voted};
 use crate::out::Lost;
-use crate::transaction::FarTransaction;
+use crate::transaction::{Changed, FarTransaction};
 
 /// A partition whose master is elsewhere. Cheap to clone.
 #[derive(Clone)]
@@ -62,6 +62,16 @@ impl FarPartition {
     /// What came where something else was expected.
     pub(crate) fn odd(&self, reply: &Reply) -> Error {
         Error::Elsewhere(format!("{}: not an answer to that: {reply:?}", self.name))
+    }
+
+    /// What became of a change.
+    pub(crate) fn changed(&self, reply: Reply) -> Result<Changed, Error> {
+        match reply {
+            Reply::Changed(None) => Ok(Changed::Gone),
+            Reply::Changed(Some(was)) => Ok(Changed::Done(was)),
+            Reply::Values(Some(values)) => Ok(Changed::Locked(values)),
+            other => Err(self.odd(&other)),
+        }
     }
 
     pub(crate) fn fault(&self, fault: Fault) -> Error {
@@ -148,7 +158,7 @@ impl FarPartition {
     pub fn raw(&self, ranges: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<Vec<RawRow>, Error> {
         match self.leaf.block(self.ask(Question::Raw { ranges }))? {
             Reply::Rows { rows, .. } => {
-                Ok(rows.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect())
+                Ok(rows.pairs().map(|(key, value)| (key.to_vec(), value.to_vec())).collect())
             }
             other => Err(self.odd(&other)),
         }
