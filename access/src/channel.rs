@@ -4,19 +4,23 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use resprout_engine::table::{IndexId, KeyRange, Table};
+use resprout_engine::table::{ColumnId, IndexId, KeyRange, Table, Value};
 use resprout_engine::tree::View;
 use resprout_engine::{Error, InDoubt, Partition, Position, Savepoint, State, Transaction, Vote};
 use resprout_wal::Lsn;
 use std::sync::Arc;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::frame::encode_reply;
-use crate::message::{Fault, Question, Reply, Request, Scan, TableRef, Voted};
+use crate::message::{Assign, Fault, Question, Reply, Request, Rows, Scan, TableRef, Voted, Write};
+use crate::out::Out;
 
 /// So long a read waits for the end of what was in doubt when this master's term began; then whoever asked tries again.
 const SETTLED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Bytes of the first rows of a scan: most want few.
+pub(crate) const SCAN_BYTES_FIRST: u32 = 16 << 10;
 
 /// A request with the partition that it names.
 #[derive(Debug)]
@@ -29,7 +33,7 @@ pub(crate) struct Located {
 #[derive(Debug)]
 pub(crate) struct Channel {
     number: u64,
-    answers: mpsc::Sender<Vec<u8>>,
+    out: Arc<Out>,
     partition: Option<Partition>,
     transaction: Option<Transaction>,
     views: HashMap<u32, Arc<View>>,
@@ -46,16 +50,68 @@ fn beside_tasks<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Sends an answer; waits while the socket is full.
+pub(crate) async fn answer(
+    out: &Out,
+    number: u64,
+    reply: Result<Reply, Error>,
+) -> Result<(), crate::out::Lost> {
+    let reply = reply.unwrap_or_else(|error| Reply::Failed(error.into()));
+    out.say(&encode_reply(number, &reply))?;
+    out.room().await;
+    Ok(())
+}
+
+/// The columns that differ, with their new values; none if what is asked is not so simple for this row: whoever asked
+/// does it then.
+fn assigned(
+    table: &Table,
+    old: &[Value],
+    assignments: &[(ColumnId, Assign)],
+) -> Option<Vec<(ColumnId, Value)>> {
+    let mut new = Vec::with_capacity(assignments.len());
+    for (id, assign) in assignments {
+        // A column that is not there is no position either.
+        let at = table.live().contains(id).then(|| table.position(*id))?;
+        let old = old.get(at)?;
+        let value = match (assign, old) {
+            (Assign::Value(value), _) => value.clone(),
+            (Assign::Add(by), Value::Int(old)) => Value::Int(old.checked_add(*by)?),
+            (Assign::Add(_), _) => return None,
+        };
+        let value = table.coerce(*id, value).ok()?;
+        if value != *old {
+            new.push((*id, value));
+        }
+    }
+    Some(new)
+}
+
+/// Answers what is asked of a partition.
+pub(crate) async fn asked(
+    number: u64,
+    out: Arc<Out>,
+    partition: Option<Partition>,
+    asked: Question,
+) {
+    let reply = match partition {
+        Some(partition) => question(&partition, asked).await,
+        None => Err(not_here()),
+    };
+    // Without connection nobody waits for it.
+    let _lost = answer(&out, number, reply).await;
+}
+
 /// Nobody serves it here.
-fn not_here() -> Error {
+pub(crate) fn not_here() -> Error {
     Error::NotOnline { partition: "here".to_owned(), state: State::Pending }
 }
 
 impl Channel {
-    pub(crate) fn new(number: u64, answers: mpsc::Sender<Vec<u8>>) -> Self {
+    pub(crate) fn new(number: u64, out: Arc<Out>) -> Self {
         Self {
             number,
-            answers,
+            out,
             partition: None,
             transaction: None,
             views: HashMap::new(),
@@ -64,23 +120,35 @@ impl Channel {
         }
     }
 
-    /// Until nobody asks any more.
-    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Located>) {
-        while let Some(Located { request, partition }) = requests.recv().await {
+    /// Until nobody asks any more, or the last request is answered.
+    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Located>, closed: &Notify) {
+        loop {
+            // What was said before the end is looked at: who asked for the last thing waits for its answer.
+            let next = tokio::select! {
+                biased;
+                next = requests.recv() => next,
+                () = closed.notified() => None,
+            };
+            let Some(Located { request, partition }) = next else { return };
+            if let Request::Begin { lock_wait_ms, .. } = request {
+                self.begin(partition, lock_wait_ms);
+                continue;
+            }
+            let is_last = matches!(
+                request,
+                Request::Commit | Request::Promise { .. } | Request::WriteLast(_)
+            );
             let reply = match request {
-                Request::Of(_, question) => Some(match partition {
-                    Some(partition) => self.question(&partition, question).await,
-                    None => Err(not_here()),
-                }),
-                Request::Begin { lock_wait_ms, .. } => {
-                    self.begin(partition, lock_wait_ms);
-                    None
-                }
-                request => self.request(request).await,
+                Request::WriteLast(write) => Some(self.write_last(write, closed).await),
+                // Past the point of no return: whoever goes away does not stop it.
+                request if is_last => self.request(request).await,
+                request => tokio::select! {
+                    reply = self.request(request) => reply,
+                    () = closed.notified() => return,
+                },
             };
             let Some(reply) = reply else { continue };
-            let reply = reply.unwrap_or_else(|error| Reply::Failed(error.into()));
-            if self.answers.send(encode_reply(self.number, &reply)).await.is_err() {
+            if answer(&self.out, self.number, reply).await.is_err() || is_last {
                 return;
             }
         }
@@ -141,9 +209,11 @@ impl Channel {
                 }
                 None
             }
+            // Few rows are read before another thread would have taken the tasks of this one over.
+            Request::Scan(scan) if scan.bytes_max <= SCAN_BYTES_FIRST => Some(self.scan(&scan)),
             Request::Scan(scan) => Some(beside_tasks(|| self.scan(&scan))),
             Request::Look(table, key) => Some(self.look(table, &key).await),
-            request => Some(self.write(request).await),
+            request => Some(self.change(request).await),
         }
     }
 
@@ -157,24 +227,16 @@ impl Channel {
     /// The transaction, and a table as it is here, if it is the one that is meant.
     fn at(&mut self, table: TableRef) -> Result<(&mut Transaction, Arc<Table>), Error> {
         let (transaction, partition) = self.part()?;
-        let catalog = partition.catalog()?;
-        let found = catalog.table_by_id(table.id).cloned();
-        let changed = || Error::SchemaChanged { table: format!("number {}", table.id.0) };
-        let found = found.ok_or_else(changed)?;
-        if found.schema().version != table.version {
-            return Err(Error::SchemaChanged { table: found.name().to_owned() });
-        }
+        let found = as_meant(partition, table)?;
         Ok((transaction, found))
     }
 
     /// Of rows that may have been acknowledged while another copy was master, the newest state is read.
     async fn settled(&self, from: &[u8], to: Option<&[u8]>) -> Result<(), Error> {
-        let Some(partition) = &self.partition else { return Ok(()) };
-        let late = |_| Error::NotOnline {
-            partition: partition.name().to_owned(),
-            state: State::Transitioning,
-        };
-        tokio::time::timeout(SETTLED_WITHIN, partition.settled(from, to)).await.map_err(late)?
+        match &self.partition {
+            Some(partition) => settled(partition, from, to).await,
+            None => Ok(()),
+        }
     }
 
     async fn view(&mut self) -> Result<View, Error> {
@@ -192,28 +254,26 @@ impl Channel {
         let view = self.views.get(&scan.view).cloned().ok_or(Error::TransactionEnded)?;
         let (transaction, table) = self.at(scan.table)?;
         let range = KeyRange { from: scan.from.clone(), to: scan.to.clone() };
-        let (mut rows, mut bytes, mut next) = (Vec::new(), 0, None);
+        let (mut rows, mut next) = (Rows::default(), None);
         match scan.index {
             None => transaction.scan_at(&view, &table, &range, |row| {
-                if bytes >= scan.bytes_max as usize {
+                if rows.bytes() >= scan.bytes_max as usize {
                     next = Some(row.key().to_vec());
                     return ControlFlow::Break(());
                 }
-                bytes += row.key().len() + row.value().len();
-                rows.push((row.key().to_vec(), row.value().to_vec()));
+                rows.push(row.key(), row.value());
                 ControlFlow::Continue(())
             })?,
             Some(id) => {
                 let index = index(&table, id)?;
                 transaction.scan_index_at(&view, (&table, &index), &range, |row| {
-                    if bytes >= scan.bytes_max as usize {
+                    if rows.bytes() >= scan.bytes_max as usize {
                         next = resprout_engine::table::index_entry(&index, row)
                             .ok()
                             .map(|entry| entry.0);
                         return ControlFlow::Break(());
                     }
-                    bytes += row.key().len() + row.value().len();
-                    rows.push((row.key().to_vec(), row.value().to_vec()));
+                    rows.push(row.key(), row.value());
                     ControlFlow::Continue(())
                 })?;
             }
@@ -221,30 +281,63 @@ impl Channel {
         Ok(Reply::Rows { rows, next })
     }
 
-    async fn write(&mut self, request: Request) -> Result<Reply, Error> {
+    async fn commit(&mut self) -> Result<(), Error> {
+        let transaction = self.transaction.take().ok_or(Error::TransactionEnded)?;
+        transaction.commit_async().await.map(drop)
+    }
+
+    /// Writes a row and commits. Whoever goes away stops it only before the commit, and is told.
+    async fn write_last(&mut self, write: Write, closed: &Notify) -> Result<Reply, Error> {
+        if let Some(fault) = &self.failed {
+            return Ok(Reply::Failed(fault.clone()));
+        }
+        let written = tokio::select! {
+            written = self.write(write) => written?,
+            () = closed.notified() => return Err(Error::TransactionEnded),
+        };
+        self.commit().await?;
+        Ok(written)
+    }
+
+    async fn write(&mut self, write: Write) -> Result<Reply, Error> {
+        match write {
+            Write::Insert(table, values) => {
+                let (transaction, table) = self.at(table)?;
+                Ok(Reply::Number(transaction.insert_async(&table, &values).await?))
+            }
+            Write::Update(table, key, assignments) => {
+                let (transaction, table) = self.at(table)?;
+                let was = transaction.update_key_async(&table, &key, &assignments).await?;
+                Ok(Reply::Was(was))
+            }
+            Write::Change(table, key, assignments) => {
+                let (transaction, table) = self.at(table)?;
+                let Some(old) = transaction.lock_key_async(&table, &key).await? else {
+                    return Ok(Reply::Changed(None));
+                };
+                let Some(new) = assigned(&table, &old, &assignments) else {
+                    return Ok(Reply::Values(Some(old)));
+                };
+                if !new.is_empty() {
+                    transaction.update_key_async(&table, &key, &new).await?;
+                }
+                Ok(Reply::Changed(Some(!new.is_empty())))
+            }
+            Write::Delete(table, key) => {
+                let (transaction, table) = self.at(table)?;
+                Ok(Reply::Was(transaction.delete_key_async(&table, &key).await?))
+            }
+        }
+    }
+
+    async fn change(&mut self, request: Request) -> Result<Reply, Error> {
         match request {
             Request::Lock(table, key) => {
                 let (transaction, table) = self.at(table)?;
                 Ok(Reply::Values(transaction.lock_key_async(&table, &key).await?))
             }
-            Request::Insert(table, values) => {
-                let (transaction, table) = self.at(table)?;
-                Ok(Reply::Number(transaction.insert_async(&table, &values).await?))
-            }
-            Request::Update(table, key, assignments) => {
-                let (transaction, table) = self.at(table)?;
-                let was = transaction.update_key_async(&table, &key, &assignments).await?;
-                Ok(Reply::Was(was))
-            }
-            Request::Delete(table, key) => {
-                let (transaction, table) = self.at(table)?;
-                Ok(Reply::Was(transaction.delete_key_async(&table, &key).await?))
-            }
-            Request::Commit => {
-                let transaction = self.transaction.take().ok_or(Error::TransactionEnded)?;
-                transaction.commit_async().await?;
-                Ok(Reply::Done)
-            }
+            Request::Write(write) => self.write(write).await,
+            Request::Commit => self.commit().await.map(|()| Reply::Done),
             Request::Promise { global_id, participants, forgotten } => {
                 let transaction = self.transaction.take().ok_or(Error::TransactionEnded)?;
                 let promise = transaction.promise(&global_id, &participants, &forgotten)?;
@@ -254,35 +347,59 @@ impl Channel {
             other => Err(Error::Elsewhere(format!("{other:?} is not asked here"))),
         }
     }
+}
 
-    async fn question(&self, partition: &Partition, question: Question) -> Result<Reply, Error> {
-        online(partition)?;
-        match question {
-            Question::CommitPrepared(id) => {
-                let Position { generation, start } = partition.commit_prepared_async(&id).await?;
-                Ok(Reply::Position(generation, start.0))
-            }
-            Question::IsDurable(generation, start) => {
-                let position = Position { generation, start: Lsn(start) };
-                Ok(Reply::Was(partition.is_durable(position)?))
-            }
-            Question::Awaited(txn) => {
-                let awaited = partition.awaited(resprout_engine::lock::TxnId(txn));
-                Ok(Reply::Number(awaited.map(|txn| txn.0)))
-            }
-            other => beside_tasks(|| blocking(partition, other)),
+async fn question(partition: &Partition, question: Question) -> Result<Reply, Error> {
+    online(partition)?;
+    match question {
+        Question::CommitPrepared(id) => {
+            let Position { generation, start } = partition.commit_prepared_async(&id).await?;
+            Ok(Reply::Position(generation, start.0))
         }
+        Question::IsDurable(generation, start) => {
+            let position = Position { generation, start: Lsn(start) };
+            Ok(Reply::Was(partition.is_durable(position)?))
+        }
+        Question::Awaited(txn) => {
+            let awaited = partition.awaited(resprout_engine::lock::TxnId(txn));
+            Ok(Reply::Number(awaited.map(|txn| txn.0)))
+        }
+        other => beside_tasks(|| blocking(partition, other)),
     }
 }
 
-fn online(partition: &Partition) -> Result<(), Error> {
+/// A table as it is here, if it is the one that is meant.
+pub(crate) fn as_meant(partition: &Partition, table: TableRef) -> Result<Arc<Table>, Error> {
+    let found = partition.catalog()?.table_by_id(table.id).cloned();
+    let changed = || Error::SchemaChanged { table: format!("number {}", table.id.0) };
+    let found = found.ok_or_else(changed)?;
+    if found.schema().version != table.version {
+        return Err(Error::SchemaChanged { table: found.name().to_owned() });
+    }
+    Ok(found)
+}
+
+/// See [`Partition::settled`]: within a limit, behind which another is asked.
+pub(crate) async fn settled(
+    partition: &Partition,
+    from: &[u8],
+    to: Option<&[u8]>,
+) -> Result<(), Error> {
+    let late = |_| Error::NotOnline {
+        partition: partition.name().to_owned(),
+        state: State::Transitioning,
+    };
+    tokio::time::timeout(SETTLED_WITHIN, partition.settled(from, to)).await.map_err(late)?
+}
+
+pub(crate) fn online(partition: &Partition) -> Result<(), Error> {
     match partition.state() {
         State::Online => Ok(()),
         state => Err(Error::NotOnline { partition: partition.name().to_owned(), state }),
     }
 }
 
-fn index(table: &Table, id: IndexId) -> Result<resprout_engine::table::Index, Error> {
+pub(crate) fn index(table: &Table, id: IndexId) -> Result<resprout_engine::table::Index, Error> {
     let found = table.schema().indexes.iter().find(|index| index.id == id).cloned();
     found.ok_or_else(|| Error::SchemaChanged { table: table.name().to_owned() })
 }
@@ -292,13 +409,13 @@ fn blocking(partition: &Partition, question: Question) -> Result<Reply, Error> {
     Ok(match question {
         Question::Raw { ranges } => {
             let view = partition.view()?;
-            let mut rows = Vec::new();
+            let mut rows = Rows::default();
             for (from, to) in ranges {
                 let mut range = view.range(&from, to.as_deref());
                 while range.next() {
                     let mut key = Vec::new();
                     range.key_into(&mut key);
-                    rows.push((key, range.value().to_vec()));
+                    rows.push(&key, range.value());
                 }
             }
             Reply::Rows { rows, next: None }

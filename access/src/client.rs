@@ -9,17 +9,18 @@ use std::time::{Duration, Instant};
 
 use resprout_engine::table::Catalog;
 use resprout_replication::transport::Secret;
-use tokio::io::AsyncWriteExt;
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::frame::{self, decode_reply, encode_request};
 use crate::greeting;
 use crate::message::{Place, Reply, Request};
+use crate::out::{Lost, Out};
 use crate::partition::FarPartition;
-use crate::server::{PING, message, ping};
+use crate::server::{PING, READ_BYTES, message, ping};
 
 /// A connection must be made by then.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -126,10 +127,25 @@ impl Leaf {
     /// A line to it, over the connection that there is, or a new one. Who waits while an attempt to make one fails gets
     /// its error: with an attempt each, one after the other, the last of many would wait for all of them.
     pub(crate) async fn line(&self) -> io::Result<Line> {
+        self.connection().await?.line().ok_or_else(|| io::ErrorKind::ConnectionReset.into())
+    }
+
+    /// Asks something that stands alone: one message there and one back. What was sent may have been done if the
+    /// connection is lost.
+    pub(crate) async fn once(&self, request: &Request) -> io::Result<Reply> {
+        let connection = self.connection().await?;
+        let lost = || io::ErrorKind::ConnectionReset.into();
+        let once = connection.once().ok_or_else(lost)?;
+        let said = connection.out.say(&encode_request(once.number, request));
+        said.map_err(|Lost| lost())?;
+        once.answer().await.map_err(|Lost| lost())
+    }
+
+    async fn connection(&self) -> io::Result<Arc<Connection>> {
         let asked = Instant::now();
         let mut way = self.way.lock().await;
-        if let Some(line) = way.made.as_ref().and_then(Connection::line) {
-            return Ok(line);
+        if let Some(made) = way.made.as_ref().filter(|made| made.is_open()) {
+            return Ok(made.clone());
         }
         if way.failed.is_some_and(|failed| failed >= asked) {
             return Err(io::ErrorKind::NotConnected.into());
@@ -142,9 +158,8 @@ impl Leaf {
                 return Err(error);
             }
         };
-        let line = made.line().ok_or(io::ErrorKind::ConnectionReset)?;
-        way.made = Some(made);
-        Ok(line)
+        way.made = Some(made.clone());
+        Ok(made)
     }
 
     async fn connect(&self, within: Duration) -> io::Result<Arc<Connection>> {
@@ -174,15 +189,41 @@ impl Leaf {
 
 /// A connection that was made. It ends when nobody has it any more, or with an error.
 pub(crate) struct Connection {
-    out: mpsc::UnboundedSender<Vec<u8>>,
+    out: Out,
     next: AtomicU64,
     /// None once it has ended.
-    lines: Mutex<Option<HashMap<u64, mpsc::UnboundedSender<Reply>>>>,
+    lines: Mutex<Option<HashMap<u64, Waiter>>>,
     heard: Mutex<Instant>,
     pinged: Mutex<Instant>,
     latency: Mutex<Option<Duration>>,
     /// It ended because nothing was heard.
     silent: AtomicBool,
+}
+
+/// Who waits for answers.
+#[derive(Debug)]
+enum Waiter {
+    Line(mpsc::UnboundedSender<Reply>),
+    Once(oneshot::Sender<Reply>),
+}
+
+/// One request, from the side that asks. Dropping it passes its answer over.
+struct Once<'a> {
+    connection: &'a Connection,
+    number: u64,
+    reply: oneshot::Receiver<Reply>,
+}
+
+impl Once<'_> {
+    async fn answer(mut self) -> Result<Reply, Lost> {
+        (&mut self.reply).await.map_err(|_| Lost)
+    }
+}
+
+impl Drop for Once<'_> {
+    fn drop(&mut self) {
+        self.connection.forget(self.number);
+    }
 }
 
 impl fmt::Debug for Connection {
@@ -195,9 +236,8 @@ impl fmt::Debug for Connection {
 impl Connection {
     fn start(stream: TcpStream, runtime: &Handle) -> Arc<Self> {
         let (reader, writer) = stream.into_split();
-        let (out, waiting) = mpsc::unbounded_channel();
         let connection = Arc::new(Self {
-            out,
+            out: Out::new(writer),
             next: AtomicU64::new(1),
             lines: Mutex::new(Some(HashMap::new())),
             heard: Mutex::new(Instant::now()),
@@ -209,9 +249,10 @@ impl Connection {
         runtime.spawn(async move {
             tokio::select! {
                 () = of_tasks.read(reader) => {}
-                () = write(writer, waiting) => {}
+                _ = of_tasks.out.run() => {}
                 () = of_tasks.watch() => {}
             }
+            of_tasks.out.end();
             // Whoever waits for an answer gets none.
             *locked(&of_tasks.lines) = None;
         });
@@ -222,11 +263,46 @@ impl Connection {
     fn line(self: &Arc<Self>) -> Option<Line> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, replies) = mpsc::unbounded_channel();
-        locked(&self.lines).as_mut()?.insert(number, sender);
-        Some(Line { connection: self.clone(), number, replies, asked: 0, answered: 0 })
+        locked(&self.lines).as_mut()?.insert(number, Waiter::Line(sender));
+        let connection = self.clone();
+        Some(Line { connection, number, replies, asked: 0, answered: 0, ends_with: None })
     }
 
-    async fn read(&self, mut reader: OwnedReadHalf) {
+    /// None if it has ended.
+    fn once(&self) -> Option<Once<'_>> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, reply) = oneshot::channel();
+        locked(&self.lines).as_mut()?.insert(number, Waiter::Once(sender));
+        Some(Once { connection: self, number, reply })
+    }
+
+    fn is_open(&self) -> bool {
+        locked(&self.lines).is_some()
+    }
+
+    fn forget(&self, number: u64) {
+        if let Some(lines) = locked(&self.lines).as_mut() {
+            lines.remove(&number);
+        }
+    }
+
+    /// Gives an answer to who waits for it; who asked may have gone away.
+    fn answered(&self, number: u64, reply: Reply) {
+        let mut lines = locked(&self.lines);
+        let Some(lines) = lines.as_mut() else { return };
+        match lines.get(&number) {
+            Some(Waiter::Line(line)) => drop(line.send(reply)),
+            Some(Waiter::Once(_)) => {
+                if let Some(Waiter::Once(once)) = lines.remove(&number) {
+                    drop(once.send(reply));
+                }
+            }
+            None => {}
+        }
+    }
+
+    async fn read(&self, reader: OwnedReadHalf) {
+        let mut reader = BufReader::with_capacity(READ_BYTES, reader);
         loop {
             let Ok((number, body)) = message(&mut reader).await else { return };
             *locked(&self.heard) = Instant::now();
@@ -235,11 +311,7 @@ impl Connection {
                 continue;
             }
             let Ok(reply) = decode_reply(&body) else { return };
-            let line = locked(&self.lines).as_ref().and_then(|lines| lines.get(&number).cloned());
-            if let Some(line) = line {
-                // Who asked may have gone away.
-                drop(line.send(reply));
-            }
+            self.answered(number, reply);
         }
     }
 
@@ -252,20 +324,9 @@ impl Connection {
                 self.silent.store(true, Ordering::Release);
                 return;
             }
-            if self.out.send(ping()).is_err() {
+            if self.out.say(&ping()).is_err() {
                 return;
             }
-        }
-    }
-}
-
-async fn write(mut writer: OwnedWriteHalf, mut waiting: mpsc::UnboundedReceiver<Vec<u8>>) {
-    while let Some(mut bytes) = waiting.recv().await {
-        while let Ok(more) = waiting.try_recv() {
-            bytes.extend_from_slice(&more);
-        }
-        if writer.write_all(&bytes).await.is_err() {
-            return;
         }
     }
 }
@@ -278,6 +339,8 @@ pub(crate) struct Line {
     /// Requests that are answered, and answers that came.
     asked: u64,
     answered: u64,
+    /// With the answer to this, the channel is over there.
+    ends_with: Option<u64>,
 }
 
 impl fmt::Debug for Line {
@@ -285,10 +348,6 @@ impl fmt::Debug for Line {
         write!(f, "Line({})", self.number)
     }
 }
-
-/// The connection is lost.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lost;
 
 impl Line {
     /// Asks something; by which number its answer is known.
@@ -298,14 +357,30 @@ impl Line {
         Ok(self.asked)
     }
 
-    /// Says something that is not answered; whether the connection is there.
+    /// Asks the last thing: the channel ends with the answer.
+    pub(crate) fn ask_last(&mut self, request: &Request) -> Result<u64, Lost> {
+        let asked = self.ask(request)?;
+        self.ends_with = Some(asked);
+        Ok(asked)
+    }
+
+    /// Says something that is not answered, with the next request; whether the connection is there.
     pub(crate) fn say(&self, request: &Request) -> Result<(), Lost> {
-        self.connection.out.send(encode_request(self.number, request)).map_err(|_| Lost)
+        self.connection.out.put(&encode_request(self.number, request))
+    }
+
+    /// Says that nothing more is wanted; what is not past its point of no return ends, and its answer says so.
+    pub(crate) fn stop(&self) {
+        let mut end = Vec::new();
+        frame::put(self.number, &[], &mut end);
+        // If the connection is lost, it has ended already.
+        let _lost = self.connection.out.say(&end);
     }
 
     /// The answer to what was asked. Those before it that nobody waits for any more are passed over: who asked
     /// may have been told to stop.
     pub(crate) async fn answer(&mut self, asked: u64) -> Result<Reply, Lost> {
+        self.connection.out.flush();
         loop {
             let reply = self.replies.recv().await.ok_or(Lost)?;
             self.answered += 1;
@@ -320,19 +395,17 @@ impl Line {
         let (connection, number) = (self.connection.clone(), self.number);
         move |request| {
             // If the connection is lost, it is gone already.
-            drop(connection.out.send(encode_request(number, request)));
+            let _lost = connection.out.put(&encode_request(number, request));
         }
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        if let Some(lines) = locked(&self.connection.lines).as_mut() {
-            lines.remove(&self.number);
+        self.connection.forget(self.number);
+        if self.ends_with.is_none_or(|last| self.answered < last) {
+            self.stop();
         }
-        let mut end = Vec::new();
-        frame::put(self.number, &[], &mut end);
-        drop(self.connection.out.send(end));
     }
 }
 

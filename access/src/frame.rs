@@ -97,7 +97,7 @@ archives! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Place, Question, Request, Scan, TableRef};
+    use crate::message::{Looked, Place, Question, Request, Scan, TableRef, Wanted, Write};
     use resprout_engine::table::{TableId, Value};
     use resprout_wal::world::Rng;
 
@@ -115,9 +115,13 @@ mod tests {
         };
         vec![
             Request::Begin { place, lock_wait_ms: Some(50) },
-            Request::Insert(table, values),
+            Request::WriteLast(Write::Insert(table, values)),
             Request::Scan(scan),
             Request::Commit,
+            Request::Fetch(
+                vec![Wanted { place, table, looked: Looked::Keys(vec![vec![7, 8]]), rows_max: 3 }],
+                9,
+            ),
             Request::Of(place, Question::Raw { ranges: vec![(vec![1], None)] }),
         ]
     }

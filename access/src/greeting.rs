@@ -16,10 +16,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const MAGIC: [u8; 8] = *b"RSPRACC1";
+const MAGIC: [u8; 8] = *b"RSPRACC2";
 const NONCE_BYTES: usize = 32;
-const OF_LEAF: &[u8; 32] = b"resprout access v1 leaf         ";
-const OF_CLIENT: &[u8; 32] = b"resprout access v1 client       ";
+const OF_LEAF: &[u8; 32] = b"resprout access v2 leaf         ";
+const OF_CLIENT: &[u8; 32] = b"resprout access v2 client       ";
 
 fn refused(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, what.to_owned())

@@ -5,6 +5,7 @@
 //!            (a channel)     (one for each leaf)          (a task)
 //! ```
 //!
+//! - What stands alone is one message there and one back: rows that are [fetched](fetch), a write that commits itself.
 //! - A transaction in a partition is a channel; it ends with the connection, unless it has promised.
 //! - Rows travel as they are stored: who asked decodes them by the table as it knows it, which is checked with
 //!   each request.
@@ -15,18 +16,21 @@
 
 pub use client::Client;
 pub use definition::{Definition, NoDefinition};
-pub use message::Place;
+pub use fetch::{Fetched, Looked, fetch};
+pub use message::{Assign, Place};
 pub use partition::{FarPartition, FarPosition, RawRow};
 pub use server::{Locate, Server};
-pub use transaction::{FarPromise, FarTransaction, FarView};
+pub use transaction::{Changed, FarPromise, FarTransaction, FarView};
 
 mod channel;
 mod client;
 mod definition;
 mod fault;
+mod fetch;
 mod frame;
 mod greeting;
 mod message;
+mod out;
 mod partition;
 mod server;
 mod transaction;

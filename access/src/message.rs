@@ -43,6 +43,99 @@ pub struct Scan {
     pub bytes_max: u32,
 }
 
+/// Rows of a partition that are read in one go, of one moment.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Where.
+    pub place: Place,
+    /// The table.
+    pub table: TableRef,
+    /// What of it.
+    pub looked: Looked,
+    /// So many rows of each key or range are enough.
+    pub rows_max: u32,
+}
+
+/// Which rows are read in one go.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// By their keys.
+    Keys(Vec<Vec<u8>>),
+    /// Ranges of an index, or of the rows themselves if none: first keys, and the first that are not wanted.
+    Ranges(Option<IndexId>, Vec<(Vec<u8>, Option<Vec<u8>>)>),
+}
+
+/// Rows as they are stored, one after the other in few pieces of memory.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    bytes: Vec<u8>,
+    /// Where each key ends, and each value.
+    ends: Vec<(u32, u32)>,
+}
+
+impl Rows {
+    /// Adds one.
+    pub fn push(&mut self, key: &[u8], value: &[u8]) {
+        let end = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.bytes.extend_from_slice(key);
+        let behind_key = end(&self.bytes);
+        self.bytes.extend_from_slice(value);
+        self.ends.push((behind_key, end(&self.bytes)));
+    }
+
+    /// Bytes of all of them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Keys and values; what the other side got wrong is empty.
+    pub fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut from = 0;
+        self.ends.iter().map(move |(key, value)| {
+            let (key, value) = (*key as usize, *value as usize);
+            let one = (self.bytes.get(from..key), self.bytes.get(key..value));
+            from = value;
+            (one.0.unwrap_or_default(), one.1.unwrap_or_default())
+        })
+    }
+}
+
+/// A row that is written.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum Write {
+    /// A row: [`Reply::Number`].
+    Insert(TableRef, Vec<Value>),
+    /// New values of a row's columns: [`Reply::Was`].
+    Update(TableRef, Vec<u8>, Vec<(ColumnId, Value)>),
+    /// A row is locked and its columns are set, if that can be done here: [`Reply::Changed`], else [`Reply::Values`] of
+    /// the locked row.
+    Change(TableRef, Vec<u8>, Vec<(ColumnId, Assign)>),
+    /// [`Reply::Was`].
+    Delete(TableRef, Vec<u8>),
+}
+
+/// What a column becomes.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum Assign {
+    /// This, which fits the column.
+    Value(Value),
+    /// So much more than it is.
+    Add(i64),
+}
+
 /// What is asked.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub enum Request {
@@ -61,12 +154,11 @@ pub enum Request {
     Look(TableRef, Vec<u8>),
     /// Locks a row and reads it: [`Reply::Values`].
     Lock(TableRef, Vec<u8>),
-    /// A row: [`Reply::Number`].
-    Insert(TableRef, Vec<Value>),
-    /// New values of a row's columns: [`Reply::Was`].
-    Update(TableRef, Vec<u8>, Vec<(ColumnId, Value)>),
-    /// [`Reply::Was`].
-    Delete(TableRef, Vec<u8>),
+    /// A row is written: its answer.
+    Write(Write),
+    /// The same, and the transaction is committed if that was done: its answer, when the commit is acknowledged. It
+    /// is the last request, whatever comes of it.
+    WriteLast(Write),
     /// [`Reply::Rows`].
     Scan(Scan),
     /// A point to go back to, under this number. Not answered.
@@ -84,6 +176,8 @@ pub enum Request {
         /// Transactions whose end needs not be remembered any more.
         forgotten: Vec<Vec<u8>>,
     },
+    /// Rows of partitions, outside of a transaction, and at most so many: [`Reply::Fetched`].
+    Fetch(Vec<Wanted>, u32),
     /// About a partition, outside of a transaction.
     Of(Place, Question),
 }
@@ -146,6 +240,8 @@ pub enum Reply {
     Was(bool),
     /// A number, if there is one.
     Number(Option<u64>),
+    /// Whether a row that is there was changed; none if it is not there.
+    Changed(Option<bool>),
     /// A row's encoded value, if there is one.
     Row(Option<Vec<u8>>),
     /// A row's values, if there is one.
@@ -153,10 +249,12 @@ pub enum Reply {
     /// Rows, and where it goes on.
     Rows {
         /// Keys and values.
-        rows: Vec<(Vec<u8>, Vec<u8>)>,
+        rows: Rows,
         /// The first key that was not looked at; none if that was all.
         next: Option<Vec<u8>>,
     },
+    /// Of each partition the rows of each key or range; none if there are more than were allowed.
+    Fetched(Option<Vec<Vec<Rows>>>),
     /// A position of the log: generation and start.
     Position(u64, u64),
     /// A vote.

@@ -7,9 +7,10 @@ use std::sync::PoisonError;
 use resprout_engine::table::{Catalog, Table, TableId, TableSchema};
 use resprout_engine::{Error, InDoubt, Vote};
 
-use crate::client::{Leaf, Lost};
+use crate::client::Leaf;
 use crate::message::{Fault, Place, Question, Reply, Request, Voted};
-use crate::transaction::FarTransaction;
+use crate::out::Lost;
+use crate::transaction::{Changed, FarTransaction};
 
 /// A partition whose master is elsewhere. Cheap to clone.
 #[derive(Clone)]
@@ -63,6 +64,16 @@ impl FarPartition {
         Error::Elsewhere(format!("{}: not an answer to that: {reply:?}", self.name))
     }
 
+    /// What became of a change.
+    pub(crate) fn changed(&self, reply: Reply) -> Result<Changed, Error> {
+        match reply {
+            Reply::Changed(None) => Ok(Changed::Gone),
+            Reply::Changed(Some(was)) => Ok(Changed::Done(was)),
+            Reply::Values(Some(values)) => Ok(Changed::Locked(values)),
+            other => Err(self.odd(&other)),
+        }
+    }
+
     pub(crate) fn fault(&self, fault: Fault) -> Error {
         match fault {
             // Somewhere else it may be.
@@ -78,9 +89,8 @@ impl FarPartition {
     }
 
     async fn ask(&self, question: Question) -> Result<Reply, Error> {
-        let mut line = self.leaf.line().await.map_err(|error| self.unreachable(error))?;
-        let asked = line.ask(&Request::Of(self.place, question)).map_err(|lost| self.lost(lost))?;
-        match line.answer(asked).await.map_err(|lost| self.lost(lost))? {
+        let reply = self.leaf.once(&Request::Of(self.place, question)).await;
+        match reply.map_err(|error| self.unreachable(error))? {
             Reply::Failed(fault) => Err(self.fault(fault)),
             reply => Ok(reply),
         }
@@ -147,7 +157,9 @@ impl FarPartition {
     /// [`Error::Unreachable`], [`Error::NotOnline`].
     pub fn raw(&self, ranges: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<Vec<RawRow>, Error> {
         match self.leaf.block(self.ask(Question::Raw { ranges }))? {
-            Reply::Rows { rows, .. } => Ok(rows),
+            Reply::Rows { rows, .. } => {
+                Ok(rows.pairs().map(|(key, value)| (key.to_vec(), value.to_vec())).collect())
+            }
             other => Err(self.odd(&other)),
         }
     }

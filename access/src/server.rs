@@ -4,21 +4,22 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use resprout_engine::Partition;
 use resprout_replication::transport::Secret;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Located};
 use crate::frame::{HEAD_BYTES, Head, decode_request};
 use crate::greeting;
 use crate::message::{Place, Request};
+use crate::out::Out;
 
 /// Which partitions are here.
 pub trait Locate: Send + Sync + fmt::Debug + 'static {
@@ -30,8 +31,8 @@ pub trait Locate: Send + Sync + fmt::Debug + 'static {
 const GREETING: Duration = Duration::from_secs(5);
 /// Requests of one channel that wait; a client has few under way.
 const WAITING_MAX: usize = 64;
-/// Answers that wait for one client's socket.
-const ANSWERS_MAX: usize = 1024;
+/// Bytes that are read at once.
+pub(crate) const READ_BYTES: usize = 32 << 10;
 
 /// A leaf's port for aggregators. Dropping it ends all connections, and with them all transactions that have
 /// not promised.
@@ -91,58 +92,49 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%from, %error, "answers may be delayed");
     }
-    let (reader, mut writer) = stream.into_split();
-    let (answers, mut waiting) = mpsc::channel::<Vec<u8>>(ANSWERS_MAX);
-    let writing = async move {
-        while let Some(first) = waiting.recv().await {
-            let mut bytes = first;
-            while let Ok(more) = waiting.try_recv() {
-                bytes.extend_from_slice(&more);
-            }
-            writer.write_all(&bytes).await?;
-        }
-        io::Result::Ok(())
+    let (reader, writer) = stream.into_split();
+    let out = Arc::new(Out::new(writer));
+    let ended = tokio::select! {
+        ended = read(reader, &out, locate) => ended,
+        ended = out.run() => ended,
     };
-    tokio::select! {
-        ended = read(reader, answers, &*locate) => {
-            tracing::debug!(%from, %ended, "an aggregator's connection ended");
-        }
-        written = writing => {
-            if let Err(error) = written {
-                tracing::debug!(%from, %error, "an aggregator's connection ended");
-            }
-        }
-    }
+    out.end();
+    tracing::debug!(%from, %ended, "an aggregator's connection ended");
 }
 
 /// A channel that is open: its requests, and what ends it whatever it waits for.
 struct Open {
-    requests: mpsc::Sender<crate::channel::Located>,
+    requests: mpsc::Sender<Located>,
     closed: Arc<Notify>,
 }
 
-async fn read(
-    mut reader: OwnedReadHalf,
-    answers: mpsc::Sender<Vec<u8>>,
-    locate: &dyn Locate,
-) -> io::Error {
-    let mut open: HashMap<u64, Open> = HashMap::new();
+/// The channels of a connection.
+type Channels = Arc<Mutex<HashMap<u64, Open>>>;
+
+fn locked(open: &Mutex<HashMap<u64, Open>>) -> MutexGuard<'_, HashMap<u64, Open>> {
+    // Each change is one insertion or removal.
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn read(reader: OwnedReadHalf, out: &Arc<Out>, locate: Arc<dyn Locate>) -> io::Error {
+    let mut reader = BufReader::with_capacity(READ_BYTES, reader);
+    let open = Channels::default();
     // Channels end with the connection: what has not promised is rolled back.
-    let mut channels = JoinSet::new();
+    let mut working = JoinSet::new();
     loop {
-        while channels.try_join_next().is_some() {}
+        while working.try_join_next().is_some() {}
         let (channel, body) = match message(&mut reader).await {
             Ok(message) => message,
             Err(error) => return error,
         };
         if channel == PING {
-            if answers.send(ping()).await.is_err() {
+            if out.say(&ping()).is_err() {
                 return io::ErrorKind::BrokenPipe.into();
             }
             continue;
         }
         if body.is_empty() {
-            if let Some(closing) = open.remove(&channel) {
+            if let Some(closing) = locked(&open).remove(&channel) {
                 closing.closed.notify_one();
             }
             continue;
@@ -151,28 +143,38 @@ async fn read(
             Ok(request) => request,
             Err(error) => return io::Error::new(io::ErrorKind::InvalidData, error),
         };
-        let partition = match &request {
-            Request::Begin { place, .. } | Request::Of(place, _) => locate.partition(*place),
-            _ => None,
+        let located = match request {
+            // Nobody says more in these.
+            Request::Of(place, question) => {
+                let (out, partition) = (out.clone(), locate.partition(place));
+                working.spawn(crate::channel::asked(channel, out, partition, question));
+                continue;
+            }
+            Request::Fetch(wanted, rows_max) => {
+                let (out, locate) = (out.clone(), locate.clone());
+                working.spawn(crate::fetch::fetched((channel, out), locate, wanted, rows_max));
+                continue;
+            }
+            Request::Begin { place, .. } => Located { request, partition: locate.partition(place) },
+            request => Located { request, partition: None },
         };
-        let known = open.entry(channel).or_insert_with(|| {
-            let (requests, received) = mpsc::channel(WAITING_MAX);
-            let closed = Arc::new(Notify::new());
-            let working = Channel::new(channel, answers.clone());
-            let ends = closed.clone();
-            channels.spawn(async move {
-                tokio::select! {
-                    () = working.run(received) => {}
-                    () = ends.notified() => {}
-                }
+        let requests = {
+            let mut known = locked(&open);
+            let known = known.entry(channel).or_insert_with(|| {
+                let (requests, received) = mpsc::channel(WAITING_MAX);
+                let closed = Arc::new(Notify::new());
+                let (serving, ends) = (Channel::new(channel, out.clone()), closed.clone());
+                let open = open.clone();
+                working.spawn(async move {
+                    serving.run(received, &ends).await;
+                    locked(&open).remove(&channel);
+                });
+                Open { requests, closed }
             });
-            Open { requests, closed }
-        });
-        let requests = known.requests.clone();
-        let request = crate::channel::Located { request, partition };
-        if requests.send(request).await.is_err() {
-            open.remove(&channel);
-        }
+            known.requests.clone()
+        };
+        // If the channel has ended, it has said why.
+        let _ended = requests.send(located).await;
     }
 }
 

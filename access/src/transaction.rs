@@ -13,14 +13,14 @@ use resprout_engine::table::{ColumnId, Index, KeyRange, RowView, Table, Value};
 use resprout_engine::{Error, Unknown};
 use tokio::sync::Mutex;
 
+use crate::channel::SCAN_BYTES_FIRST;
 use crate::client::Line;
-use crate::message::{Reply, Request, Scan, TableRef};
+use crate::fetch::Fetched;
+use crate::message::{Assign, Reply, Request, Scan, TableRef, Write};
 use crate::partition::FarPartition;
 
 /// Bytes of rows that come at once.
 const SCAN_BYTES: u32 = 512 << 10;
-/// Bytes of the first rows: most scans want few.
-const SCAN_BYTES_FIRST: u32 = 16 << 10;
 
 /// Names transactions among each other in this process; apart from those of engines.
 static NEXT: AtomicU64 = AtomicU64::new(1 << 63);
@@ -37,6 +37,8 @@ pub struct FarTransaction {
     marks: HashMap<u32, usize>,
     next_mark: u32,
     next_view: AtomicU32,
+    /// Rows that are known already; then no others are read.
+    fetched: Option<Fetched>,
 }
 
 impl fmt::Debug for FarTransaction {
@@ -61,6 +63,17 @@ impl Drop for FarView {
     fn drop(&mut self) {
         (self.release)(&Request::DropView(self.number));
     }
+}
+
+/// What became of a row that was to be changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Changed {
+    /// It is not there.
+    Gone,
+    /// It is as it should be; whether that is a change.
+    Done(bool),
+    /// It is locked, and has these values: what it becomes has to be said.
+    Locked(Vec<Value>),
 }
 
 /// A promise that was asked for.
@@ -92,7 +105,19 @@ impl FarTransaction {
             marks: HashMap::new(),
             next_mark: 0,
             next_view: AtomicU32::new(0),
+            fetched: None,
         }
+    }
+
+    /// The partition.
+    #[must_use]
+    pub const fn partition(&self) -> &FarPartition {
+        &self.partition
+    }
+
+    /// Rows that were fetched before: they are read, and no others.
+    pub fn set_fetched(&mut self, fetched: Fetched) {
+        self.fetched = Some(fetched);
     }
 
     /// How long it waits for a row's lock.
@@ -149,7 +174,7 @@ impl FarTransaction {
     /// # Errors
     /// As the engine; [`Error::Unreachable`].
     pub async fn insert(&mut self, table: &Table, values: &[Value]) -> Result<Option<u64>, Error> {
-        match self.ask(Request::Insert(table_ref(table), values.to_vec())).await? {
+        match self.ask(Request::Write(Write::Insert(table_ref(table), values.to_vec()))).await? {
             Reply::Number(number) => {
                 self.changes += 1;
                 Ok(number)
@@ -158,24 +183,38 @@ impl FarTransaction {
         }
     }
 
-    /// Inserts rows, all of which are said before the first is answered; those that were refused, with why. Blocks.
+    /// The same on a thread that waits. Blocks.
     ///
     /// # Errors
-    /// [`Error::Unreachable`]: nothing more can be done in the transaction.
+    /// As [`FarTransaction::insert_all`].
     pub fn insert_many<R: AsRef<[Value]>>(
         &mut self,
         table: &Table,
         rows: &[R],
     ) -> Result<Vec<(usize, Error)>, Error> {
         let leaf = self.partition.leaf.clone();
-        leaf.block(async {
+        leaf.block(self.insert_all(table, rows))
+    }
+
+    /// Inserts rows, all of which are said before the first is answered; those that were refused, with why.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`]: nothing more can be done in the transaction.
+    pub async fn insert_all<R: AsRef<[Value]>>(
+        &mut self,
+        table: &Table,
+        rows: &[R],
+    ) -> Result<Vec<(usize, Error)>, Error> {
+        let refused = async {
             let mut refused = Vec::new();
             let mut line = self.line.lock().await;
             let line = self.begun(&mut line).await?;
             let mut asked = Vec::with_capacity(rows.len());
             for row in rows {
-                let insert = Request::Insert(table_ref(table), row.as_ref().to_vec());
-                asked.push(line.ask(&insert).map_err(|lost| self.partition.lost(lost))?);
+                let insert = Write::Insert(table_ref(table), row.as_ref().to_vec());
+                asked.push(
+                    line.ask(&Request::Write(insert)).map_err(|lost| self.partition.lost(lost))?,
+                );
             }
             for (at, asked) in asked.into_iter().enumerate() {
                 match line.answer(asked).await.map_err(|lost| self.partition.lost(lost))? {
@@ -185,12 +224,13 @@ impl FarTransaction {
                 }
             }
             Ok(refused)
-        })
-        .inspect(|refused| self.changes += rows.len() - refused.len())
+        };
+        let refused: Result<Vec<(usize, Error)>, Error> = refused.await;
+        refused.inspect(|refused| self.changes += rows.len() - refused.len())
     }
 
-    async fn changed(&mut self, request: Request) -> Result<bool, Error> {
-        match self.ask(request).await? {
+    async fn changed(&mut self, write: Write) -> Result<bool, Error> {
+        match self.ask(Request::Write(write)).await? {
             Reply::Was(was) => {
                 self.changes += usize::from(was);
                 Ok(was)
@@ -210,7 +250,7 @@ impl FarTransaction {
         assignments: &[(ColumnId, Value)],
     ) -> Result<bool, Error> {
         let (table, key, assignments) = (table_ref(table), key.to_vec(), assignments.to_vec());
-        self.changed(Request::Update(table, key, assignments)).await
+        self.changed(Write::Update(table, key, assignments)).await
     }
 
     /// Removes a row by its key; whether there was one.
@@ -218,7 +258,101 @@ impl FarTransaction {
     /// # Errors
     /// As the engine; [`Error::Unreachable`].
     pub async fn delete_key(&mut self, table: &Table, key: &[u8]) -> Result<bool, Error> {
-        self.changed(Request::Delete(table_ref(table), key.to_vec())).await
+        self.changed(Write::Delete(table_ref(table), key.to_vec())).await
+    }
+
+    /// Locks a row and sets its columns, if the leaf can do that alone.
+    ///
+    /// # Errors
+    /// As the engine; [`Error::Unreachable`].
+    pub async fn change_key(
+        &mut self,
+        table: &Table,
+        key: &[u8],
+        assignments: &[(ColumnId, Assign)],
+    ) -> Result<Changed, Error> {
+        let change = Write::Change(table_ref(table), key.to_vec(), assignments.to_vec());
+        let changed = self.partition.changed(self.ask(Request::Write(change)).await?)?;
+        self.changes += usize::from(changed == Changed::Done(true));
+        Ok(changed)
+    }
+
+    /// Inserts a row and commits, with one message. When `stop` returns, it is stopped if it is not past that point.
+    ///
+    /// # Errors
+    /// As [`FarTransaction::insert`] and [`FarTransaction::commit`]: nothing is there then, or that is unknown.
+    pub async fn insert_last(
+        self,
+        table: &Table,
+        values: &[Value],
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<u64>, Error> {
+        let partition = self.partition.clone();
+        let insert = Write::Insert(table_ref(table), values.to_vec());
+        match self.last(insert, stop).await? {
+            Reply::Number(number) => Ok(number),
+            other => Err(partition.odd(&other)),
+        }
+    }
+
+    /// Removes a row by its key and commits, as [`FarTransaction::insert_last`]; whether there was one.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn delete_last(
+        self,
+        table: &Table,
+        key: &[u8],
+        stop: impl Future<Output = ()>,
+    ) -> Result<bool, Error> {
+        let partition = self.partition.clone();
+        match self.last(Write::Delete(table_ref(table), key.to_vec()), stop).await? {
+            Reply::Was(was) => Ok(was),
+            other => Err(partition.odd(&other)),
+        }
+    }
+
+    /// Changes a row as [`FarTransaction::change_key`] and commits, as [`FarTransaction::insert_last`]. What is locked
+    /// only is not locked any more.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn change_last(
+        self,
+        table: &Table,
+        key: &[u8],
+        assignments: &[(ColumnId, Assign)],
+        stop: impl Future<Output = ()>,
+    ) -> Result<Changed, Error> {
+        let partition = self.partition.clone();
+        let change = Write::Change(table_ref(table), key.to_vec(), assignments.to_vec());
+        partition.changed(self.last(change, stop).await?)
+    }
+
+    async fn last(self, write: Write, stop: impl Future<Output = ()>) -> Result<Reply, Error> {
+        {
+            let mut line = self.line.lock().await;
+            self.begun(&mut line).await?;
+        }
+        let mut line = self.line.into_inner().ok_or(Error::TransactionEnded)?;
+        let asked = line.ask_last(&Request::WriteLast(write));
+        let asked = asked.map_err(|lost| self.partition.lost(lost))?;
+        let early = tokio::select! {
+            biased;
+            reply = line.answer(asked) => Some(reply),
+            () = stop => None,
+        };
+        let reply = if let Some(reply) = early {
+            reply
+        } else {
+            // It may be past that point: the leaf knows.
+            line.stop();
+            line.answer(asked).await
+        };
+        match reply.map_err(|_| unknown())? {
+            Reply::Failed(fault) => Err(self.partition.fault(fault)),
+            reply => Ok(reply),
+        }
     }
 
     /// Locks a row and reads its newest state.
@@ -246,6 +380,9 @@ impl FarTransaction {
         key: &[u8],
         look: impl FnOnce(&RowView<'_>) -> T,
     ) -> Result<Option<T>, Error> {
+        if let Some(fetched) = &self.fetched {
+            return fetched.look(table, key, look);
+        }
         match self.ask_now(Request::Look(table_ref(table), key.to_vec()))? {
             Reply::Row(None) => Ok(None),
             Reply::Row(Some(value)) => Ok(Some(look(&RowView::new(table, key, &value)?))),
@@ -259,6 +396,9 @@ impl FarTransaction {
     /// [`Error::Unreachable`]; what else fails, the first read of it tells.
     pub fn view(&self) -> Result<FarView, Error> {
         let number = self.next_view.fetch_add(1, Ordering::Relaxed);
+        if self.fetched.is_some() {
+            return Ok(FarView { number, release: Box::new(|_| ()) });
+        }
         self.partition.leaf.block(async {
             let mut line = self.line.lock().await;
             let line = self.begun(&mut line).await?;
@@ -278,6 +418,9 @@ impl FarTransaction {
         range: &KeyRange,
         mut visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
+        if let Some(fetched) = &self.fetched {
+            return fetched.scan(table, range, visit);
+        }
         // Several answers must be of one state.
         let own;
         let view = match view {
@@ -302,7 +445,7 @@ impl FarTransaction {
                 Reply::Rows { rows, next } => (rows, next),
                 other => return Err(self.partition.odd(&other)),
             };
-            for (key, value) in &rows {
+            for (key, value) in rows.pairs() {
                 if visit(&RowView::new(table, key, value)?).is_break() {
                     return Ok(());
                 }
@@ -340,7 +483,7 @@ impl FarTransaction {
     /// As the engine. [`Error::OutcomeUnknown`] also if the connection is lost meanwhile.
     pub async fn commit(self) -> Result<(), Error> {
         let Some(mut line) = self.line.into_inner() else { return Ok(()) };
-        let asked = line.ask(&Request::Commit).map_err(|lost| self.partition.lost(lost))?;
+        let asked = line.ask_last(&Request::Commit).map_err(|lost| self.partition.lost(lost))?;
         match line.answer(asked).await.map_err(|_| unknown())? {
             Reply::Done => Ok(()),
             Reply::Failed(fault) => Err(self.partition.fault(fault)),
@@ -373,7 +516,7 @@ impl FarTransaction {
             participants: participants.to_vec(),
             forgotten: forgotten.to_vec(),
         };
-        let asked = line.ask(&promise).map_err(|lost| self.partition.lost(lost))?;
+        let asked = line.ask_last(&promise).map_err(|lost| self.partition.lost(lost))?;
         Ok(FarPromise { partition: self.partition, line, asked })
     }
 }

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use resprout_access::{Client, FarPartition, Locate, Place, Server};
+use resprout_access::{
+    Assign, Changed, Client, FarPartition, Locate, Looked, Place, Server, fetch,
+};
 use resprout_engine::table::{ColumnId, TableSchema, Value, ValueRef};
 use resprout_engine::{
     Database, DatabaseOptions, Durability, Engine, Error, Options, Partition, Vote,
@@ -239,6 +241,133 @@ async fn n11_a_lost_connection_rolls_back() {
         !matches!(error, Error::Unreachable { .. }),
         "it is the partition that does not serve: {error}"
     );
+}
+
+/// Promise: rows that stand alone are read with one message for all partitions of a leaf: by keys, by ranges, by an
+/// index; no more than are wanted, and none if they are too many. Of another table than it is now, nothing is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_fetched_with_one_message() {
+    let world = World::new().await;
+    let parts = [world.far(0), world.far(1)];
+    insert(&parts[0], 0, 10).await;
+    insert(&parts[1], 10, 30).await;
+    let table = parts[0].table("t").unwrap();
+    let key = |id| table.primary_key(&[Value::Int(id)]).unwrap();
+    let keys = |of: &FarPartition, ids: &[i64]| {
+        (of.clone(), Looked::Keys(ids.iter().map(|id| key(*id)).collect()))
+    };
+    let asked = [keys(&parts[0], &[3, 77]), keys(&parts[1], &[12])];
+    let asked = || asked.iter().map(|(of, looked)| (of, looked.clone())).collect();
+    let found = fetch(&table, asked(), (2, u32::MAX)).await.unwrap().unwrap();
+    let id = |at: usize, id: i64| {
+        let look =
+            found[at].look(&table, &key(id), |row| row.get(ColumnId(0)).unwrap().into_owned());
+        look.unwrap()
+    };
+    assert_eq!([id(0, 77), id(0, 3), id(1, 12)], [None, Some(Value::Int(3)), Some(Value::Int(12))]);
+    assert!(found[0].look(&table, &key(4), |_| ()).is_err(), "nobody asked for that one");
+    assert!(fetch(&table, asked(), (1, u32::MAX)).await.unwrap().is_none(), "too many");
+    let index = table.schema().index_named("by_text").unwrap();
+    for (id, range) in
+        [(None, table.rows()), (Some(index.id), table.index_range(index, &[]).unwrap())]
+    {
+        for (limits, expected) in [((1000, u32::MAX), 30), ((1000, 4), 8), ((8, 4), 8)] {
+            let looked = Looked::Ranges(id, vec![(range.from.clone(), range.to.clone())]);
+            let asked = parts.iter().map(|of| (of, looked.clone())).collect();
+            let found = fetch(&table, asked, limits).await.unwrap().unwrap();
+            let mut rows = 0;
+            for found in &found {
+                let count = |_: &resprout_engine::table::RowView<'_>| {
+                    rows += 1;
+                    ControlFlow::Continue(())
+                };
+                found.scan(&table, &range, count).unwrap();
+            }
+            assert_eq!(rows, expected, "{limits:?}");
+        }
+        let looked = Looked::Ranges(id, vec![(range.from.clone(), range.to.clone())]);
+        let asked = parts.iter().map(|of| (of, looked.clone())).collect();
+        assert!(fetch(&table, asked, (29, u32::MAX)).await.unwrap().is_none(), "too many");
+    }
+    let drop = resprout_engine::table::Change::DropColumn("text".into());
+    let no_index = resprout_engine::table::Change::DropIndex("by_text".into());
+    world.database.alter_table("t", no_index).unwrap();
+    world.database.alter_table("t", drop).unwrap();
+    let error = fetch(&table, asked(), (9, u32::MAX)).await.unwrap_err();
+    assert!(matches!(error, Error::SchemaChanged { .. }), "{error}");
+}
+
+/// Promise: a write that stands alone is committed when it is answered, and nothing is locked then, whatever came of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_stands_alone_commits_itself() {
+    let world = World::new().await;
+    let far = world.far(0);
+    let table = far.table("t").unwrap();
+    let key = |id| table.primary_key(&[Value::Int(id)]).unwrap();
+    let never = std::future::pending::<()>;
+    for id in 1..4 {
+        far.begin().insert_last(&table, &row(id), never()).await.unwrap();
+    }
+    let error = far.begin().insert_last(&table, &row(1), never()).await.unwrap_err();
+    assert!(matches!(error, Error::Duplicate(_)), "{error}");
+    assert!(far.begin().delete_last(&table, &key(2), never()).await.unwrap());
+    assert!(!far.begin().delete_last(&table, &key(2), never()).await.unwrap());
+    assert_eq!(ids(&far), [1, 3]);
+    let change = async |id: i64, column: u16, assign: Assign| {
+        let assignments = [(ColumnId(column), assign)];
+        far.begin().change_last(&table, &key(id), &assignments, never()).await.unwrap()
+    };
+    let other = || Assign::Value(Value::Text("other".to_owned()));
+    assert_eq!(change(1, 1, other()).await, Changed::Done(true));
+    assert_eq!(change(1, 1, other()).await, Changed::Done(false));
+    assert_eq!(change(9, 1, other()).await, Changed::Gone);
+    assert_eq!(change(3, 0, Assign::Add(4)).await, Changed::Done(true));
+    assert_eq!(ids(&far), [1, 7]);
+    // What the leaf cannot do alone is said, and not done.
+    let locked = change(7, 0, Assign::Add(i64::MAX)).await;
+    assert!(matches!(&locked, Changed::Locked(values) if values[0] == Value::Int(7)), "{locked:?}");
+    assert!(matches!(change(7, 1, Assign::Add(1)).await, Changed::Locked(_)));
+    let near = world.database.partitions()[0].begin().unwrap();
+    let text = near.get(&table, &[Value::Int(1)]).unwrap().unwrap();
+    assert_eq!(text[1], Value::Text("other".to_owned()));
+    let mut next = far.begin();
+    next.set_lock_wait_limit(Duration::from_millis(50));
+    for id in [1, 2, 7] {
+        next.lock_key(&table, &key(id)).await.unwrap();
+    }
+}
+
+/// Promise (N11): a write that stands alone and is stopped while it waits for a lock is not done, and says so; if the
+/// connection is lost meanwhile, its outcome is unknown.
+#[tokio::test(flavor = "multi_thread")]
+async fn n11_a_write_that_is_stopped_says_what_became_of_it() {
+    let mut world = World::new().await;
+    let far = world.far(0);
+    insert(&far, 1, 2).await;
+    let table = far.table("t").unwrap();
+    let key = table.primary_key(&[Value::Int(1)]).unwrap();
+    let partition = world.database.partitions()[0].clone();
+    let mut holder = partition.begin().unwrap();
+    holder.lock_key_async(&table, &key).await.unwrap();
+    let error = far.begin().delete_last(&table, &key, std::future::ready(())).await.unwrap_err();
+    assert!(matches!(error, Error::TransactionEnded), "{error}");
+    drop(holder);
+    assert_eq!(ids(&far), [1]);
+    let mut holder = partition.begin().unwrap();
+    holder.lock_key_async(&table, &key).await.unwrap();
+    let (said, is_said) = tokio::sync::oneshot::channel();
+    // It is waited for once the message is on its way.
+    let stop = async {
+        said.send(()).unwrap();
+        std::future::pending().await
+    };
+    let lost = async {
+        is_said.await.unwrap();
+        world.server = None;
+    };
+    let (outcome, ()) = tokio::join!(far.begin().delete_last(&table, &key, stop), lost);
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown(_)), "{error}");
 }
 
 /// Promise (I01, S10): who does not know the secret gets in on neither side.

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use resprout_access::{Assign, Changed};
 use resprout_engine::table::{ColumnId, ColumnType, Value};
-use sqlparser::ast::Expr;
+use sqlparser::ast::{BinaryOperator, Expr};
 
 use super::error::unknown_column;
 use super::order::{SORT_BYTES_MAX, Sorter, too_much};
@@ -136,6 +137,44 @@ impl Changes {
         Ok(sorter.finish().collect())
     }
 
+    /// Whether a key says all of it, and there is no more than one.
+    fn is_one_key(&self) -> bool {
+        let is_one = matches!(&self.found, Found::Keys(keys) if keys.len() == 1);
+        is_one && self.filter.is_none() && self.limit > 0
+    }
+
+    /// What is set, if a row's own node can do that without seeing more than the row: new values that are known, and
+    /// sums of a column and a number. None if rows are here, where nothing is gained.
+    fn simple(
+        &self,
+        set: &[(ColumnId, NewValue)],
+        given: &[ColumnValue],
+        parameters: &[Value],
+    ) -> Option<Vec<(ColumnId, Assign)>> {
+        let schema = self.target.schema();
+        let touches = schema.live_columns().any(|(_, column)| column.notes.on_update_now);
+        let is_far = matches!(self.target.database, crate::place::Database::Far(_));
+        if touches || !is_far || self.filter.is_some() {
+            return None;
+        }
+        let mut simple: Vec<(ColumnId, Assign)> = Vec::with_capacity(set.len());
+        for ((id, value), given) in set.iter().zip(given) {
+            let is_again = simple.iter().any(|(other, _)| other == id);
+            if is_again || schema.shard_key.contains(id) {
+                return None;
+            }
+            let assign = match value {
+                NewValue::Given(value) => {
+                    Assign::Value(self.target.table.coerce(*id, value.clone()).ok()?)
+                }
+                NewValue::Default => return None,
+                NewValue::Computed(_) => Assign::Add(added(given, parameters)?),
+            };
+            simple.push((*id, assign));
+        }
+        Some(simple)
+    }
+
     /// Locks a row; its values if it is there and still matches.
     async fn lock(
         &self,
@@ -175,8 +214,51 @@ fn limit(limit: Option<&Operand>, parameters: &[Value]) -> Result<u64, SqlError>
     }
 }
 
+/// What is added to a column that becomes itself and a whole number.
+fn added(given: &ColumnValue, parameters: &[Value]) -> Option<i64> {
+    let Operand::Expression(expression) = &given.value else { return None };
+    let Expr::BinaryOp { left, op, right } = &***expression else { return None };
+    let Expr::Identifier(name) = &**left else { return None };
+    if !name.value.eq_ignore_ascii_case(&given.column) {
+        return None;
+    }
+    let by = match Operand::of_expression(right)? {
+        Operand::Literal(Value::Int(by)) => by,
+        Operand::Parameter(number) => {
+            let at = usize::from(number).checked_sub(1)?;
+            let Some(Value::Int(by)) = parameters.get(at) else { return None };
+            *by
+        }
+        _ => return None,
+    };
+    match op {
+        BinaryOperator::Plus => Some(by),
+        BinaryOperator::Minus => by.checked_neg(),
+        _ => None,
+    }
+}
+
+/// Changes a row where it is, and commits if the statement is that alone.
+async fn change(
+    client: &mut Client,
+    changes: &Changes,
+    (partition, key): &RowAt,
+    simple: &[(ColumnId, Assign)],
+) -> Result<Changed, SqlError> {
+    let Target { database, table } = &changes.target;
+    if changes.is_one_key() && client.writes_alone(database) {
+        let alone = client.open.alone(database, *partition)?;
+        let done = alone.change_last(table, (key, simple), client.stopped()).await;
+        if let Some(changed) = client.alone(done)?? {
+            return Ok(changed);
+        }
+    }
+    let (part, waiter) = client.part(database, *partition)?;
+    waiter.wait(part.change_key_async(table, key, simple)).await
+}
+
 /// The columns that differ, with their new values.
-pub(crate) type Changed = Vec<(ColumnId, Value)>;
+pub(crate) type Differing = Vec<(ColumnId, Value)>;
 
 /// A new value of a column.
 #[derive(Debug)]
@@ -235,7 +317,7 @@ pub(crate) fn apply(
     inserted: Option<&[Value]>,
     set: &[(ColumnId, NewValue)],
     context: &Context<'_>,
-) -> Result<(Vec<Value>, Changed), SqlError> {
+) -> Result<(Vec<Value>, Differing), SqlError> {
     let table = &target.table;
     let mut new = old.to_vec();
     for (id, value) in set {
@@ -270,7 +352,7 @@ fn touch(
     target: &Target,
     set: &[(ColumnId, NewValue)],
     new: &mut [Value],
-    (changed, context): (&mut Changed, &Context<'_>),
+    (changed, context): (&mut Differing, &Context<'_>),
 ) -> Result<(), SqlError> {
     let touched = target.schema().live_columns().filter(|(_, column)| column.notes.on_update_now);
     for (id, column) in touched.filter(|(id, _)| set.iter().all(|(given, _)| given != id)) {
@@ -334,9 +416,21 @@ pub(crate) async fn update(
         assignments(target, &update.set, &scope, parameters)?
     };
     let (mut matched, mut affected) = (0_u64, 0_u64);
+    let simple = changes.simple(&set, &update.set, parameters);
     for at in changes.candidates(client, parameters).await? {
         if matched >= changes.limit {
             break;
+        }
+        if let Some(simple) = &simple {
+            match change(client, &changes, &at, simple).await? {
+                Changed::Gone => continue,
+                Changed::Done(is_changed) => {
+                    matched += 1;
+                    affected += u64::from(is_changed);
+                    continue;
+                }
+                Changed::Locked(_) => {}
+            }
         }
         let Some(old) = changes.lock(client, &at, parameters).await? else { continue };
         matched += 1;
@@ -372,12 +466,19 @@ pub(crate) async fn delete(
         if affected >= changes.limit {
             break;
         }
-        if changes.lock(client, &at, parameters).await?.is_none() {
+        let Target { database, table } = &changes.target;
+        if changes.is_one_key() && client.writes_alone(database) {
+            let alone = client.open.alone(database, at.0)?;
+            let done = alone.delete_last(table, &at.1, client.stopped()).await;
+            affected += u64::from(client.alone(done)??);
             continue;
         }
-        let (part, waiter) = client.part(&changes.target.database, at.0)?;
-        waiter.wait(part.delete_key_async(&changes.target.table, &at.1)).await?;
-        affected += 1;
+        if changes.filter.is_some() && changes.lock(client, &at, parameters).await?.is_none() {
+            continue;
+        }
+        let (part, waiter) = client.part(database, at.0)?;
+        let was = waiter.wait(part.delete_key_async(table, &at.1)).await?;
+        affected += u64::from(was);
     }
     Ok(Completion::rows(affected))
 }

@@ -1,5 +1,7 @@
 //! INSERT and REPLACE.
 
+use std::collections::BTreeMap;
+
 use resprout_engine::Error;
 use resprout_engine::table::{Column, ColumnId, DuplicateEntry, Value};
 
@@ -8,6 +10,7 @@ use super::error::{at_row, of_row, unknown_column};
 use super::router::{Target, home};
 use crate::error::{Code, SqlError};
 use crate::expression::{Context, NoRow, Scope, Warning};
+use crate::place::Database;
 use crate::protocol::resultset::Completion;
 use crate::session::Client;
 use crate::statement::{Insert, InsertSource, Operand};
@@ -32,6 +35,8 @@ pub(super) struct Job<'a> {
     pub(super) insert: &'a Insert,
     pub(super) parameters: &'a [Value],
     pub(super) moments: Moments,
+    /// One row and nothing else: if it is far, it commits itself.
+    pub(super) is_one: bool,
 }
 
 /// `DEFAULT CURRENT_TIMESTAMP`: what columns get that are not given.
@@ -75,7 +80,13 @@ pub(crate) async fn insert(
     let target = Target::find(&client.node.databases, database, &insert.table.table)?;
     let columns = columns(&target, insert)?;
     let moments = Moments::of(client, &target);
-    let job = Job { target, insert, parameters, moments };
+    let rows = match &insert.source {
+        InsertSource::Rows(rows) => rows.iter().count(),
+        InsertSource::Query(_) => usize::MAX,
+    };
+    let is_plain = insert.on_duplicate.is_empty() && !insert.replace && !insert.ignore;
+    let is_far = matches!(target.database, Database::Far(_));
+    let job = Job { target, insert, parameters, moments, is_one: rows == 1 && is_plain };
     let mut outcome = Outcome::default();
     client.state.warnings.clear();
     match &insert.source {
@@ -84,9 +95,18 @@ pub(crate) async fn insert(
             if columns.len() != rows.width {
                 return Err(wrong_count(1));
             }
-            for (number, row) in (1..).zip(rows.iter()) {
-                let given = values(client, &columns, row, parameters)?;
-                one(client, &job, (number, given), &mut outcome).await?;
+            if is_plain && is_far && !job.is_one {
+                let given = (1..).zip(rows.iter()).map(|(number, row)| {
+                    values(client, &columns, row, parameters).map(|given| (number, given))
+                });
+                // What is before a row that cannot be is tried too: the first error is told.
+                let given = given.collect::<Vec<_>>();
+                together(client, &job, given, &mut outcome).await?;
+            } else {
+                for (number, row) in (1..).zip(rows.iter()) {
+                    let given = values(client, &columns, row, parameters)?;
+                    one(client, &job, (number, given), &mut outcome).await?;
+                }
             }
         }
         InsertSource::Query(query) => {
@@ -178,6 +198,76 @@ async fn one(
     }
 }
 
+/// The rows of one partition, with their numbers in the statement.
+type Rows = (Vec<usize>, Vec<Vec<Value>>);
+
+/// Inserts rows that go to other nodes: each partition gets all of its own before the first is answered. Of several
+/// errors that of the first row is told.
+async fn together(
+    client: &mut Client,
+    job: &Job<'_>,
+    rows: Vec<Result<(usize, Vec<(ColumnId, Value)>), SqlError>>,
+    outcome: &mut Outcome,
+) -> Result<(), SqlError> {
+    let Target { database, table } = &job.target;
+    let (mut parts, mut refused) = (BTreeMap::<usize, Rows>::new(), None);
+    for row in rows {
+        match row.and_then(|row| placed(client, job, row, outcome)) {
+            Ok((partition, number, row)) => {
+                let part = parts.entry(partition).or_default();
+                part.0.push(number);
+                part.1.push(row);
+            }
+            Err(error) => {
+                refused = Some((usize::MAX, error));
+                break;
+            }
+        }
+    }
+    for (partition, (numbers, rows)) in parts {
+        let (part, waiter) = client.part(database, partition)?;
+        let errors = waiter.wait(part.insert_all_async(table, &rows)).await?;
+        outcome.affected += rows.len() as u64;
+        let Some((at, error)) = errors.into_iter().next() else { continue };
+        let number = numbers[at];
+        if refused.as_ref().is_none_or(|(first, _)| number < *first) {
+            refused = Some((number, at_row(error, number)));
+        }
+    }
+    refused.map_or(Ok(()), |(_, error)| Err(error))
+}
+
+/// A whole row, and the partition that it belongs to.
+fn placed(
+    client: &Client,
+    job: &Job<'_>,
+    (number, mut given): (usize, Vec<(ColumnId, Value)>),
+    outcome: &mut Outcome,
+) -> Result<(usize, usize, Vec<Value>), SqlError> {
+    job.moments.add(&mut given);
+    let mut row = job.target.table.complete(given).map_err(|error| of_row(&error, number))?;
+    let made = number_of(client, &job.target, &mut row)?;
+    outcome.first_id = outcome.first_id.or(made);
+    Ok((home(&job.target, &row, number)?, number, row))
+}
+
+/// Inserts a row; if it is all that there is, it commits with the same message.
+async fn write_one(
+    client: &mut Client,
+    job: &Job<'_>,
+    partition: usize,
+    row: &[Value],
+) -> Result<Result<Option<u64>, Error>, SqlError> {
+    let Target { database, table } = &job.target;
+    if job.is_one && client.writes_alone(database) {
+        let alone = client.open.alone(database, partition)?;
+        let done = alone.insert_last(table, row, client.stopped()).await;
+        return client.alone(done);
+    }
+    let (part, waiter) = client.part(database, partition)?;
+    waiter.outcome(part.insert_async(table, row)).await
+}
+
 /// Inserts one row, or does what is to be done instead.
 pub(super) async fn put(
     client: &mut Client,
@@ -189,8 +279,7 @@ pub(super) async fn put(
     let made = number_of(client, target, &mut row)?;
     for _ in 0..TRIES {
         let partition = home(target, &row, number)?;
-        let (part, waiter) = client.part(&target.database, partition)?;
-        let duplicate = match waiter.outcome(part.insert_async(&target.table, &row)).await? {
+        let duplicate = match write_one(client, job, partition, &row).await? {
             Ok(_) => {
                 outcome.affected += 1;
                 outcome.first_id = outcome.first_id.or(made);

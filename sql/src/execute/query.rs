@@ -112,11 +112,12 @@ pub(crate) async fn query(
         return Ok(());
     }
     let surroundings = client.state.surroundings();
-    let parts = take_parts(client, plan.target.as_ref(), &found.0)?;
+    let mut parts = take_parts(client, plan.target.as_ref(), &found.0)?;
     let interrupt = Arc::clone(&client.opening.interrupt);
     let parameters = parameters.to_vec();
     let job = Job { plan: Arc::clone(&plan), found, parameters, surroundings };
-    let inline = run_inline(&job, &parts, &interrupt);
+    let fetched = fetch(&job, &mut parts, &interrupt).await;
+    let inline = fetched.and_then(|()| run_inline(&job, &parts, &interrupt));
     let rows = match inline {
         Ok(Some(rows)) => rows,
         Ok(None) => {
@@ -217,6 +218,34 @@ fn give_back(client: &mut Client, target: Option<&Target>, parts: Vec<ReadPart>)
         if let ReadOf::Session(part) = part {
             client.open.put_back(&target.database, part);
         }
+    }
+}
+
+/// Fetches what the session has not touched from other nodes, if that is little: at once, and no thread waits for it.
+async fn fetch(
+    job: &Job,
+    parts: &mut [ReadPart],
+    interrupt: &crate::server::Interrupt,
+) -> Result<(), SqlError> {
+    let Some(target) = &job.plan.target else { return Ok(()) };
+    let mut far = Vec::new();
+    for (ordinal, part) in parts {
+        if let ReadOf::Own(transaction) = part
+            && transaction.is_far()
+        {
+            far.push((transaction, job.found.0.looked(*ordinal)));
+        }
+    }
+    if far.is_empty() {
+        return Ok(());
+    }
+    let each = job.plan.rows_wanted(&job.found, &job.parameters)?;
+    let rows = |rows: u64| u32::try_from(rows).unwrap_or(u32::MAX);
+    let limits = (rows(ROWS_INLINE as u64), rows(each));
+    tokio::select! {
+        biased;
+        fetched = crate::place::fetch(&target.table, far, limits) => Ok(fetched?),
+        reason = interrupt.fired() => Err(reason.error()),
     }
 }
 

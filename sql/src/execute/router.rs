@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use resprout_access::Looked;
 use resprout_engine::table::key::successor;
 use resprout_engine::table::{
     ColumnId, Index, IndexId, KeyRange, PrimaryKey, RowError, Table, TableSchema, Value,
@@ -81,6 +82,23 @@ impl Found {
             Self::Ranges(index, parts) => {
                 let here = parts.iter().filter(|(of, _)| *of == partition).cloned();
                 Self::Ranges(*index, here.collect())
+            }
+        }
+    }
+
+    /// The same in one partition, as another node is asked for it.
+    pub(crate) fn looked(&self, partition: usize) -> Looked {
+        let pair = |range: &KeyRange| (range.from.clone(), range.to.clone());
+        match self {
+            Self::Keys(keys) => {
+                let here = keys.iter().filter(|(of, _)| *of == partition);
+                Looked::Keys(here.map(|(_, key)| key.clone()).collect())
+            }
+            Self::Range(_, range) => Looked::Ranges(None, vec![pair(range)]),
+            Self::Index(_, index, range) => Looked::Ranges(Some(*index), vec![pair(range)]),
+            Self::Ranges(index, parts) => {
+                let here = parts.iter().filter(|(of, _)| *of == partition);
+                Looked::Ranges(*index, here.flat_map(|(_, ranges)| ranges).map(pair).collect())
             }
         }
     }

@@ -226,6 +226,23 @@ impl Plan {
         Ok((count(&self.offset)?.unwrap_or(0), count(&self.limit)?))
     }
 
+    /// So many rows of a range are enough, whatever the others have.
+    ///
+    /// # Errors
+    /// 1210 for a wrong limit.
+    pub(crate) fn rows_wanted(
+        &self,
+        found: &(Found, bool),
+        parameters: &[Value],
+    ) -> Result<u64, SqlError> {
+        let is_filtered = found.1 && self.filter.is_some();
+        if is_filtered || self.distinct || !self.order.is_empty() || self.aggregates() {
+            return Ok(u64::MAX);
+        }
+        let (offset, limit) = self.window(parameters)?;
+        Ok(limit.map_or(u64::MAX, |limit| limit.saturating_add(offset)))
+    }
+
     /// Runs it: gives rows to `sink` until that has enough.
     ///
     /// # Errors

@@ -20,4 +20,5 @@ pub use directory::{
     Cluster, ClusterView, Create, Databases, Directory, Home, Listed, Map, Shown, Work,
 };
 pub use partition::{Partition, Position};
+pub(crate) use transaction::fetch;
 pub use transaction::{Promise, Savepoint, Transaction, View};

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use resprout_access::{FarPromise, FarTransaction, FarView};
+use resprout_access::{Assign, Changed, FarPromise, FarTransaction, FarView, Looked};
 use resprout_engine::lock::TxnId;
 use resprout_engine::table::{ColumnId, Index, KeyRange, RowView, Table, Value};
 use resprout_engine::{Error, RowBlock};
@@ -151,6 +151,107 @@ impl Transaction {
         match self {
             Self::Near(near) => near.delete_key_async(table, key).await,
             Self::Far(far) => far.delete_key(table, key).await,
+        }
+    }
+
+    /// Inserts a row and commits, with one message if it is far. When `stop` returns, it is stopped if it can be.
+    ///
+    /// # Errors
+    /// Of the insert and the commit.
+    pub async fn insert_last(
+        self,
+        table: &Arc<Table>,
+        values: &[Value],
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<u64>, Error> {
+        match self {
+            Self::Near(mut near) => {
+                let number = near.insert_async(table, values).await?;
+                near.commit_async().await?;
+                Ok(number)
+            }
+            Self::Far(far) => far.insert_last(table, values, stop).await,
+        }
+    }
+
+    /// Removes a row and commits, as [`Transaction::insert_last`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn delete_last(
+        self,
+        table: &Arc<Table>,
+        key: &[u8],
+        stop: impl Future<Output = ()>,
+    ) -> Result<bool, Error> {
+        match self {
+            Self::Near(mut near) => {
+                let was = near.delete_key_async(table, key).await?;
+                near.commit_async().await?;
+                Ok(was)
+            }
+            Self::Far(far) => far.delete_last(table, key, stop).await,
+        }
+    }
+
+    /// Changes a row and commits, as [`Transaction::insert_last`]; none if that has to be done step by step.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn change_last(
+        self,
+        table: &Arc<Table>,
+        (key, assignments): (&[u8], &[(ColumnId, Assign)]),
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<Changed>, Error> {
+        match self {
+            Self::Near(_) => Ok(None),
+            Self::Far(far) => match far.change_last(table, key, assignments, stop).await? {
+                Changed::Locked(_) => Ok(None),
+                changed => Ok(Some(changed)),
+            },
+        }
+    }
+
+    /// Changes a row with one message if it is far, if that is possible: else it is locked, and here are its values.
+    ///
+    /// # Errors
+    /// As the engine's update.
+    pub async fn change_key_async(
+        &mut self,
+        table: &Arc<Table>,
+        key: &[u8],
+        assignments: &[(ColumnId, Assign)],
+    ) -> Result<Changed, Error> {
+        match self {
+            Self::Near(near) => {
+                let locked = near.lock_key_async(table, key).await?;
+                Ok(locked.map_or(Changed::Gone, Changed::Locked))
+            }
+            Self::Far(far) => far.change_key(table, key, assignments).await,
+        }
+    }
+
+    /// Inserts rows with as few waits as possible; those that were refused.
+    ///
+    /// # Errors
+    /// As the engine's insert.
+    pub async fn insert_all_async(
+        &mut self,
+        table: &Arc<Table>,
+        rows: &[Vec<Value>],
+    ) -> Result<Vec<(usize, Error)>, Error> {
+        match self {
+            Self::Near(near) => {
+                let mut refused = Vec::new();
+                for (at, row) in rows.iter().enumerate() {
+                    if let Err(error) = near.insert_async(table, row).await {
+                        refused.push((at, error));
+                    }
+                }
+                Ok(refused)
+            }
+            Self::Far(far) => far.insert_all(table, rows).await,
         }
     }
 
@@ -356,4 +457,30 @@ impl Transaction {
             Self::Far(far) => far.promise(global_id, participants, forgotten).map(Promise::Far),
         }
     }
+}
+
+/// Reads rows of transactions that are far and have done nothing yet, all at once; they have those rows then and no
+/// others. With more rows than the first limit nothing is read; of each key or range the second is enough.
+///
+/// # Errors
+/// As reads.
+pub(crate) async fn fetch(
+    table: &Table,
+    parts: Vec<(&mut Transaction, Looked)>,
+    limits: (u32, u32),
+) -> Result<(), Error> {
+    let mut far = Vec::with_capacity(parts.len());
+    for (part, looked) in parts {
+        if let Transaction::Far(part) = part {
+            far.push((part, looked));
+        }
+    }
+    let wanted = far.iter().map(|(part, looked)| (part.partition().clone(), looked.clone()));
+    let wanted: Vec<_> = wanted.collect();
+    let wanted = wanted.iter().map(|(partition, looked)| (partition, looked.clone())).collect();
+    let Some(fetched) = resprout_access::fetch(table, wanted, limits).await? else { return Ok(()) };
+    for ((part, _), fetched) in far.into_iter().zip(fetched) {
+        part.set_fetched(fetched);
+    }
+    Ok(())
 }

@@ -104,6 +104,34 @@ impl Client {
         self.open.waiting(database, ordinal, &self.opening.interrupt)
     }
 
+    /// Whether a write to a database may commit itself with the message that it is: it stands alone, and is far.
+    pub(crate) fn writes_alone(&self, database: &Database) -> bool {
+        let is_alone = !self.state.in_transaction() && self.open.is_empty();
+        is_alone && matches!(database, Database::Far(_))
+    }
+
+    /// Returns when the statement is to stop.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        let interrupt = Arc::clone(&self.opening.interrupt);
+        async move {
+            let _reason = interrupt.fired().await;
+        }
+    }
+
+    /// What a write that stands alone came to; if it was stopped, with the reason.
+    ///
+    /// # Errors
+    /// Of the engine; with the reason to stop.
+    pub(crate) fn alone<T>(
+        &self,
+        done: Result<T, resprout_engine::Error>,
+    ) -> Result<Result<T, resprout_engine::Error>, SqlError> {
+        if matches!(done, Err(resprout_engine::Error::TransactionEnded)) {
+            self.opening.interrupt.check()?;
+        }
+        Ok(done)
+    }
+
     /// Commits what is open.
     ///
     /// # Errors

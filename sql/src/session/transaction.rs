@@ -118,6 +118,22 @@ impl Open {
         Ok((part, Waiter::new(session, at, waits, Arc::clone(interrupt))))
     }
 
+    /// A transaction for a write that stands alone: it is no part of what is open, and commits itself.
+    ///
+    /// # Errors
+    /// If the partition does not serve.
+    pub(crate) fn alone(
+        &self,
+        database: &Database,
+        ordinal: usize,
+    ) -> Result<Transaction, SqlError> {
+        let mut alone = database.partition(ordinal).begin()?;
+        if let Some(limit) = self.lock_wait {
+            alone.set_lock_wait_limit(limit);
+        }
+        Ok(alone)
+    }
+
     /// Whether nothing is open.
     pub(crate) fn is_empty(&self) -> bool {
         self.parts.is_empty()
@@ -170,8 +186,11 @@ impl Open {
         if writers.len() <= 1 {
             if let Some((_, part)) = writers.pop() {
                 match wait {
-                    Wait::Here => beside_tasks(|| part.inner.commit())?,
-                    Wait::Elsewhere => part.inner.commit_async().await?,
+                    Wait::Here if !part.inner.is_far() => {
+                        beside_tasks(|| part.inner.commit())?;
+                    }
+                    // What is far is waited for by no thread.
+                    _ => part.inner.commit_async().await?,
                 };
             }
             return Ok(());
@@ -319,9 +338,12 @@ impl Distributed {
                 }
             }
         }
+        let all_near = promises.iter().all(|promise| matches!(promise, Promise::Near(_)));
         let outcomes = match wait {
-            Wait::Here => beside_tasks(|| promises.into_iter().map(Promise::wait).collect()),
-            Wait::Elsewhere => join_all(promises.into_iter().map(Promise::wait_async)).await,
+            Wait::Here if all_near => {
+                beside_tasks(|| promises.into_iter().map(Promise::wait).collect())
+            }
+            _ => join_all(promises.into_iter().map(Promise::wait_async)).await,
         };
         let (mut unknown, mut refused) = (None, None);
         for outcome in outcomes {

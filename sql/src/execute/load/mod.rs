@@ -94,7 +94,7 @@ async fn in_transaction(
         on_duplicate: Vec::new(),
     };
     let (target, moments) = (loading.target.clone(), Moments::of(client, &loading.target));
-    let job = Job { target, insert: &insert, parameters: &[], moments };
+    let job = Job { target, insert: &insert, parameters: &[], moments, is_one: false };
     let mut outcome = Outcome::default();
     let mut records = Records::new(loading.load)?;
     let mut file = out.file(&loading.load.file).await?;
