@@ -37,5 +37,6 @@ mod options;
 mod post;
 mod state;
 mod statements;
+pub mod status;
 pub mod testing;
 mod views;
