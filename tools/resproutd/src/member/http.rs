@@ -65,38 +65,45 @@ impl Shown {
 
 impl Describe for Shown {
     fn view(&self) -> NodeView {
-        let observer = {
+        let serving = {
             let stage = self.stage.read().unwrap_or_else(PoisonError::into_inner);
             match &*stage {
                 // Once it has a number it only opens what it has.
-                Stage::Waiting if self.dir.join(MEMBER_FILE).is_file() => {
-                    return named("RECOVERING");
-                }
-                Stage::Waiting => return named("WAITING"),
-                Stage::Stopping => return named("STOPPING"),
-                Stage::Serving(observer) => observer.clone(),
+                Stage::Waiting if self.dir.join(MEMBER_FILE).is_file() => Err("RECOVERING"),
+                Stage::Waiting => Err("WAITING"),
+                Stage::Stopping => Err("STOPPING"),
+                Stage::Serving(observer) => Ok(observer.clone()),
             }
         };
-        let status = observer.status();
-        let state = match status.phase {
-            Phase::Recovering => "RECOVERING",
-            Phase::Failed => "RECOVERY_FAILED",
-            _ => "ONLINE",
+        let mut view = match serving {
+            Ok(observer) => of_observer(&observer),
+            Err(state) => named(state),
         };
-        let mut view = observer.engine().map_or_else(|| named(state), |e| of_engine(state, e));
-        for partition in &mut view.partitions {
-            if let Some((database, ordinal)) = of_cluster(&partition.database) {
-                (partition.database, partition.ordinal) = (database, ordinal);
-            }
-        }
-        if status.phase == Phase::Failed {
-            view.error = Some("its copies cannot be recovered; its log says why".into());
-        }
         view.maximum_memory_bytes = self.maximum_memory;
         view.log_stuck_after_s = self.stuck_after.as_secs_f64();
-        view.member = Some(member(status));
         view
     }
+}
+
+fn of_observer(observer: &Observer) -> NodeView {
+    let status = observer.status();
+    let state = match status.phase {
+        Phase::Recovering => "RECOVERING",
+        Phase::Failed => "RECOVERY_FAILED",
+        Phase::Ready => "ONLINE",
+    };
+    let engine = observer.engine();
+    let mut view = engine.map_or_else(|| named(state), |engine| of_engine(state, engine));
+    for partition in &mut view.partitions {
+        if let Some((database, ordinal)) = of_cluster(&partition.database) {
+            (partition.database, partition.ordinal) = (database, ordinal);
+        }
+    }
+    if status.phase == Phase::Failed {
+        view.error = Some("its copies cannot be recovered; its log says why".into());
+    }
+    view.member = Some(member(status));
+    view
 }
 
 /// Database and partition of a copy, which in the engine is a database of its own: `database_ordinal_instance`.
