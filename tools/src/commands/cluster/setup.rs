@@ -16,7 +16,7 @@ use super::file::{self, Plan, Planned};
 use super::master::{ACCOUNT, Client, quoted};
 use super::registry::{Registry, Role};
 use super::settings::set_global;
-use super::{StateArgs, confirm, list, process, table};
+use super::{StateArgs, confirm, list, look, process, table};
 use crate::failure::{Exit, Failure};
 use crate::output;
 
@@ -86,7 +86,7 @@ pub(super) fn setup(args: &SetupArgs) -> Result<Exit, Failure> {
             "what was started stays for a look: resprout destroy-cluster -y --state-dir {dir} ends and removes it"
         ));
     })?;
-    list::print(&super::look::all(&registry));
+    list::print(&look::all(&registry));
     let first = &registry.nodes[0];
     output::talk(format_args!("SQL: mysql -h {} -P {} -u root", first.host, first.port));
     Ok(Exit::Done)
@@ -134,7 +134,7 @@ fn build(registry: &mut Registry, plan: &Plan, program: &Path) -> Result<(), Fai
         let password = quoted(password);
         client.run(&format!("ALTER USER root@localhost IDENTIFIED BY {password}"))?;
     }
-    until_online(&mut client, plan.nodes.len())
+    until_online(&mut client, registry)
 }
 
 fn founding(plan: &Plan) -> Vec<String> {
@@ -213,18 +213,24 @@ fn variables(registry: &Registry, plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-fn until_online(client: &mut Client, nodes: usize) -> Result<(), Failure> {
-    let end = Instant::now() + PATIENCE;
+/// Waits until the cluster takes all nodes for online, and they are.
+fn until_online(client: &mut Client, registry: &Registry) -> Result<(), Failure> {
+    let (end, nodes) = (Instant::now() + PATIENCE, registry.nodes.len());
     loop {
         let asked = "SELECT state FROM information_schema.leaves UNION ALL \
                      SELECT state FROM information_schema.aggregators";
         let states = client.query(asked)?;
-        let online = states.iter().filter(|row| row[0].as_deref() == Some("online")).count();
-        if online == nodes {
+        let known = states.iter().filter(|row| row[0].as_deref() == Some("online")).count();
+        let seen = look::all(registry);
+        let ready =
+            seen.iter().filter(|node| node.is_open && node.state() == Some("ONLINE")).count();
+        if known == nodes && ready == nodes {
             return Ok(());
         }
         if Instant::now() > end {
-            let why = format!("{online} of {nodes} nodes are online after {PATIENCE:?}");
+            let why = format!(
+                "of {nodes} nodes the cluster takes {known} for online, and {ready} are, after {PATIENCE:?}"
+            );
             let fix = "see status and the logs of the nodes";
             return Err(Failure::new("the cluster is not whole", why, fix).exiting(Exit::Late));
         }

@@ -132,7 +132,9 @@ impl Health {
             let address = format!("{}:{}", cell(row, 0), cell(row, 1));
             let own = seen.iter().find(|node| node.entry.address() == address);
             let progress = own.and_then(recovering);
-            NodeHealth { role, address, state: cell(row, 2), progress }
+            // What the node itself says is newer.
+            let state = if progress.is_some() { "recovering".to_owned() } else { cell(row, 2) };
+            NodeHealth { role, address, state, progress }
         };
         let nodes = aggregators.iter().map(|row| node("aggregator", row));
         let nodes: Vec<_> = nodes.chain(leaves.iter().map(|row| node("leaf", row))).collect();
@@ -181,7 +183,14 @@ impl Health {
     fn sentence(&self) -> String {
         let Self { partitions, .. } = self;
         let verdict = self.verdict.to_uppercase();
+        let away = self.nodes.iter().filter(|node| node.state != "online").count();
         match (self.partitions_without_master, self.partitions_under_replicated) {
+            (0, 0) if away > 0 => {
+                let nodes = self.nodes.len();
+                format!(
+                    "{verdict}  All data can be read and written. {away} of {nodes} nodes are not online."
+                )
+            }
             (0, 0) => format!("{verdict}  All data can be read and written, on all copies."),
             (0, under) => format!(
                 "{verdict}  All data can be read and written. {under} of {partitions} partitions have too few copies."
@@ -227,7 +236,10 @@ impl Health {
 
 impl Recovering {
     fn text(&self) -> String {
-        let percent = u128::from(self.done_bytes) * 100 / u128::from(self.total_bytes.max(1));
+        if self.total_bytes == 0 {
+            return "starting".to_owned();
+        }
+        let percent = u128::from(self.done_bytes) * 100 / u128::from(self.total_bytes);
         let amount = of_total(self.done_bytes, self.total_bytes);
         let left = self.eta_s.and_then(|eta| Duration::try_from_secs_f64(eta).ok());
         let left = left.map_or_else(String::new, |left| format!("  {} left", rough(left)));
@@ -293,6 +305,7 @@ mod tests {
     fn the_worst_is_the_verdict() {
         assert_eq!(health("online", 0, 0).exit(), Exit::Done);
         assert_eq!(health("offline", 0, 0).exit(), Exit::Torn);
+        assert!(health("offline", 0, 0).sentence().ends_with("1 of 3 nodes are not online."));
         assert_eq!(health("online", 0, 2).exit(), Exit::Torn);
         assert_eq!(health("offline", 1, 2).exit(), Exit::Damaged);
         let sentence = health("online", 1, 2).sentence();
