@@ -25,7 +25,7 @@ use resprout_cluster::metadata::Metadata;
 use resprout_cluster::reconcile::{Action, CopyName, Doing, Held, HeldCopy, Pass, Progress};
 use resprout_cluster::{Incarnation, Instance, NodeId, Ordinal};
 use resprout_engine::{CopyOptions, Durability, Engine, State as Stored};
-use resprout_replication::driver::{CopyDriver, Homes, Node as Driver};
+use resprout_replication::driver::{CopyDriver, CopyStatus, Homes, Node as Driver};
 use resprout_replication::transport;
 use resprout_replication::{Decided, Partition, State};
 
@@ -143,15 +143,29 @@ impl Copies {
 
     /// What is answered to a heartbeat.
     pub(crate) fn answer(&self) -> Answer {
-        let phase = if self.has_failed.load(Ordering::Acquire) {
+        let fulfilled = locked(&self.progress).fulfilled;
+        Answer { incarnation: self.run, phase: self.phase(), held: self.held(), fulfilled }
+    }
+
+    /// How far recovery is.
+    pub(crate) fn phase(&self) -> Phase {
+        if self.has_failed.load(Ordering::Acquire) {
             Phase::Failed
         } else if self.is_recovered.load(Ordering::Acquire) {
             Phase::Ready
         } else {
             Phase::Recovering
+        }
+    }
+
+    /// All copies here, and those that are driven as their drivers have them.
+    pub(crate) fn statuses(&self) -> Vec<(CopyName, Stored, Option<CopyStatus>)> {
+        let status = |(name, stored): (CopyName, resprout_engine::Partition)| {
+            let driven = self.driver.copy(self.partition(name));
+            let driven = driven.filter(|copy| copy.identity().instance == name.instance);
+            (name, stored.state(), driven.map(|copy| copy.status()))
         };
-        let fulfilled = locked(&self.progress).fulfilled;
-        Answer { incarnation: self.run, phase, held: self.held(), fulfilled }
+        self.stored().into_iter().map(status).collect()
     }
 
     /// How far it is with the metadata.

@@ -43,6 +43,7 @@ mod post;
 mod settings;
 mod state;
 mod statements;
+pub mod status;
 mod survey;
 mod surveyed;
 pub mod testing;

@@ -44,6 +44,7 @@ use crate::pings::Pings;
 use crate::post::{CONSENSUS, Inbox, News, Post, addresses};
 use crate::settings::{Applying, Given};
 use crate::state::{Machine, Shared};
+use crate::status::Observer;
 
 /// Where the metadata are, in the data directory: a log and snapshots of their own, so that they are there before
 /// the rows are.
@@ -297,6 +298,20 @@ impl Node {
         leads && self.metadata.read().office().holder == Some(self.id())
     }
 
+    /// For whoever shows it, while it runs and after.
+    #[must_use]
+    pub fn observer(&self) -> Option<Observer> {
+        Some(Observer {
+            node: self.id(),
+            kind: self.member.kind,
+            run: self.member.run,
+            address: self.address.clone(),
+            metadata: self.metadata.clone(),
+            consensus: self.consensus.as_ref()?.handle().clone(),
+            copies: self.copies.clone(),
+        })
+    }
+
     /// On a leaf, the engine with its copies.
     #[must_use]
     pub fn engine(&self) -> Option<&resprout_engine::Engine> {
@@ -381,7 +396,12 @@ impl Drop for Node {
 
 /// Who this is: as the directory says, or founding, or as it is told by who adds it; and whether a cluster begins.
 async fn identify(options: &Options, listen: &str) -> Result<(Member, bool), StartError> {
+    let is_other = |kind| options.kind.is_some_and(|wanted| wanted != kind);
     if let Some(member) = Member::load(&options.dir)? {
+        if is_other(member.kind) {
+            let why = format!("the directory is of a node that is {:?}", member.kind);
+            return Err(StartError::Option { option: "role", why: why.to_lowercase() });
+        }
         return Ok((member, false));
     }
     let store = OsEntropy.next();
@@ -394,7 +414,13 @@ async fn identify(options: &Options, listen: &str) -> Result<(Member, bool), Sta
     let listener =
         listener.map_err(|error| StartError::Listen { address: listen.to_owned(), error })?;
     tracing::info!(listen, "waits to be added to a cluster");
-    let keep = |member: &Member| member.store(&options.dir).map_err(std::io::Error::other);
+    let keep = |member: &Member| {
+        if is_other(member.kind) {
+            let why = format!("it is to be {:?}, and not {:?}", options.kind, member.kind);
+            return Err(std::io::Error::other(why));
+        }
+        member.store(&options.dir).map_err(std::io::Error::other)
+    };
     Ok((join::wait(&listener, &options.secret, store, keep).await, false))
 }
 

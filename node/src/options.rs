@@ -8,6 +8,7 @@ use resprout_cluster::{Address, Mode};
 use resprout_replication::transport::Secret;
 
 use crate::error::StartError;
+use crate::member::NodeKind;
 use crate::post::{NODE_PORT_ABOVE, node_address};
 
 /// Settings of a node.
@@ -20,6 +21,8 @@ pub struct Options {
     pub address: Address,
     /// What all nodes of the cluster know, and nobody else.
     pub secret: Secret,
+    /// What it is to be: whoever adds it as something else is refused. Without it, what it is added as.
+    pub kind: Option<NodeKind>,
     /// A new directory begins a new cluster, with copies placed so. Without it a new node waits to be added.
     pub found: Option<Mode>,
     /// `consensus_election_timeout`: another aggregator takes over when nothing was heard of the master aggregator
@@ -39,6 +42,7 @@ impl Options {
             dir: dir.into(),
             address,
             secret,
+            kind: None,
             found: None,
             election_timeout: Duration::from_secs(10),
             manager: Manager::default(),

@@ -14,10 +14,14 @@ pub enum Exit {
     Failed = 1,
     /// Asked for something that does not exist or contradicts itself.
     Usage = 2,
-    /// A torn tail: normal after a crash, recovery drops it.
+    /// A torn tail: normal after a crash, recovery drops it. Of a cluster: all data are there, with less to spare.
     Torn = 3,
-    /// Bytes that were once durable are not there: damage.
+    /// Bytes that were once durable are not there: damage. Of a cluster: data cannot be read.
     Damaged = 4,
+    /// Nobody of the cluster answers.
+    Unreachable = 5,
+    /// What was waited for did not come in time.
+    Late = 6,
     /// Refused because it would do harm, such as opening a directory that is in use.
     Refused = 7,
 }

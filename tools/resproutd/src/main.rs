@@ -8,6 +8,7 @@ mod member;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use resprout_tools::failure::{Exit, Failure};
 use resprout_tools::node::run::{self, NodeArgs};
 use resprout_tools::output;
 
@@ -30,7 +31,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Opens a data directory, recovers it and serves until SIGTERM
+    /// Opens a data directory, recovers it and serves until SIGTERM; or a node of a cluster, if its settings have a
+    /// role
     Node(NodeArgs),
     /// A database with sample data on this machine, for any MySQL client
     Demo(DemoArgs),
@@ -40,8 +42,17 @@ enum Command {
 
 fn main() -> ExitCode {
     output::exit(match Cli::parse().command {
-        Command::Node(args) => run::run(&args, Door::default()),
+        Command::Node(args) => node(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Member(args) => member::run(&args),
     })
+}
+
+/// A node that stands alone, or one of a cluster if its settings say so.
+fn node(args: &NodeArgs) -> Result<Exit, Failure> {
+    let settings = run::collect(args)?;
+    if settings.is_of_member() {
+        return member::run_with(&settings, &MemberArgs::that_joins(args.check_config));
+    }
+    run::run_with(&settings, args.check_config, Door::default())
 }

@@ -1,26 +1,33 @@
 //! `resproutd member`: a node of a cluster. An aggregator serves MySQL clients on its port, a leaf serves
 //! aggregators on its own.
 
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use resprout_cluster::{Address, Mode};
 use resprout_engine::Engine;
 use resprout_node::{Node, NodeKind, Options, StartError};
 use resprout_query::{Limits, QueryEngine};
+use resprout_replication::transport::Secret;
 use resprout_sql::accounts::AccountOptions;
 use resprout_sql::server::{Connections, Options as ServerOptions, Server};
 use resprout_sql::session::SingleNode;
 use resprout_tools::access::explain;
 use resprout_tools::failure::{Exit, Failure};
-use resprout_tools::node::logging::{self, Format};
+use resprout_tools::node::config::{Settings, parse_path};
+use resprout_tools::node::logging;
+use resprout_tools::node::run::{self, bad_setting};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use self::http::{Http, Shown};
 use crate::{certificate, door};
+
+mod http;
 
 /// Where an aggregator keeps what is of it alone: accounts, certificate.
 const LOCAL_DIR: &str = "local";
@@ -29,37 +36,93 @@ const LOCAL_DIR: &str = "local";
 const LOCAL_MEMORY_BYTES: u64 = 64 << 20;
 
 /// A node of a cluster: founds one, or waits to be added to one
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct MemberArgs {
+    /// Settings, see docs/operating.md; flags are stronger
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Data directory; made if it is not there
     #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    data: Option<PathBuf>,
     /// Where it listens for clients, as clients and other nodes reach it. Nodes meet on the port that is
     /// 10000 higher
     #[arg(long, value_name = "HOST:PORT")]
-    listen: String,
+    listen: Option<String>,
+    /// Serve /livez /startupz /readyz /metrics /api/status here, for example 127.0.0.1:8080
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<String>,
     /// A file with the cluster's secret: at least 16 bytes, the same on all nodes
     #[arg(long, value_name = "FILE")]
-    secret_file: PathBuf,
+    secret_file: Option<PathBuf>,
     /// With an empty directory: begin a new cluster, as its first aggregator
     #[arg(long)]
     found: bool,
     /// Copies of each partition of the cluster that is founded
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=2))]
     redundancy: u32,
+    /// Where the second copies of the cluster that is founded are: with one other leaf, or spread over those of the
+    /// other availability group
+    #[arg(long, value_name = "HOW", default_value = "paired", value_parser = ["paired", "load_balanced"])]
+    leaf_failover_fanout: String,
     /// Another aggregator takes over when nothing was heard of the master aggregator for so long; the same on
-    /// all nodes
-    #[arg(long, value_name = "MS", default_value_t = 10_000)]
-    consensus_election_timeout: u64,
+    /// all nodes. Default: 10000
+    #[arg(long, value_name = "MS")]
+    consensus_election_timeout: Option<u64>,
     /// Most bytes of rows on a leaf. Default: 90 % of the machine's memory
     #[arg(long, value_name = "BYTES")]
-    maximum_memory: Option<u64>,
+    maximum_memory: Option<String>,
     /// End when standard input does: for whoever starts nodes that must not outlive it
     #[arg(long)]
     until_eof: bool,
-    /// What is logged: error, warn, info, debug, or a filter
-    #[arg(long, default_value = "info")]
-    log_level: String,
+    /// What is logged: error, warn, info, debug, or a filter. Default: info
+    #[arg(long)]
+    log_level: Option<String>,
+    /// Check all settings, show where each comes from, and end
+    #[arg(long)]
+    check_config: bool,
+}
+
+impl MemberArgs {
+    /// No flags: a node that founds nothing.
+    pub(crate) fn that_joins(check_config: bool) -> Self {
+        Self { check_config, ..Self::default() }
+    }
+
+    /// What file, environment and flags say.
+    fn settings(&self) -> Result<Settings, Failure> {
+        let mut settings = run::read(self.config.as_deref())?;
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let timeout = self.consensus_election_timeout;
+        let flags = [
+            ("data", self.data.as_ref().map(text), "--data"),
+            ("listen", self.listen.clone(), "--listen"),
+            ("http", self.http.clone(), "--http"),
+            ("cluster.secret_file", self.secret_file.as_ref().map(text), "--secret-file"),
+            (
+                "cluster.consensus_election_timeout",
+                timeout.map(|ms| ms.to_string()),
+                "--consensus-election-timeout",
+            ),
+            ("memory.maximum", self.maximum_memory.clone(), "--maximum-memory"),
+            ("log.level", self.log_level.clone(), "--log-level"),
+        ];
+        for (name, value, origin) in flags {
+            if let Some(value) = value {
+                settings.set(name, value, origin);
+            }
+        }
+        Ok(settings)
+    }
+
+    /// How copies are placed in the cluster that is founded, if one is.
+    fn founds(&self) -> Option<Mode> {
+        let mode = match (self.redundancy, &*self.leaf_failover_fanout) {
+            (1, _) => Mode::Single,
+            (_, "load_balanced") => Mode::LoadBalanced,
+            _ => Mode::Paired,
+        };
+        self.found.then_some(mode)
+    }
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -67,14 +130,30 @@ pub(crate) struct MemberArgs {
 /// # Errors
 /// Why it does not start.
 pub(crate) fn run(args: &MemberArgs) -> Result<Exit, Failure> {
-    logging::start(Format::Auto, &args.log_level).map_err(|error| {
-        Failure::new("cannot start the log", error, "correct --log-level").exiting(Exit::Usage)
+    run_with(&args.settings()?, args)
+}
+
+/// The same with settings that were collected before; of the flags what is no setting.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_with(settings: &Settings, args: &MemberArgs) -> Result<Exit, Failure> {
+    settings.check_kind(true).map_err(bad_setting)?;
+    let mut options = options(settings)?;
+    options.found = args.founds();
+    let http = run::http(settings)?;
+    let (format, level) = run::log(settings)?;
+    if args.check_config {
+        run::show(settings);
+        return Ok(Exit::Done);
+    }
+    logging::start(format, level.as_deref().unwrap_or("info")).map_err(|error| {
+        Failure::new("cannot start the log", error, "correct log.level").exiting(Exit::Usage)
     })?;
-    let options = options(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::new("cannot start threads", error, "allow more"))?;
-    let ended = runtime.block_on(serve(options, args.until_eof));
+    let ended = runtime.block_on(serve(options, http, args.until_eof));
     // Its thread may still read.
     runtime.shutdown_background();
     ended
@@ -92,49 +171,75 @@ async fn end_of_input(is_wanted: bool) {
     drop(reading.await);
 }
 
-fn options(args: &MemberArgs) -> Result<Options, Failure> {
-    use resprout_cluster::{Address, Mode};
-    let usage =
-        |what: &str, why: String, fix: &str| Err(Failure::new(what, why, fix).exiting(Exit::Usage));
-    let fix = "write --listen db1.example.net:3306";
-    let Some((host, port)) = args.listen.rsplit_once(':') else {
-        return usage("cannot use --listen", format!("'{}' has no port", args.listen), fix);
-    };
-    let Ok(port) = port.parse() else {
-        return usage("cannot use --listen", format!("'{port}' is no port"), fix);
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let secret = std::fs::read(&args.secret_file).map_err(|error| {
-        let what = format!("cannot read {}", args.secret_file.display());
-        Failure::new(what, error, "give the file with the cluster's secret").exiting(Exit::Usage)
+fn options(settings: &Settings) -> Result<Options, Failure> {
+    let address = settings.read("listen", parse_address).map_err(bad_setting)?;
+    let address = address.ok_or_else(|| {
+        let why = "it was not said where the node listens";
+        Failure::new("cannot start", why, "give --listen HOST:PORT").exiting(Exit::Usage)
     })?;
-    let secret = secret.trim_ascii();
-    let secret = match resprout_replication::transport::Secret::new(secret) {
-        Ok(secret) => secret,
-        Err(error) => {
-            return usage("cannot use the secret", error.to_string(), "draw a longer one");
-        }
+    let (data, secret) = (run::data(settings)?, secret(settings)?);
+    let mut options = Options::new(data, address, secret);
+    options.engine = run::engine(settings)?;
+    let role = |text: &str| match text {
+        "leaf" => Ok(NodeKind::Leaf),
+        "aggregator" => Ok(NodeKind::Aggregator),
+        _ => Err("write leaf or aggregator".to_owned()),
     };
-    let mut options = Options::new(&args.data, Address { host, port }, secret);
-    let mode = if args.redundancy == 2 { Mode::Paired } else { Mode::Single };
-    options.found = args.found.then_some(mode);
-    options.election_timeout = Duration::from_millis(args.consensus_election_timeout);
-    if let Some(bytes) = args.maximum_memory {
-        options.engine.maximum_memory = bytes;
+    options.kind = settings.read("role", role).map_err(bad_setting)?;
+    let timeout = |text: &str| match text.parse() {
+        Ok(ms) => Ok(Duration::from_millis(ms)),
+        Err(_) => Err("write milliseconds".to_owned()),
+    };
+    let timeout = settings.read("cluster.consensus_election_timeout", timeout);
+    if let Some(timeout) = timeout.map_err(bad_setting)? {
+        options.election_timeout = timeout;
     }
     Ok(options)
+}
+
+fn parse_address(text: &str) -> Result<Address, String> {
+    let fix = || "write a host and a port, such as db1.example.net:3306".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(fix)?;
+    let port = port.parse().map_err(|_| fix())?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    if host.is_empty() { Err(fix()) } else { Ok(Address { host, port }) }
+}
+
+/// What all nodes of the cluster know.
+fn secret(settings: &Settings) -> Result<Secret, Failure> {
+    let path = settings.read("cluster.secret_file", parse_path).map_err(bad_setting)?;
+    let path = path.ok_or_else(|| {
+        let why = "the file with the cluster's secret was not named";
+        Failure::new("cannot start", why, "give --secret-file FILE").exiting(Exit::Usage)
+    })?;
+    let secret = std::fs::read(&path).map_err(|error| {
+        let what = format!("cannot read {}", path.display());
+        Failure::new(what, error, "give the file with the cluster's secret").exiting(Exit::Usage)
+    })?;
+    Secret::new(secret.trim_ascii()).map_err(|error| {
+        Failure::new("cannot use the secret", error, "draw a longer one").exiting(Exit::Usage)
+    })
 }
 
 fn not_started(error: &StartError) -> Failure {
     Failure::new("cannot start the node", error, "correct what is named, and start it again")
 }
 
-async fn serve(options: Options, until_eof: bool) -> Result<Exit, Failure> {
+async fn serve(
+    options: Options,
+    http: Option<SocketAddr>,
+    until_eof: bool,
+) -> Result<Exit, Failure> {
     let cannot = |error| Failure::new("cannot listen for signals", error, "try again");
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     let input = end_of_input(until_eof);
     tokio::pin!(input);
+    let shown = Arc::new(Shown::new(&options));
+    let http = match http {
+        Some(address) => Some(Http::open(address, shown.clone()).await?),
+        None => None,
+    };
     let (dir, listen) = (options.data().to_owned(), options.address.clone());
     let node = tokio::select! {
         started = Node::start(options) => started.map_err(|error| not_started(&error))?,
@@ -147,16 +252,21 @@ async fn serve(options: Options, until_eof: bool) -> Result<Exit, Failure> {
         NodeKind::Aggregator => Some(Door::open(&node, &dir).await?),
         NodeKind::Leaf => None,
     };
+    shown.serves(&node);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = &mut input => {}
     }
     tracing::info!(event = "member.stopping", "stopping");
+    shown.stops();
     if let Some(door) = door {
         door.close().await;
     }
     node.stop().await;
+    if let Some(http) = http {
+        http.close().await;
+    }
     Ok(Exit::Done)
 }
 

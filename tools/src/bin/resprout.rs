@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use resprout_tools::commands::bench::{self, BenchCommand};
+use resprout_tools::commands::cluster::{self, ClusterCommand};
 use resprout_tools::commands::completions::{self, CompletionsArgs};
 use resprout_tools::commands::inspect::{self, InspectCommand};
 use resprout_tools::commands::load::{self, LoadArgs};
@@ -18,11 +19,13 @@ struct Cli {
     command: Command,
 }
 
-const CODES: &str =
-    "Exit codes: 0 done, clean   1 failed   2 bad usage   3 torn tail   4 damage   7 refused";
+const CODES: &str = "Exit codes: 0 done, clean   1 failed   2 bad usage   3 torn tail, degraded   \
+    4 damage, data unavailable   5 cannot reach the cluster   6 not in time   7 refused";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Cluster(ClusterCommand),
     /// Loads a CSV or TSV file with a header into a table
     Load(LoadArgs),
     /// Looks inside a data directory: offline, read-only
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     // without it only warnings are missing.
     let _ = logging::start(Format::Text, "warn");
     output::exit(match Cli::parse().command {
+        Command::Cluster(command) => cluster::run(&command),
         Command::Load(args) => load::run(&args),
         Command::Inspect(command) => inspect::run(&command),
         Command::Bench(command) => bench::run(&command),

@@ -25,6 +25,17 @@
 //! level = "info"
 //! ```
 //!
+//! With `role` it is a node of a cluster:
+//!
+//! ```toml
+//! role = "leaf"                        # leaf | aggregator
+//! listen = "10.0.0.21:3306"            # where clients and other nodes reach it
+//!
+//! [cluster]
+//! secret_file = "/etc/resprout/secret" # the same on all nodes
+//! consensus_election_timeout = 10000   # milliseconds, the same on all nodes
+//! ```
+//!
 //! A key that is not listed is an error with its line and the nearest one that is: a setting that
 //! silently does nothing is worse than a node that does not start.
 
@@ -37,12 +48,16 @@ use toml::de::{DeTable, DeValue};
 use crate::quantity::{parse_bytes, parse_duration};
 
 /// Every setting: its section (empty for the top level) and its key.
-const KEYS: [(&str, &str); 15] = [
+const KEYS: [(&str, &str); 19] = [
+    ("", "role"),
+    ("", "listen"),
     ("", "data"),
     ("", "http"),
     ("", "sql"),
     ("", "disk"),
     ("", "attach"),
+    ("cluster", "secret_file"),
+    ("cluster", "consensus_election_timeout"),
     ("memory", "maximum"),
     ("tls", "certificate"),
     ("tls", "key"),
@@ -54,6 +69,16 @@ const KEYS: [(&str, &str); 15] = [
     ("log", "level"),
     ("log", "stuck_after"),
 ];
+
+/// Of a node that stands alone only.
+const ALONE: [&str; 5] = ["sql", "attach", "tls.certificate", "tls.key", "tls.require"];
+
+/// Of a node of a cluster only.
+const OF_MEMBERS: [&str; 4] =
+    ["role", "listen", "cluster.secret_file", "cluster.consensus_election_timeout"];
+
+/// What the names of all variables of this program begin with.
+const ENVIRONMENT: &str = "RESPROUT";
 
 /// What is wrong with a file or an environment variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +138,7 @@ impl Settings {
     pub fn overlay_environment(&mut self, variable: impl Fn(&str) -> Option<String>) {
         for (section, key) in KEYS {
             let parts = [section, key].into_iter().filter(|part| !part.is_empty());
-            let name = parts.fold("RESPROUT".to_owned(), |name, part| {
+            let name = parts.fold(ENVIRONMENT.to_owned(), |name, part| {
                 format!("{name}_{}", part.to_uppercase())
             });
             if let Some(value) = variable(&name) {
@@ -149,6 +174,35 @@ impl Settings {
             what: format!("{name} = '{}' is not possible", setting.value),
             hint,
         })
+    }
+
+    /// Whether these are settings of a node of a cluster.
+    #[must_use]
+    pub fn is_of_member(&self) -> bool {
+        self.find("role").is_some()
+    }
+
+    /// Refuses what would silently do nothing: settings of a node that stands alone for a node of a cluster, and the
+    /// other way round. A variable of the environment may be meant for another node.
+    ///
+    /// # Errors
+    /// The first such setting.
+    pub fn check_kind(&self, is_member: bool) -> Result<(), ConfigError> {
+        let (others, hint) = match is_member {
+            true => (&ALONE[..], "a node of a cluster does not have it; take it out"),
+            false => (&OF_MEMBERS[..], "set role = \"leaf\" or \"aggregator\", or take it out"),
+        };
+        let is_wrong = |setting: &&Setting| {
+            others.contains(&&*setting.name) && !setting.origin.starts_with(ENVIRONMENT)
+        };
+        match self.0.iter().find(is_wrong) {
+            None => Ok(()),
+            Some(Setting { name, origin, .. }) => Err(ConfigError {
+                place: origin.clone(),
+                what: format!("{name} is of another kind of node"),
+                hint: hint.to_owned(),
+            }),
+        }
     }
 
     fn find(&self, name: &str) -> Option<&Setting> {
@@ -222,11 +276,17 @@ impl Reader<'_> {
     }
 }
 
+/// Name and section of all settings, as `section.key` or `key`.
+pub(crate) fn names() -> impl Iterator<Item = String> {
+    KEYS.iter().map(|(section, key)| full_name(section, key))
+}
+
 fn full_name(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 
-fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> String {
+/// `did you mean '…'?` with the nearest of what is known.
+pub(crate) fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> String {
     let nearest = known.min_by_key(|name| distance(found, name));
     nearest.map_or_else(String::new, |name| format!("did you mean '{name}'?"))
 }
@@ -323,6 +383,21 @@ mod tests {
         assert_eq!(read("durability.snapshots_to_keep"), Some(("3", "n.toml:5")));
         let names: Vec<_> = settings.listed().iter().map(|s| s.name.clone()).collect();
         assert_eq!(names, ["data", "memory.maximum", "durability.snapshots_to_keep"]);
+    }
+
+    /// Promise: what another kind of node has is refused where it is written, and ignored in the environment.
+    #[test]
+    fn settings_of_another_kind_of_node_are_refused() {
+        let read = |text| Settings::from_toml("n.toml", text).expect("good TOML");
+        let mut member = read("role = \"leaf\"\nlisten = \"a:1\"\n");
+        assert!(member.is_of_member());
+        assert_eq!(member.check_kind(true), Ok(()));
+        let error = member.check_kind(false).expect_err("not of a node that stands alone");
+        assert_eq!(error.place, "n.toml:1");
+        member.overlay_environment(|name| (name == "RESPROUT_SQL").then(|| "off".into()));
+        assert_eq!(member.check_kind(true), Ok(()));
+        let error = read("role = \"leaf\"\nsql = \"a:1\"\n").check_kind(true);
+        assert_eq!(error.expect_err("its SQL is on listen").place, "n.toml:2");
     }
 
     /// Promise: an impossible value names where it was set and what is allowed.

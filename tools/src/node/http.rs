@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `/livez` | the process answers, and its log is not stuck in the device |
 //! | `/startupz` | recovered, or recovering and the position moved in the last 60 s |
-//! | `/readyz` | some partition serves, or there is none yet |
+//! | `/readyz` | some partition serves, or there is none yet; of a node of a cluster: it is used there |
+//! | `/readyz?master` | the same, and the node is the master aggregator |
 //! | `/metrics` | always; Prometheus text |
 //! | `/api/status` | always; [`NodeView`] as JSON |
 
@@ -13,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -45,7 +46,7 @@ pub fn router(node: Node) -> Router {
     Router::new()
         .route("/livez", get(|node| async { probe(node, NodeView::liveness) }))
         .route("/startupz", get(|node| async { probe(node, NodeView::startup) }))
-        .route("/readyz", get(|node| async { probe(node, NodeView::readiness) }))
+        .route("/readyz", get(ready))
         .route("/metrics", get(expose))
         .route("/api/status", get(|State(node): State<Node>| async move { Json(node.view()) }))
         .with_state(node)
@@ -69,6 +70,11 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     axum::serve(listener, router(node)).with_graceful_shutdown(stop).await
+}
+
+async fn ready(node: State<Node>, RawQuery(query): RawQuery) -> Response {
+    let of_master = query.as_deref() == Some("master");
+    probe(node, if of_master { NodeView::mastership } else { NodeView::readiness })
 }
 
 fn probe(State(node): State<Node>, judge: fn(&NodeView) -> Verdict) -> Response {

@@ -16,12 +16,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use resprout_wal::HistogramReading;
 
+use super::member;
 use super::view::{NodeView, PartitionView};
 
 /// Content type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-const NODE_STATES: [&str; 4] = ["RECOVERING", "ONLINE", "RECOVERY_FAILED", "STOPPING"];
+const NODE_STATES: [&str; 5] = ["WAITING", "RECOVERING", "ONLINE", "RECOVERY_FAILED", "STOPPING"];
 const PARTITION_STATES: [&str; 5] =
     ["RECOVERING", "PENDING", "TRANSITIONING", "ONLINE", "UNRECOVERABLE"];
 
@@ -70,6 +71,9 @@ pub fn encode(view: &NodeView) -> Result<String, fmt::Error> {
     describe_recovery(&mut registry, view);
     describe_partitions(&mut registry, &view.partitions);
     describe_times(&mut registry, view);
+    if let Some(member) = &view.member {
+        member::describe(&mut registry, member);
+    }
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
     Ok(out)

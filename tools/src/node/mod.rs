@@ -16,6 +16,7 @@ pub mod config;
 pub mod door;
 pub mod http;
 pub mod logging;
+pub mod member;
 pub mod metrics;
 pub mod narrator;
 pub mod run;

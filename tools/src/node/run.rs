@@ -91,17 +91,24 @@ struct Plan {
 /// # Errors
 /// What is wrong with the settings or the directory.
 pub fn run(args: &NodeArgs, door: impl FrontDoor) -> Result<Exit, Failure> {
+    run_with(&collect(args)?, args.check_config, door)
+}
+
+/// The same with settings that were collected before; `only_check` shows them and ends.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    settings: &Settings,
+    only_check: bool,
+    door: impl FrontDoor,
+) -> Result<Exit, Failure> {
     let mut door = door;
-    let settings = collect(args)?;
-    let plan = plan(&settings)?;
-    door.configure(&settings)?;
-    if args.check_config {
-        for setting in settings.listed() {
-            output::line(format_args!(
-                "{} = {}   # {}",
-                setting.name, setting.value, setting.origin
-            ));
-        }
+    settings.check_kind(false).map_err(bad_setting)?;
+    let plan = plan(settings)?;
+    door.configure(settings)?;
+    if only_check {
+        show(settings);
         return Ok(Exit::Done);
     }
     logging::start(plan.format, &plan.level).map_err(|why| {
@@ -118,12 +125,29 @@ pub fn run(args: &NodeArgs, door: impl FrontDoor) -> Result<Exit, Failure> {
     outcome
 }
 
-fn collect(args: &NodeArgs) -> Result<Settings, Failure> {
-    let mut settings = match &args.config {
-        Some(path) => read_file(path)?,
-        None => Settings::default(),
-    };
+/// Shows all settings, and where each comes from.
+pub fn show(settings: &Settings) {
+    for setting in settings.listed() {
+        output::line(format_args!("{} = {}   # {}", setting.name, setting.value, setting.origin));
+    }
+}
+
+/// What file and environment say.
+///
+/// # Errors
+/// If the file cannot be read, or says what cannot be.
+pub fn read(config: Option<&Path>) -> Result<Settings, Failure> {
+    let mut settings = config.map_or(Ok(Settings::default()), read_file)?;
     settings.overlay_environment(|name| std::env::var(name).ok());
+    Ok(settings)
+}
+
+/// What file, environment and flags say.
+///
+/// # Errors
+/// As [`read`].
+pub fn collect(args: &NodeArgs) -> Result<Settings, Failure> {
+    let mut settings = read(args.config.as_deref())?;
     let text = |path: &PathBuf| path.to_string_lossy().into_owned();
     let flags = [
         ("data", args.data.as_ref().map(text), "--data"),
@@ -159,14 +183,24 @@ pub fn bad_setting(error: ConfigError) -> Failure {
 }
 
 fn plan(settings: &Settings) -> Result<Plan, Failure> {
-    let one_of = |text: &str, allowed: &str| format!("'{text}' is none of {allowed}");
+    let (format, level) = log(settings)?;
+    Ok(Plan {
+        options: engine(settings)?,
+        data: data(settings)?,
+        http: http(settings)?,
+        format,
+        level: level.unwrap_or_else(|| DEFAULT_LEVEL.to_owned()),
+    })
+}
+
+/// What settings say about the engine; the rest is its default.
+///
+/// # Errors
+/// What is not possible, and where it was set.
+pub fn engine(settings: &Settings) -> Result<Options, Failure> {
     let disk = |text: &str| {
-        DiskChoice::from_str(text, true).map_err(|_| one_of(text, "auto, io_uring, pwritev2"))
-    };
-    let format =
-        |text: &str| Format::from_str(text, true).map_err(|_| one_of(text, "auto, text, json"));
-    let address = |text: &str| {
-        text.parse().map_err(|_| "write an address and a port, such as 127.0.0.1:8080".to_owned())
+        let none = format!("'{text}' is none of auto, io_uring, pwritev2");
+        DiskChoice::from_str(text, true).map_err(|_| none)
     };
     let count = |text: &str| text.parse().map_err(|_| "write a whole number".to_owned());
     let mut options =
@@ -186,21 +220,44 @@ fn plan(settings: &Settings) -> Result<Plan, Failure> {
     set!(stuck_after, "log.stuck_after", parse_duration);
     set!(attach, "attach", config::parse_truth);
     options.validate().map_err(|error| explain("cannot use the settings", &error))?;
+    Ok(options)
+}
+
+/// The data directory.
+///
+/// # Errors
+/// If none was given.
+pub fn data(settings: &Settings) -> Result<PathBuf, Failure> {
     let data = settings.read("data", config::parse_path).map_err(bad_setting)?;
-    let data = data.ok_or_else(|| {
+    data.ok_or_else(|| {
         let why = "no data directory was given";
         Failure::new("cannot start", why, "give --data DIR").exiting(Exit::Usage)
-    })?;
-    Ok(Plan {
-        data,
-        http: settings.read("http", address).map_err(bad_setting)?,
-        options,
-        format: settings.read("log.format", format).map_err(bad_setting)?.unwrap_or_default(),
-        level: settings
-            .read("log.level", |text| Ok(text.to_owned()))
-            .map_err(bad_setting)?
-            .unwrap_or_else(|| DEFAULT_LEVEL.to_owned()),
     })
+}
+
+/// Where probes, metrics and status are served, if they are.
+///
+/// # Errors
+/// If it is no address.
+pub fn http(settings: &Settings) -> Result<Option<SocketAddr>, Failure> {
+    let address = |text: &str| {
+        text.parse().map_err(|_| "write an address and a port, such as 127.0.0.1:8080".to_owned())
+    };
+    settings.read("http", address).map_err(bad_setting)
+}
+
+/// Shape of the log, and what is logged if that was said.
+///
+/// # Errors
+/// If there is no such shape.
+pub fn log(settings: &Settings) -> Result<(Format, Option<String>), Failure> {
+    let format = |text: &str| {
+        let none = format!("'{text}' is none of auto, text, json");
+        Format::from_str(text, true).map_err(|_| none)
+    };
+    let format = settings.read("log.format", format).map_err(bad_setting)?.unwrap_or_default();
+    let level = settings.read("log.level", |text| Ok(text.to_owned())).map_err(bad_setting)?;
+    Ok((format, level))
 }
 
 /// The engine's own last line of a recovery says what the node's says, in other words.
@@ -392,7 +449,9 @@ impl Describe for Node {
     }
 }
 
-fn named(state: &str) -> NodeView {
+/// A node of which nothing is known but its state.
+#[must_use]
+pub fn named(state: &str) -> NodeView {
     NodeView {
         schema_version: SCHEMA_VERSION,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -401,7 +460,9 @@ fn named(state: &str) -> NodeView {
     }
 }
 
-fn of_engine(state: &str, engine: &Engine) -> NodeView {
+/// A node in `state`, with what its engine says.
+#[must_use]
+pub fn of_engine(state: &str, engine: &Engine) -> NodeView {
     let (status, times) = (engine.status(), engine.times());
     let progress = of_progress(&status.progress);
     let dir = status.dir;

@@ -6,6 +6,8 @@
 use resprout_engine::{RecoveryReport, Times};
 use serde::Serialize;
 
+use super::member::MemberView;
+
 /// Version of the JSON.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -106,7 +108,7 @@ pub struct NodeView {
     pub schema_version: u32,
     /// Version of the software.
     pub version: String,
-    /// `RECOVERING`, `ONLINE`, `RECOVERY_FAILED` or `STOPPING`.
+    /// `WAITING` (to be added to a cluster), `RECOVERING`, `ONLINE`, `RECOVERY_FAILED` or `STOPPING`.
     pub state: String,
     /// Why recovery as a whole failed.
     pub error: Option<String>,
@@ -120,6 +122,9 @@ pub struct NodeView {
     pub log_waiting_s: f64,
     /// After how long the device is given up.
     pub log_stuck_after_s: f64,
+    /// Of a node of a cluster, what it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberView>,
     /// What was measured since the start; for metrics.
     #[serde(skip)]
     pub times: Times,
@@ -171,6 +176,7 @@ impl NodeView {
             }
             "RECOVERING" => Verdict { ok: true, reason: "recovering".into() },
             "RECOVERY_FAILED" => Verdict { ok: false, reason: self.failure() },
+            "WAITING" => Verdict { ok: true, reason: "waits to be added to a cluster".into() },
             _ => Verdict { ok: true, reason: "recovered".into() },
         }
     }
@@ -182,7 +188,11 @@ impl NodeView {
         let online = self.partitions.iter().filter(|p| p.serves()).count();
         let all = self.partitions.len();
         let count = format!("{online} of {all} partitions are online");
+        if let (Some(member), "ONLINE") = (&self.member, self.state.as_str()) {
+            return member.readiness();
+        }
         match self.state.as_str() {
+            "WAITING" => Verdict { ok: false, reason: "waits to be added to a cluster".into() },
             "ONLINE" if online > 0 || all == 0 => Verdict { ok: true, reason: count },
             "ONLINE" => Verdict { ok: false, reason: count },
             "RECOVERY_FAILED" => Verdict { ok: false, reason: self.failure() },
@@ -191,6 +201,18 @@ impl NodeView {
                 let reason = format!("recovering, {} %", self.progress.percent());
                 Verdict { ok: false, reason }
             }
+        }
+    }
+
+    /// `/readyz?master`: whether this node is ready, and the master aggregator of its cluster.
+    #[must_use]
+    pub fn mastership(&self) -> Verdict {
+        match (self.readiness(), &self.member) {
+            (Verdict { ok: true, .. }, Some(member)) => member.mastership(),
+            (Verdict { ok: true, .. }, None) => {
+                Verdict { ok: false, reason: "it is no node of a cluster".into() }
+            }
+            (unready, _) => unready,
         }
     }
 
