@@ -13,7 +13,7 @@
 //!       - { role: Leaf, availability_group: 1, config: { port: 3310, maximum_memory: 2048 } }
 //! ```
 
-use std::net::TcpListener;
+use std::net::{TcpListener, ToSocketAddrs};
 
 use super::NODE_PORT_ABOVE;
 use super::registry::Role;
@@ -183,6 +183,11 @@ impl Reading {
             let what = format!("host '{name}' is not this machine");
             let fix = "give addresses of this machine; on other machines start each node with \
                        resproutd node --config, and add it with add-leaf or add-aggregator";
+            return Err(hostname.wrong(&what, fix));
+        }
+        if !is_loopback(&name) {
+            let what = format!("host '{name}' is no loopback address");
+            let fix = "write 127.0.0.1: a new cluster lets root in from there only";
             return Err(hostname.wrong(&what, fix));
         }
         let Some(nodes) = of("nodes") else {
@@ -355,6 +360,11 @@ fn ports(nodes: &[Planned]) -> Result<(), Failure> {
 /// Whether a host is this machine: only its own addresses can be listened on.
 pub(super) fn is_here(host: &str) -> bool {
     TcpListener::bind((host, 0)).is_ok()
+}
+
+/// Whether a host is reached by nobody but this machine.
+fn is_loopback(host: &str) -> bool {
+    (host, 0).to_socket_addrs().is_ok_and(|mut all| all.all(|address| address.ip().is_loopback()))
 }
 
 #[cfg(test)]
