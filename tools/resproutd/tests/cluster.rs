@@ -177,7 +177,8 @@ const LOCAL: [&str; 7] = [
     "information_schema.mv_cluster_status WHERE role = 'Master' AND state = 'online' \
      AND metadata_role = 'Master' AND database_name LIKE 'bank%'",
     "information_schema.mv_cluster_status WHERE role = 'Replica' AND state = 'replicating' \
-     AND master_port = metadata_master_port AND committed_position LIKE '0:%'",
+     AND master_port = metadata_master_port AND committed_position LIKE '0:%' \
+     AND database_name LIKE 'bank%'",
     "information_schema.mv_replication_status WHERE is_sync = 1 AND is_dr = 0 \
      AND primary_state = 'online' AND secondary_state = 'replicating'",
     "information_schema.mv_recovery_status WHERE database_name = 'bank' AND percent = 100 \
