@@ -235,7 +235,7 @@ fn read(
                 };
                 match &index {
                     Some(index) => {
-                        reader.scan_index_at(&view, (&table, index), &range, &mut visit)?
+                        reader.scan_index_at(&view, (&table, index), &range, &mut visit)?;
                     }
                     None => reader.scan_at(&view, &table, &range, &mut visit)?,
                 }

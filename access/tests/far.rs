@@ -359,7 +359,7 @@ async fn n11_a_write_that_is_stopped_says_what_became_of_it() {
     // It is waited for once the message is on its way.
     let stop = async {
         said.send(()).unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let lost = async {
         is_said.await.unwrap();

@@ -198,6 +198,9 @@ async fn one(
     }
 }
 
+/// A row as it is given, with its number in the statement, or what is wrong with it.
+type Given = Result<(usize, Vec<(ColumnId, Value)>), SqlError>;
+
 /// The rows of one partition, with their numbers in the statement.
 type Rows = (Vec<usize>, Vec<Vec<Value>>);
 
@@ -206,7 +209,7 @@ type Rows = (Vec<usize>, Vec<Vec<Value>>);
 async fn together(
     client: &mut Client,
     job: &Job<'_>,
-    rows: Vec<Result<(usize, Vec<(ColumnId, Value)>), SqlError>>,
+    rows: Vec<Given>,
     outcome: &mut Outcome,
 ) -> Result<(), SqlError> {
     let Target { database, table } = &job.target;

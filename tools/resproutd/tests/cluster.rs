@@ -199,18 +199,18 @@ async fn summary(conn: &mut Conn) -> (String, u64, u64, u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_ask_the_leaves() {
     let dir = directory();
-    let mut cluster = Cluster::start(dir.path());
+    let mut cluster = Cluster::start(dir.path(), SHAPE);
     cluster.join().await;
     let mut conn = connect(&cluster.doors()).await;
     make(&mut conn).await.expect("made");
-    cluster.whole().await;
-    let nodes = cluster.members.len() as u64;
+    cluster.whole("bank").await;
+    let nodes = (SHAPE.voters + SHAPE.leaves) as u64;
     until("all copies are shown", async || {
         local(&mut conn).await == [nodes, 4, 4, 4, 8, 8, 0]
             && summary(&mut conn).await == ("healthy".to_owned(), 4, 4, 0)
     })
     .await;
-    let still = VOTERS;
+    let still = cluster.leaf(1);
     cluster.signal(still, "-STOP");
     until("the leaf's rows say that it does not answer", async || {
         let asked = Instant::now();
@@ -226,7 +226,7 @@ async fn views_ask_the_leaves() {
     })
     .await;
     cluster.signal(still, "-CONT");
-    cluster.whole().await;
+    cluster.whole("bank").await;
     until("all copies are shown again", async || {
         summary(&mut conn).await.0 == "healthy" && local(&mut conn).await[4..] == [8, 8, 0]
     })
