@@ -7,7 +7,7 @@
 //!     │◄──────────────── Answer ──│                            │◄──────────────── Return │
 //!     │ AskReport, Order ────────►│
 //!     │◄─ Reported, Requested,    │
-//!     │   News                    │
+//!     │   Drained                 │
 //! ```
 //!
 //! All may be lost, and are said again by whoever still needs them. A call that is said twice is carried out twice:
@@ -66,10 +66,12 @@ pub enum Control {
         /// What.
         order: Order,
     },
-    /// What became of a lock.
-    News {
-        /// Which, and what.
-        news: News,
+    /// A locked partition stands still, and the copy that shall be master has everything.
+    Drained {
+        /// The office that asked.
+        office: u64,
+        /// The lock's number.
+        lock: u64,
     },
     /// Something is to be done by the master aggregator.
     Call {
@@ -106,25 +108,6 @@ pub enum Order {
         ordinal: Ordinal,
         /// Which copy.
         instance: Instance,
-    },
-}
-
-/// What became of a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
-    /// The partition stands still, and the copy has everything.
-    Drained {
-        /// The office that asked.
-        office: u64,
-        /// The lock's number.
-        lock: u64,
-    },
-    /// It could not be locked.
-    NotLocked {
-        /// The office that asked.
-        office: u64,
-        /// The lock's number.
-        lock: u64,
     },
 }
 
@@ -293,7 +276,6 @@ variants!(Order {
     2 => Unlock { ordinal },
     3 => Remove { ordinal, instance },
 });
-variants!(News { 1 => Drained { office, lock }, 2 => NotLocked { office, lock } });
 variants!(Operation {
     1 => Propose { command },
     2 => CreateDatabase { name, partitions, sync, durable },
@@ -333,7 +315,7 @@ variants!(Control {
     4 => Reported { copy, report },
     5 => Requested { copy, request },
     6 => Order { office, database, order },
-    7 => News { news },
+    7 => Drained { office, lock },
     8 => Call { number, operation },
     9 => Return { number, result },
 });
@@ -448,7 +430,7 @@ mod tests {
             Control::Answered { answer },
             Control::Order { office: 5, database: 3, order: Order::Lock { lock } },
             Control::Order { office: 5, database: 3, order: remove },
-            Control::News { news: News::NotLocked { office: 5, lock: 1 } },
+            Control::Drained { office: 5, lock: 1 },
             Control::Call { number: 8, operation },
             Control::Call {
                 number: 9,

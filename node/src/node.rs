@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use resprout_access::{Client, Server};
 use resprout_cluster::carrier::Carrier;
-use resprout_cluster::control::{self, Control, Operation, Returned};
+use resprout_cluster::control::{Control, Operation, Returned};
 use resprout_cluster::manager::{Answer, Event, Manager, Phase};
 use resprout_cluster::metadata::{Command, DatabaseEntry, Decree, Outcome};
 use resprout_cluster::plan::Asked;
@@ -594,12 +594,7 @@ impl Desk {
                     orders.take(from, (office, database), order);
                 }
             }
-            Control::News { news: control::News::Drained { office, lock } } => {
-                self.tell(Event::Drained { office, lock });
-            }
-            Control::News { news: control::News::NotLocked { office, lock } } => {
-                self.tell(Event::NotLocked { office, lock });
-            }
+            Control::Drained { office, lock } => self.tell(Event::Drained { office, lock }),
             Control::Call { number, operation } => self.call(from, number, operation),
             Control::Return { number, result } => self.calls.returned(number, result),
         }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use resprout_cluster::control::{Control, News, Order};
+use resprout_cluster::control::{Control, Order};
 use resprout_cluster::manager::Lock;
 use resprout_cluster::reconcile::CopyName;
 use resprout_cluster::{Instance, NodeId, Ordinal};
@@ -129,8 +129,7 @@ impl Orders {
                 && self.has_all(copy, &watched, end)
             {
                 told = Some(Instant::now());
-                let news = News::Drained { office, lock: lock.number };
-                self.post.send(from, Control::News { news });
+                self.post.send(from, Control::Drained { office, lock: lock.number });
             }
         }
     }

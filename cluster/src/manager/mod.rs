@@ -21,7 +21,6 @@ use std::time::Duration;
 use resprout_replication::{Decided, Instance, Report, Request};
 
 use crate::detector::{self, Detector};
-use crate::execution;
 use crate::metadata::{
     At, Command, DatabaseEntry, DatabaseState, Decree, Happened, Metadata, Node, NodeState, Outcome,
 };
@@ -136,13 +135,6 @@ pub enum Event {
         /// The lock's number.
         lock: u64,
     },
-    /// It could not be locked in time.
-    NotLocked {
-        /// The office that asked.
-        office: u64,
-        /// The lock's number.
-        lock: u64,
-    },
     /// A plan is to be carried out: [`Output::ended`].
     Run(Errand),
     /// The plan of a database is to end as soon as it can.
@@ -172,7 +164,7 @@ pub enum Message {
         /// What it is fenced by.
         decided: Decided,
     },
-    /// No writes to a partition, for a while: [`Event::Drained`], [`Event::NotLocked`]. Said again while it holds. Void, as
+    /// No writes to a partition, for a while: [`Event::Drained`]. Said again while it holds. Void, as
     /// what follows, if the leaf knows a later office.
     Lock {
         /// The office.
@@ -243,7 +235,6 @@ struct Pending {
     since: Duration,
 }
 
-/// What was heard of a leaf since this office began.
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Manager {
@@ -329,13 +320,9 @@ impl Manager {
             Event::Requested(copy, request) => self.requested(metadata, copy, request),
             Event::Attach(node, force) => self.attach(metadata, node, force),
             Event::Drained { office, lock } if self.office == Some(office) => {
-                self.plans.hear_of(lock, execution::Event::Drained);
+                self.plans.drained(lock);
             }
-            Event::NotLocked { office, lock } if self.office == Some(office) => {
-                let failure = execution::Failure::Timeout;
-                self.plans.hear_of(lock, |step| execution::Event::LockFailed(step, failure));
-            }
-            Event::Drained { .. } | Event::NotLocked { .. } => {}
+            Event::Drained { .. } => {}
             Event::Run(errand) => self.run_errand(metadata, errand),
             Event::Cancel(database) => self.plans.cancel(metadata, &database),
             Event::Configure(config) => {

@@ -95,12 +95,12 @@ impl Plans {
         }
     }
 
-    /// News of the lock with that number; those of locks that were given up mean nothing.
-    pub(super) fn hear_of(&mut self, lock: u64, event: impl Fn(usize) -> execution::Event) {
+    /// The partition under that lock stands still; of a lock that was given up it means nothing.
+    pub(super) fn drained(&mut self, lock: u64) {
         for running in self.running.values_mut() {
             let step = running.locks.values().find(|(_, held)| held.number == lock);
             if let Some((step, _)) = step {
-                running.heard.push(event(*step));
+                running.heard.push(execution::Event::Drained(*step));
             }
         }
     }

@@ -1,7 +1,9 @@
 //! What goes wrong, from a seed.
 
-use resprout_cluster::execution::Change;
+use resprout_cluster::execution::{Change, Config};
+use resprout_cluster::manager::{Errand, Event};
 use resprout_cluster::metadata::Command;
+use resprout_cluster::plan::{Asked, One};
 use resprout_cluster::{LeafId, NodeId, Ordinal};
 
 use crate::world::{VOTERS, World};
@@ -16,6 +18,7 @@ pub(crate) struct Faults {
     pub(crate) leader: u64,
     pub(crate) loss: u64,
     pub(crate) copy: u64,
+    pub(crate) plan: u64,
 }
 
 impl Faults {
@@ -30,6 +33,7 @@ impl Faults {
             leader: pick(4, [0, 300, 150, 600]),
             loss: pick(5, [0, 20, 5, 0]),
             copy: pick(6, [0, 500, 0, 250]),
+            plan: pick(7, [0, 60, 150, 0]),
         }
     }
 }
@@ -80,8 +84,34 @@ impl World {
         if self.rng.chance(faults.copy) {
             self.copy_somewhere();
         }
+        if self.rng.chance(faults.plan) {
+            self.ask_for_a_plan();
+        }
         self.checker.quiet_since = self.round + 1;
         self.step();
+    }
+
+    /// Somebody asks whoever leads for a plan, or wants none any more.
+    fn ask_for_a_plan(&mut self) {
+        let database = "db".to_owned();
+        let leaf = LeafId(VOTERS + 1 + self.rng.below(self.leaves.len() as u64));
+        let partitions = self.metadata.databases()["db"].map.partitions.len() as u64;
+        let ordinal = Ordinal(u32::try_from(self.rng.below(partitions)).expect("small"));
+        let asked = match self.rng.below(5) {
+            0 => return self.aggregator(self.leader, Event::Cancel(database)),
+            1 => Asked::Rebalance { database, full: false, force: false },
+            2 => Asked::Restore { database },
+            3 => Asked::HandOver { database, leaf },
+            _ => Asked::One { database, ordinal, leaf, one: One::Promote },
+        };
+        let databases: Vec<_> =
+            self.metadata.databases().values().map(|entry| entry.map.clone()).collect();
+        let plan = asked.plan(&self.metadata.leaves(), &databases, self.metadata.mode());
+        let Ok(plan) = plan else { return };
+        let limits = Config { lock_limit_ms: 3_000, master_limit_ms: 3_000, ..Config::default() };
+        let config = Config { kill: self.rng.chance(2), ..limits };
+        let errand = Errand { number: self.round, plan, config };
+        self.aggregator(self.leader, Event::Run(errand));
     }
 
     /// Somebody rebalances: a third copy, wherever.
