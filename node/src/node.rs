@@ -376,7 +376,7 @@ impl Node {
                 return;
             }
             let asked = Asked::HandOver { database, leaf };
-            let operation = Operation::Plan { asked, kill: false, ensure_online: false };
+            let operation = Operation::Plan { asked, kill: true, ensure_online: false };
             if let Err(error) = self.calls.call(operation, HAND_OVER).await {
                 tracing::warn!(%error, "not all masters here were handed over");
             }

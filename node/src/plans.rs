@@ -12,6 +12,9 @@ use resprout_sql::error::Code;
 
 use crate::operations::{Operations, failed};
 
+/// How long a leaf that stops waits for transactions before they are ended, which its stop would do as well.
+const HAND_OVER_LIMIT_MS: u64 = 2_000;
+
 impl From<AskedError> for Told {
     fn from(error: AskedError) -> Self {
         let code = match error {
@@ -55,7 +58,10 @@ impl Operations {
         if plan.steps.is_empty() {
             return Ok(Outcome::Done);
         }
-        let config = execution::Config { kill, ..execution::Config::default() };
+        let mut config = execution::Config { kill, ..execution::Config::default() };
+        if matches!(asked, Asked::HandOver { .. }) {
+            config.lock_limit_ms = HAND_OVER_LIMIT_MS;
+        }
         let (errand, over) = self.errands.errand(plan.clone(), config);
         self.events.send(Event::Run(errand)).map_err(|_| failed("the node stops"))?;
         // Without an answer the office is over.

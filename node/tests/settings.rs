@@ -93,6 +93,7 @@ async fn o17_set_global_holds_on_every_node() {
         .query_drop("SET GLOBAL auto_attach = DEFAULT, GLOBAL snapshots_to_keep = DEFAULT")
         .await
         .unwrap();
+    client.query_drop("ATTACH LEAF ALL").await.unwrap();
     cluster.until_whole().await.unwrap();
     on_leaves(&cluster, &leaves, 2).await;
 }

@@ -151,7 +151,7 @@ async fn w04_a_leaf_that_is_away_is_shown_so() {
         rows.len() == 2 && rows.iter().all(state)
     })
     .await;
-    client.query_drop("SET GLOBAL auto_attach = ON").await.unwrap();
+    client.query_drop("ATTACH LEAF ALL").await.unwrap();
     until_whole(&mut client).await;
 }
 

@@ -359,5 +359,5 @@ async fn a_cluster_shows_itself() {
     let error = client.query_drop("ADD LEAF root@'127.0.0.1':1").await.unwrap_err();
     assert!(error.to_string().contains("is a node started there"), "{error}");
     let error = client.query_drop("REBALANCE PARTITIONS ON d").await.unwrap_err();
-    assert!(error.to_string().contains("1235"), "{error}");
+    assert!(error.to_string().contains("1738"), "{error}");
 }

@@ -14,6 +14,9 @@ use crate::{Incarnation, NodeId, Partition};
 /// Failures after which long transactions are ended rather than waited for.
 const FAILURES_BEFORE_KILL: u32 = 3;
 
+/// How long a partition stands still for it: nobody asked, and another time will do.
+const LOCK_LIMIT_MS: u64 = 5_000;
+
 /// What is waited for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Back {
@@ -52,7 +55,9 @@ impl Manager {
             }
             let plan = Plan { database: entry.map.name.clone(), steps, ..Plan::default() };
             let kill = self.back.failures >= FAILURES_BEFORE_KILL;
-            let config = execution::Config { kill, ..execution::Config::default() };
+            let limits =
+                execution::Config { lock_limit_ms: LOCK_LIMIT_MS, ..execution::Config::default() };
+            let config = execution::Config { kill, ..limits };
             return self.begin_plan(entry.number, None, plan, config);
         }
     }

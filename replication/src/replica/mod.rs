@@ -360,7 +360,9 @@ impl Replica {
     /// The term whose master it is about to be: the record says so, and it only has to make that durable.
     #[must_use]
     pub fn turns_in(&self) -> Option<Term> {
-        (self.phase == Phase::Turned || self.will_turn()).then_some(self.promised.term)
+        let is_halted = matches!(self.phase, Phase::Halted(_));
+        let turns = self.phase == Phase::Turned || self.will_turn() && !is_halted;
+        turns.then_some(self.promised.term)
     }
 
     /// The term that it promised to take nothing older than.
