@@ -211,7 +211,7 @@ async fn views_ask_the_leaves() {
     })
     .await;
     let still = cluster.leaf(1);
-    cluster.signal(still, "-STOP");
+    cluster.signal(still, "STOP");
     until("the leaf's rows say that it does not answer", async || {
         let asked = Instant::now();
         let counts = local(&mut conn).await;
@@ -225,7 +225,7 @@ async fn views_ask_the_leaves() {
         summary(&mut conn).await == ("degraded".to_owned(), 4, 0, 4)
     })
     .await;
-    cluster.signal(still, "-CONT");
+    cluster.signal(still, "CONT");
     cluster.whole("bank").await;
     until("all copies are shown again", async || {
         summary(&mut conn).await.0 == "healthy" && local(&mut conn).await[4..] == [8, 8, 0]

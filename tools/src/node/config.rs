@@ -393,7 +393,7 @@ mod tests {
         assert!(member.is_of_member());
         assert_eq!(member.check_kind(true), Ok(()));
         let error = member.check_kind(false).expect_err("not of a node that stands alone");
-        assert_eq!(error.place, "n.toml:1");
+        assert_eq!((&*error.place, error.what.contains("listen")), ("n.toml:2", true));
         member.overlay_environment(|name| (name == "RESPROUT_SQL").then(|| "off".into()));
         assert_eq!(member.check_kind(true), Ok(()));
         let error = read("role = \"leaf\"\nsql = \"a:1\"\n").check_kind(true);
