@@ -136,7 +136,7 @@ pub(crate) fn run(args: &MemberArgs) -> Result<Exit, Failure> {
 /// The same with settings that were collected before; of the flags what is no setting.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run()`].
 pub(crate) fn run_with(settings: &Settings, args: &MemberArgs) -> Result<Exit, Failure> {
     settings.check_kind(true).map_err(bad_setting)?;
     let mut options = options(settings)?;
