@@ -322,6 +322,10 @@ fn writers_wait_while_a_master_stands_still() {
         settle(&master, &replica);
         master.copy.standstill().is_some()
     });
+    until("it is acknowledged", || {
+        settle(&master, &replica);
+        ended.is_finished()
+    });
     ended.join().expect("no panic").expect("it was under way");
     settle(&master, &replica);
     assert_eq!(master.copy.standstill(), Some(replica.end()));
