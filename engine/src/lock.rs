@@ -303,12 +303,6 @@ impl Shared {
     fn is_over(&self, txn: TxnId) -> bool {
         self.first_live.is_some_and(|first| txn < first) || self.closed.has_ended(txn)
     }
-
-    fn wait(&mut self, txn: TxnId, deadline: Duration) -> Arc<Place> {
-        let place = Arc::new(Place::default());
-        self.places.insert(txn, (Arc::clone(&place), deadline));
-        place
-    }
 }
 
 /// The row locks of one partition.
@@ -345,21 +339,20 @@ impl RowLocks {
         deadline: Duration,
     ) -> Result<Request<'_>, LockRefused> {
         let mut shared = self.lock();
-        if shared.is_over(txn) {
-            return Err(LockRefused::Ended);
-        }
-        if shared.holds_back(txn) {
-            let place = shared.wait(txn, deadline);
-            return Ok(Request::Wait(LockWait { locks: self, txn, place }));
+        if let Some(wait) = self.admit(&mut shared, txn, deadline)? {
+            return Ok(Request::Wait(wait));
         }
         match shared.table.acquire(txn, key) {
             Acquired::Granted => Ok(Request::Granted),
             Acquired::Deadlock => Err(LockRefused::Deadlock),
-            Acquired::Wait => {
-                let place = shared.wait(txn, deadline);
-                Ok(Request::Wait(LockWait { locks: self, txn, place }))
-            }
+            Acquired::Wait => Ok(Request::Wait(self.wait(&mut shared, txn, deadline))),
         }
+    }
+
+    fn wait(&self, shared: &mut Shared, txn: TxnId, deadline: Duration) -> LockWait<'_> {
+        let place = Arc::new(Place::default());
+        shared.places.insert(txn, (Arc::clone(&place), deadline));
+        LockWait { locks: self, txn, place }
     }
 
     /// As [`LockTable::acquire_sorted`]; a transaction that is over, or has to wait before its first row, gets none.

@@ -142,8 +142,10 @@ struct Cancel {
 impl Drop for Cancel {
     fn drop(&mut self) {
         let Some(database) = self.database.take() else { return };
+        // Without a runtime the node stops, and with it what it waits for.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let calls = self.calls.clone();
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             let cancelled = calls.call(Operation::CancelPlan { database }, DEFINITION).await;
             if let Err(error) = cancelled {
                 tracing::warn!(%error, "a plan that nobody waits for was not cancelled");

@@ -273,7 +273,7 @@ impl Copies {
         self.remove_orphans(engine);
     }
 
-    /// What was asked for. It is asked for again while the copy is here, so what cannot be done now is forgotten.
+    /// What was asked for. That a copy left the record may be known here a moment after whoever asks knows it.
     fn remove_orphans(&self, engine: &Engine) {
         for copy in std::mem::take(&mut *locked(&self.removals)) {
             let is_recorded = {
@@ -284,7 +284,10 @@ impl Copies {
                 let recorded = partition.and_then(|one| one.copies.get(&self.node.into()));
                 recorded.is_some_and(|recorded| recorded.instance == copy.instance)
             };
-            if !is_recorded {
+            if is_recorded {
+                locked(&self.removals).insert(copy);
+            } else {
+                // What fails is asked for again, while the copy is here.
                 self.attempt(copy, "drop", || self.remove(engine, copy));
             }
         }

@@ -224,6 +224,12 @@ impl Node {
             served: Arc::default(),
         };
         self.tasks.spawn(desk.run(news));
+        self.look_after_others(options, consensus);
+    }
+
+    /// What nothing else waits for.
+    fn look_after_others(&mut self, options: &Options, consensus: Handle<Machine>) {
+        let own = self.id();
         if self.member.kind == NodeKind::Aggregator {
             let (metadata, calls) = (self.metadata.clone(), self.calls.clone());
             self.tasks.spawn(self.pings.clone().run(own, metadata, calls));

@@ -85,15 +85,27 @@ impl RowLocks {
     /// [`LockRefused::Ended`].
     pub(crate) fn enter(&self, txn: TxnId, deadline: Duration) -> Result<Request<'_>, LockRefused> {
         let mut shared = self.lock();
-        if shared.is_over(txn) {
-            return Err(LockRefused::Ended);
-        }
-        if shared.holds_back(txn) {
-            let place = shared.wait(txn, deadline);
-            return Ok(Request::Wait(LockWait { locks: self, txn, place }));
+        if let Some(wait) = self.admit(&mut shared, txn, deadline)? {
+            return Ok(Request::Wait(wait));
         }
         shared.closed.entered.insert(txn);
         Ok(Request::Granted)
+    }
+
+    /// Whether `txn` may go on, or has to wait before its first write.
+    ///
+    /// # Errors
+    /// [`LockRefused::Ended`].
+    pub(super) fn admit(
+        &self,
+        shared: &mut Shared,
+        txn: TxnId,
+        deadline: Duration,
+    ) -> Result<Option<LockWait<'_>>, LockRefused> {
+        if shared.is_over(txn) {
+            return Err(LockRefused::Ended);
+        }
+        Ok(shared.holds_back(txn).then(|| self.wait(shared, txn, deadline)))
     }
 
     /// Ends who is under way, except those that have promised, and those that lock no row, which come to their end by

@@ -1,6 +1,8 @@
 //! Finding the place where this copy goes on with its master: at its end, at a cut, or from an
 //! image (catalogue rule 16).
 
+use std::time::Duration;
+
 use resprout_wal::{Lineage, Lsn};
 
 use super::{Phase, Replica};
@@ -32,6 +34,9 @@ impl Replica {
     fn say_hello(&mut self) {
         let (run, number) = (self.identity.incarnation, self.newest_stream.number + 1);
         self.newest_stream = StreamId { run, number };
+        // What another master's clock said means nothing to this one: it would keep its lease too long, or take this copy's
+        // acknowledgements for unsound until its own clock is there.
+        self.echo = Duration::ZERO;
         self.phase = Phase::Greeting(self.now);
         let history = self.tail.history().clone();
         let lineage = Lineage { term: history.term(), history, chain: self.tail.chain() };

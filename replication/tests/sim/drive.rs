@@ -37,11 +37,12 @@ impl World {
         if let Input::Record(decided) = &input {
             process.heard = process.heard.max(decided.record.term);
         }
-        let outputs = process.copy.step(now, input);
+        let outputs = process.copy.step(now + process.ahead, input);
         let deadline = process.copy.deadline();
         if deadline > process.deadline {
             process.deadline = deadline;
-            self.agenda.at(deadline, Event::Deadline(number, run));
+            let at = deadline.saturating_sub(process.ahead);
+            self.agenda.at(at, Event::Deadline(number, run));
         }
         for output in outputs {
             self.carry_out(number, output)?;
@@ -473,7 +474,7 @@ impl World {
         let Some(process) = node.process.as_ref().filter(|_| !node.paused) else { return Ok(()) };
         let stale = match (process.copy.role(), process.state) {
             (Role::Master(master), State::Online(_)) => {
-                if master.lease().is_none_or(|until| until < now) {
+                if master.lease().is_none_or(|until| until < now + process.ahead) {
                     self.coverage.note("no lease");
                     return Ok(());
                 }

@@ -67,6 +67,8 @@ pub(crate) struct Process {
     /// The newest term that was handed to it.
     pub(crate) heard: Term,
     pub(crate) deadline: Duration,
+    /// How far its clock is ahead of time: those of nodes have nothing to do with each other.
+    pub(crate) ahead: Duration,
 }
 
 /// See the module.
@@ -103,8 +105,9 @@ impl Node {
         let committed = log.known_committed();
         let (promise, tail, first) = (self.disk.promise, log.tail(), log.first());
         let seed = Seed { identity, config, promise, tail, committed, first, resumes: None };
+        let ahead = Duration::from_secs((number * 7_919 + self.run * 104_729) % 40);
         self.process = Some(Process {
-            copy: PartitionCopy::new(seed, now),
+            copy: PartitionCopy::new(seed, now + ahead),
             queue: VecDeque::new(),
             disk_free: now,
             state: State::Pending,
@@ -113,7 +116,8 @@ impl Node {
             held: BTreeMap::new(),
             wanted: (0, BTreeMap::new()),
             heard: promise.term,
-            deadline: now,
+            deadline: now + ahead,
+            ahead,
             log,
         });
     }

@@ -17,9 +17,15 @@ fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
 }
 
 /// Whether somebody listens there.
+///
+/// A connection to a free port of the range that outgoing connections take theirs from can get that very
+/// port and meet itself: nobody listens then.
 pub(super) fn is_open(host: &str, port: u16) -> bool {
     let open = |address| TcpStream::connect_timeout(&address, PATIENCE);
-    resolve(host, port).and_then(open).is_ok()
+    match resolve(host, port).and_then(open) {
+        Ok(stream) => stream.local_addr().ok() != stream.peer_addr().ok(),
+        Err(_) => false,
+    }
 }
 
 /// `/api/status` of a node, if it answers.
@@ -70,6 +76,14 @@ mod tests {
         assert_eq!(status("127.0.0.1", port).expect("answered")["state"], "ONLINE");
         assert_eq!(status("127.0.0.1", port), None);
         serving.join().expect("served");
-        assert!(!is_open("127.0.0.1", port));
+    }
+
+    /// Promise: a port that nobody listens at is not open. The port is held by a connection, so that no
+    /// other test of this process can listen there meanwhile.
+    #[test]
+    fn a_port_without_listener_is_not_open() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let held = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+        assert!(!is_open("127.0.0.1", held.local_addr().expect("bound").port()));
     }
 }

@@ -178,7 +178,7 @@ impl Registry {
     /// What the system says.
     pub(super) fn save(&self) -> Result<(), Failure> {
         let listed = Listed { schema_version: SCHEMA_VERSION, nodes: self.nodes.clone() };
-        let mut text = serde_json::to_string_pretty(&listed).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&listed).expect("a list of nodes is JSON");
         text.push('\n');
         replace(&self.dir.join("nodes.json"), text.as_bytes())
     }

@@ -116,8 +116,15 @@ impl Health {
         };
         let aggregators = client.query(&asked("aggregators"))?;
         let leaves = client.query("SELECT host, port, state FROM information_schema.leaves")?;
-        let databases = knows.member().map(|member| member["databases"].clone());
-        Ok(Self::of((&aggregators, &leaves), &databases.unwrap_or_default(), &seen, address))
+        let databases = knows.member().map(|member| &member["databases"]);
+        let Some(databases) = databases.filter(|databases| databases.is_array()) else {
+            return Err(Failure::new(
+                format!("the master aggregator {address} does not tell how its databases are"),
+                "its status over HTTP has no list of them",
+                "start it with a resproutd of the version of this command, or read its log",
+            ));
+        };
+        Ok(Self::of((&aggregators, &leaves), databases, &seen, address))
     }
 
     fn of(
