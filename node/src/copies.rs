@@ -275,7 +275,8 @@ impl Copies {
 
     /// What was asked for. That a copy left the record may be known here a moment after whoever asks knows it.
     fn remove_orphans(&self, engine: &Engine) {
-        for copy in std::mem::take(&mut *locked(&self.removals)) {
+        let asked = std::mem::take(&mut *locked(&self.removals));
+        for copy in asked {
             let is_recorded = {
                 let metadata = self.metadata.read();
                 let partition = metadata
