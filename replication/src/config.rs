@@ -53,6 +53,8 @@ pub struct Timing {
     pub retry: Duration,
     /// What was sent and not acknowledged is sent again.
     pub resend: Duration,
+    /// A replica that lacked little for so long is waited for, however fast the log grows.
+    pub admit: Duration,
     /// First wait before a copy that fell out is waited for again; doubled each time.
     pub readmit: Duration,
     /// Longest such wait.
@@ -71,6 +73,7 @@ impl Default for Timing {
             silent: ms(5_000),
             retry: ms(500),
             resend: ms(1_000),
+            admit: ms(500),
             readmit: ms(1_000),
             readmit_max: ms(60_000),
             lease: ms(2_000),
@@ -90,7 +93,9 @@ pub struct Limits {
     pub inflight_bytes_max: u64,
     /// Bytes of log that a replica takes ahead of its disk.
     pub window_bytes: u64,
-    /// A replica that lacks at most so much is waited for.
+    /// A replica that lacks at most so much is waited for at once: commits hardly notice.
+    pub admit_at_once_bytes: u64,
+    /// A replica that lacks at most so much for [`Timing::admit`] is waited for; commits wait until it has that.
     pub admit_lag_bytes: u64,
     /// Page digests in one message.
     pub digests_max: u32,
@@ -109,6 +114,7 @@ impl Default for Limits {
             recent_bytes_max: 64 << 20,
             inflight_bytes_max: 16 << 20,
             window_bytes: 16 << 20,
+            admit_at_once_bytes: 64 << 10,
             admit_lag_bytes: 1 << 20,
             digests_max: 32_768,
             pages_max: 2048,
@@ -154,7 +160,8 @@ impl Config {
     /// # Errors
     /// The first that cannot be.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let Timing { beat, silent, retry, resend, readmit, readmit_max, lease, hold } = self.timing;
+        let Timing { beat, silent, retry, resend, admit: _, readmit, readmit_max, lease, hold } =
+            self.timing;
         let orders = [
             (beat, "beat", retry, "retry"),
             (beat, "beat", resend, "resend"),

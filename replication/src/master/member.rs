@@ -52,6 +52,8 @@ pub(super) struct Member {
     pub(super) heard: Duration,
     /// It is to reach this position; since when.
     pub(super) behind: Option<(Lsn, Duration)>,
+    /// Not waited for, and since when it lacks no more than `admit_lag_bytes`.
+    pub(super) near: Option<Duration>,
     /// Waited for again not before, and how long the next time.
     pub(super) readmit: (Duration, Duration),
     /// Since when the record calls it synchronous.
@@ -118,6 +120,7 @@ impl Member {
             asked: None,
             heard: now,
             behind: None,
+            near: None,
             readmit: (now, config.timing.readmit),
             sync_since: is_sync.then_some(now),
             newest: StreamId::default(),
@@ -165,7 +168,24 @@ impl Member {
         let was_well = well.is_some_and(|well| well > timing.readmit_max);
         let wait = if was_well { timing.readmit } else { self.readmit.1 };
         self.readmit = (now + wait, (wait * 2).min(timing.readmit_max));
-        self.behind = None;
+        (self.behind, self.near) = (None, None);
+    }
+
+    /// Whether commits can wait for it from now on without waiting long: it lacks next to nothing, or has lacked little for
+    /// some time, as a copy does that keeps up with a log that grows fast.
+    pub(super) fn is_near(&mut self, end: Lsn, config: &Config, now: Duration) -> bool {
+        let limits = &config.limits;
+        let acked = self.stream.as_ref().and_then(|stream| stream.acked);
+        let reached =
+            |ack: Ack| if config.mode == Mode::Durable { ack.durable } else { ack.received };
+        let Some(lag) =
+            acked.map(|ack| end.since(reached(ack))).filter(|lag| *lag <= limits.admit_lag_bytes)
+        else {
+            self.near = None;
+            return false;
+        };
+        let since = *self.near.get_or_insert(now);
+        lag <= limits.admit_at_once_bytes || now.saturating_sub(since) >= config.timing.admit
     }
 }
 
@@ -198,6 +218,31 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Limits;
+    use resprout_wal::{History, Lineage, Term};
+
+    /// Promise (rule 7): commits do not begin to wait for a copy that lacks much; one that keeps up with a log that grows all the time
+    /// is waited for all the same, after some time.
+    #[test]
+    fn a_copy_is_waited_for_when_it_is_near_or_stays_close() {
+        let config = Config::default();
+        let copy = CopyRecord { state: CopyState::Async, incarnation: Incarnation(1) };
+        let mut member = Member::new(&copy, &config, Duration::ZERO);
+        let lineage = Lineage { term: Term(1), history: History::starting(Term(1)), chain: 0 };
+        let hello = Hello { lineage, end: Lsn::ZERO, wants_pages: false };
+        member.stream = Some(Stream::new(StreamId::default(), hello, Duration::ZERO));
+        let mut near = |lag: u64, ms: u64| {
+            member.stream.as_mut().expect("set").acked = Some(Ack::default());
+            member.is_near(Lsn::ZERO.advanced(lag), &config, Duration::from_millis(ms))
+        };
+        let Limits { admit_at_once_bytes: once, admit_lag_bytes: close, .. } = config.limits;
+        assert!(!near(close + 1, 0), "far behind");
+        assert!(near(once, 0), "next to nothing");
+        assert!(!near(once + 1, 1) && !near(close, 499));
+        assert!(near(close, 500), "close for half a second");
+        assert!(!near(close + 1, 600) && !near(close, 601), "it fell behind: from the beginning");
+        assert!(near(close, 1_101));
+    }
 
     /// Promise (N06): a copy that falls out again and again is waited for ever later, within a bound;
     /// one that was well for long begins anew.

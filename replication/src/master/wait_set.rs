@@ -150,11 +150,10 @@ impl Master {
             if now.saturating_sub(member.heard) > config.timing.retry {
                 return;
             }
-            let Some(stream) = &member.stream else { return };
-            let Some(ack) = stream.acked else { return };
-            if end.since(ack.received) > config.limits.admit_lag_bytes {
+            if !member.is_near(end, &config, now) {
                 return;
             }
+            let Some(stream) = &member.stream else { return };
             member.counted = stream.id.run;
             member.standing = Standing::Held { from: end };
             self.mark("a replica has caught up: waited for");

@@ -86,6 +86,7 @@ fn quick(mode: Mode) -> Config {
         silent: ms(400),
         retry: ms(60),
         resend: ms(100),
+        admit: ms(100),
         readmit: ms(50),
         readmit_max: ms(400),
         lease: ms(300),
@@ -99,12 +100,19 @@ fn quick(mode: Mode) -> Config {
 }
 
 /// Waits until something is so.
-pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, so: impl FnMut() -> bool) {
+    assert!(comes_true(so), "{what}");
+}
+
+fn comes_true(mut so: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !so() {
-        assert!(start.elapsed() < Duration::from_secs(30), "{what}");
+        if start.elapsed() > Duration::from_secs(30) {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(1));
     }
+    true
 }
 
 pub(crate) fn schema() -> TableSchema {
@@ -239,9 +247,11 @@ impl World {
     }
 
     pub(crate) fn until_sync(&self, number: u64) {
-        until(&format!("node {number} is sync"), || {
-            self.state_in_record(number) == CopyState::Sync
-        });
+        if !comes_true(|| self.state_in_record(number) == CopyState::Sync) {
+            let running = self.nodes.values().flatten();
+            let statuses: Vec<_> = running.map(|node| node.copy.status()).collect();
+            panic!("node {number} is not synchronous: {statuses:#?}");
+        }
     }
 
     /// Writes a row on a node.

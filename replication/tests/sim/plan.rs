@@ -57,6 +57,7 @@ impl Plan {
             silent: ms(200),
             retry: ms(50),
             resend: ms(60),
+            admit: ms(60),
             readmit: ms(40),
             readmit_max: ms(300),
             lease: ms(100),
@@ -91,9 +92,9 @@ impl Plan {
 /// Bounds: in half of the seeds perverse.
 fn limits(rng: &mut Rng) -> Limits {
     if rng.chance(1, 2) {
-        return Limits { admit_lag_bytes: 16 * FRAME, ..Limits::default() };
+        return with_lag(16 * FRAME, Limits::default());
     }
-    Limits {
+    let limits = Limits {
         batch_bytes_max: FRAME * (1 + rng.below(4)),
         recent_bytes_max: FRAME * rng.below(12),
         inflight_bytes_max: FRAME * (1 + rng.below(12)),
@@ -103,5 +104,12 @@ fn limits(rng: &mut Rng) -> Limits {
         pages_max: 1 + rng.below(3) as u32,
         pages_per_beat: 1 + rng.below(8) as u32,
         image_pages_max: 1 << 20,
-    }
+        ..Limits::default()
+    };
+    with_lag(limits.admit_lag_bytes, limits)
+}
+
+/// With a lag at which a copy is waited for at once that is a good deal shorter than the other.
+fn with_lag(admit_lag_bytes: u64, others: Limits) -> Limits {
+    Limits { admit_at_once_bytes: admit_lag_bytes / 3, admit_lag_bytes, ..others }
 }
