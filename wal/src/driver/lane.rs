@@ -47,9 +47,9 @@ pub(crate) struct LaneStart {
 struct Item {
     offset: u64,
     lsn: Lsn,
-    /// The group that ends with it.
+    /// The last group that ends in it; none does if it is a frame inside of one.
     ends: Option<u64>,
-    /// Behind it, if it is a frame.
+    /// Behind it, if it is frames.
     end: Option<Lsn>,
     written: bool,
     durable: bool,
@@ -170,7 +170,7 @@ impl Lane {
             && io.has_room()
         {
             let result =
-                if self.fits(core) { self.place_frame(core, io) } else { self.switch(core, io) };
+                if self.fits(core) { self.place_frames(core, io) } else { self.switch(core, io) };
             match result {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -239,31 +239,41 @@ impl Lane {
         Ok(true)
     }
 
-    fn place_frame(&mut self, core: &Core, io: &mut Io) -> io::Result<bool> {
+    /// Places the next frame, and whole groups of one frame behind it that fit into the same request: a log that
+    /// follows another one has many small ones, and each request of a batch waits for the same flush.
+    fn place_frames(&mut self, core: &Core, io: &mut Io) -> io::Result<bool> {
         let Some(mut buf) = io.pool.get()? else { return Ok(false) };
-        let Some(group) = self.groups.front_mut() else { return Ok(false) };
-        let Some(Frame { mut header, payload }) = group.frames.pop_front() else {
+        let (slot, start) = (self.active.slot, self.lsn);
+        let (mut len, mut ends) = (0, None);
+        while len == 0 || (ends.is_some() && self.joins(core, buf.len() - len)) {
+            let Some(group) = self.groups.front_mut() else { break };
+            let Some(Frame { mut header, payload }) = group.frames.pop_front() else { break };
+            header.committed = Lsn(self.log.committed.load(Ordering::Relaxed));
+            header.durable = self.durable;
+            ends = (!header.continues()).then_some(group.generation);
+            let (payload_at, behind) = (len + HEADER_BYTES, len + HEADER_BYTES + payload.len());
+            buf[len..payload_at].copy_from_slice(&header.encode(slot.nonce));
+            buf[payload_at..behind].copy_from_slice(&payload);
+            len += header.padded_bytes() as usize;
+            buf[behind..len].fill(0);
+            self.advance(core, &header);
+        }
+        if len == 0 {
             return Ok(false);
-        };
-        header.committed = Lsn(self.log.committed.load(Ordering::Relaxed));
-        header.durable = self.durable;
-        let (ends, generation) = (!header.continues(), group.generation);
-        let (len, behind) = (header.padded_bytes() as usize, HEADER_BYTES + payload.len());
-        buf[..HEADER_BYTES].copy_from_slice(&header.encode(self.active.slot.nonce));
-        buf[HEADER_BYTES..behind].copy_from_slice(&payload);
-        buf[behind..len].fill(0);
-        let slot = self.active.slot;
-        let item = Item {
-            offset: core.geometry.frame_offset(slot.index, slot.base, self.lsn),
-            lsn: self.lsn,
-            ends: ends.then_some(generation),
-            end: Some(header.end()),
-            written: false,
-            durable: false,
-        };
-        self.advance(core, &header);
+        }
+        let offset = core.geometry.frame_offset(slot.index, slot.base, start);
+        let end = Some(self.lsn);
+        let item = Item { offset, lsn: start, ends, end, written: false, durable: false };
         self.push(io, item, (buf, len));
         Ok(true)
+    }
+
+    /// Whether the next frame is a group of its own that fits into the slot and into `room` bytes of a request.
+    fn joins(&self, core: &Core, room: usize) -> bool {
+        let next = self.groups.front().and_then(|group| group.frames.front());
+        let is_whole = |frame: &&Frame| !frame.header.continued() && !frame.header.continues();
+        let next = next.filter(is_whole).map(Frame::padded_bytes);
+        next.is_some_and(|bytes| bytes <= room as u64) && self.fits(core)
     }
 
     /// Notes that a frame was placed.

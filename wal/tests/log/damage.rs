@@ -344,12 +344,12 @@ fn d16_recovery_does_not_jump_a_hole() {
         let device = open(&disk, 1);
         let log = create(&device, 0);
         let end = commit(&log, 0..3, 3000);
-        // Four frames in flight at once, none of them flushed.
+        // Four frames in one request, which is torn anywhere.
         for n in 3..7 {
             append(&log, n, 3000);
             log.lock().expect("runs").seal();
         }
-        disk.fail(Fault::on(OpKind::Write, 3, Effect::CrashDuring));
+        disk.fail(Fault::on(OpKind::Write, 0, Effect::CrashDuring));
         device.turn_until_idle();
         drop((log, device));
         let disk = disk.crash(seed);
@@ -419,7 +419,7 @@ fn d13_lost_zeros_do_not_bring_back_what_was_cut() {
             append(&log, n, 3000);
             log.lock().expect("runs").seal();
         }
-        disk.fail(Fault::on(OpKind::Write, 3, Effect::CrashDuring));
+        disk.fail(Fault::on(OpKind::Write, 0, Effect::CrashDuring));
         device.turn_until_idle();
         drop((log, device));
         let disk = disk.crash(seed);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
-use resprout_wal::disk::sim::SimDisk;
+use resprout_wal::disk::sim::{Effect, Fault, OpKind, SimDisk};
 use resprout_wal::frame::Flaw;
 use resprout_wal::{Device, Frame, Log, LogError, LogStart, Lsn, Observer, SECTOR, Tail, Term};
 
@@ -72,6 +72,33 @@ fn frames_are_shipped_before_they_are_written() {
     device.turn_until_idle();
     assert_eq!(log.positions().durable, frames[0].header.end());
     assert_eq!(on_disk(&log, Lsn::ZERO), frames);
+}
+
+/// Promise: groups of one frame that have gathered are written by one request, so that they wait for one flush, as
+/// far as the slot goes; a crash at it leaves a log that begins like the one that was written.
+#[test]
+fn small_groups_share_a_request() {
+    let write = |disk: &SimDisk, fault: Option<Fault>| {
+        let device = open(disk, 1);
+        let (log, _shipped) = shipped_log(&device);
+        let before = disk.operations();
+        for n in 0..10 {
+            append(&log, n, 100);
+            assert!(log.seal_shipped());
+        }
+        fault.into_iter().for_each(|fault| disk.fail(fault));
+        device.turn_until_idle();
+        (disk.operations() - before, log.positions().durable)
+    };
+    assert_eq!(write(&SimDisk::new(1), None), (1, Lsn(10 * SECTOR as u64)));
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        write(&disk, Some(Fault::on(OpKind::Write, 0, Effect::CrashDuring)));
+        let disk = disk.crash(seed);
+        disk.heal();
+        let read = read(&open(&disk, 2), 0).expect("a crash");
+        check_prefix(&read.entries);
+    }
 }
 
 /// Promise: who waits for a position of a log that is shipped need not wait for who ships it.
