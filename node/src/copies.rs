@@ -264,7 +264,7 @@ impl Copies {
             let metadata = self.metadata.read();
             self.set_homes(&metadata);
             self.take_up(&metadata);
-            locked(&self.progress).look(&metadata, self.node, &self.held())
+            locked(&self.progress).look(&metadata, (self.node, self.run), &self.held())
         };
         let Pass { actions, .. } = pass;
         for action in actions {
