@@ -275,7 +275,8 @@ impl Copies {
 
     /// What was asked for. That a copy left the record may be known here a moment after whoever asks knows it.
     fn remove_orphans(&self, engine: &Engine) {
-        for copy in std::mem::take(&mut *locked(&self.removals)) {
+        let asked = std::mem::take(&mut *locked(&self.removals));
+        for copy in asked {
             let is_recorded = {
                 let metadata = self.metadata.read();
                 let partition = metadata
@@ -355,9 +356,7 @@ impl Copies {
                 self.remove(engine, copy)?;
                 self.make(engine, copy, decided)
             }),
-            Action::Close { copy } => {
-                self.driver.remove(self.partition(copy));
-            }
+            Action::Close { copy } => self.undrive(copy),
             Action::Drop { copy } => self.attempt(copy, "drop", || self.remove(engine, copy)),
         }
     }
@@ -374,6 +373,8 @@ impl Copies {
         let CopyName { database, ordinal: Ordinal(ordinal), instance } = copy;
         let options = CopyOptions::one(database, ordinal, instance.0, durability);
         let made = engine.create_copies(&name, &options)?;
+        // One that was here before gives way.
+        self.driver.remove(self.partition(copy));
         let recorded = decided.record.copy(instance).incarnation;
         let least = if recorded > Incarnation(1) { Incarnation(recorded.0 + 1) } else { recorded };
         for partition in made.partitions() {
@@ -383,8 +384,16 @@ impl Copies {
         Ok(())
     }
 
+    /// A copy is not driven any more. Another one of its partition, which may have come since, is left alone.
+    fn undrive(&self, copy: CopyName) {
+        let driven = self.driver.copy(self.partition(copy));
+        if driven.is_some_and(|driven| driven.identity().instance == copy.instance) {
+            self.driver.remove(self.partition(copy));
+        }
+    }
+
     fn remove(&self, engine: &Engine, copy: CopyName) -> Result<(), StartError> {
-        self.driver.remove(self.partition(copy));
+        self.undrive(copy);
         let databases = engine.databases();
         let is_it = |database: &&resprout_engine::Database| {
             database.partitions().iter().any(|partition| name_of(partition) == copy)
