@@ -190,6 +190,8 @@ pub enum Operation {
         address: Address,
         /// With copies that nobody knows.
         force: bool,
+        /// Masters go back to it then.
+        rebalance: bool,
     },
     /// SET GLOBAL of a variable of the cluster.
     SetVariable {
@@ -282,7 +284,7 @@ variants!(Operation {
     3 => AddLeaf { address, group },
     4 => AddAggregator { address, role },
     5 => RemoveNode { address, force },
-    6 => AttachLeaf { address, force },
+    6 => AttachLeaf { address, force, rebalance },
     7 => Define { database, definition },
     8 => Plan { asked, kill, ensure_online },
     9 => CancelPlan { database },

@@ -20,8 +20,8 @@ use crate::calls::Calls;
 use crate::directory::{DEFINITION, Directory, refused};
 use crate::statements::{number, text};
 
-/// A plan is waited for as long as it takes; who does not want to any more ends it.
-const PLAN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Plans, and leaves that are attached, are waited for as long as they take; who does not want to any more ends the wait.
+pub(crate) const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A plan that is asked for, and how.
 #[derive(Clone, Debug)]
@@ -160,7 +160,10 @@ impl Directory {
         let Wanted { asked, kill, ensure_online } = wanted;
         let database = Some(asked.database().to_owned());
         let mut cancel = Cancel { calls: self.calls.clone(), database };
-        let done = self.calls.call(Operation::Plan { asked, kill, ensure_online }, PLAN).await;
+        let done = self
+            .calls
+            .call(Operation::Plan { asked, kill, ensure_online }, AS_LONG_AS_IT_TAKES)
+            .await;
         cancel.database = None;
         done.map(drop).map_err(|error| refused(&error))
     }

@@ -247,20 +247,21 @@ impl Served {
             Some(Some(result)) => Came::Done(result.clone()),
             None => {
                 kept.results.insert((from, number), None);
-                kept.order.push_back((from, number));
-                if kept.order.len() > KEPT_MAX
-                    && let Some(oldest) = kept.order.pop_front()
-                {
-                    kept.results.remove(&oldest);
-                }
                 Came::New
             }
         }
     }
 
     pub(crate) fn done(&self, from: NodeId, number: u64, result: Returned) {
-        if let Some(kept) = locked(&self.0).results.get_mut(&(from, number)) {
-            *kept = Some(result);
+        let mut kept = locked(&self.0);
+        let Some(known) = kept.results.get_mut(&(from, number)) else { return };
+        *known = Some(result);
+        // What is under way is never forgotten: it would be begun once more.
+        kept.order.push_back((from, number));
+        if kept.order.len() > KEPT_MAX
+            && let Some(oldest) = kept.order.pop_front()
+        {
+            kept.results.remove(&oldest);
         }
     }
 }
@@ -269,7 +270,8 @@ impl Served {
 mod tests {
     use super::*;
 
-    /// Promise: a call that comes twice is carried out once, and answered twice; what is kept is bounded.
+    /// Promise: a call that comes twice is carried out once, and answered twice; what is kept of answers is bounded, and however
+    /// many come meanwhile, what is under way is known.
     #[test]
     fn a_call_is_carried_out_once() {
         let served = Served::default();
@@ -280,7 +282,9 @@ mod tests {
         assert_eq!(served.came(NodeId(1), 7), Came::Done(Returned::NotMaster));
         for number in 100..100 + 2 * KEPT_MAX as u64 {
             served.came(NodeId(3), number);
+            served.done(NodeId(3), number, Returned::NotMaster);
         }
-        assert_eq!(locked(&served.0).results.len(), KEPT_MAX);
+        assert_eq!(locked(&served.0).results.len(), KEPT_MAX + 1);
+        assert_eq!(served.came(NodeId(2), 7), Came::UnderWay);
     }
 }

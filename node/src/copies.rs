@@ -264,7 +264,7 @@ impl Copies {
             let metadata = self.metadata.read();
             self.set_homes(&metadata);
             self.take_up(&metadata);
-            locked(&self.progress).look(&metadata, self.node, &self.held())
+            locked(&self.progress).look(&metadata, (self.node, self.run), &self.held())
         };
         let Pass { actions, .. } = pass;
         for action in actions {
@@ -356,9 +356,7 @@ impl Copies {
                 self.remove(engine, copy)?;
                 self.make(engine, copy, decided)
             }),
-            Action::Close { copy } => {
-                self.driver.remove(self.partition(copy));
-            }
+            Action::Close { copy } => self.undrive(copy),
             Action::Drop { copy } => self.attempt(copy, "drop", || self.remove(engine, copy)),
         }
     }
@@ -375,6 +373,8 @@ impl Copies {
         let CopyName { database, ordinal: Ordinal(ordinal), instance } = copy;
         let options = CopyOptions::one(database, ordinal, instance.0, durability);
         let made = engine.create_copies(&name, &options)?;
+        // One that was here before gives way.
+        self.driver.remove(self.partition(copy));
         let recorded = decided.record.copy(instance).incarnation;
         let least = if recorded > Incarnation(1) { Incarnation(recorded.0 + 1) } else { recorded };
         for partition in made.partitions() {
@@ -384,8 +384,16 @@ impl Copies {
         Ok(())
     }
 
+    /// A copy is not driven any more. Another one of its partition, which may have come since, is left alone.
+    fn undrive(&self, copy: CopyName) {
+        let driven = self.driver.copy(self.partition(copy));
+        if driven.is_some_and(|driven| driven.identity().instance == copy.instance) {
+            self.driver.remove(self.partition(copy));
+        }
+    }
+
     fn remove(&self, engine: &Engine, copy: CopyName) -> Result<(), StartError> {
-        self.driver.remove(self.partition(copy));
+        self.undrive(copy);
         let databases = engine.databases();
         let is_it = |database: &&resprout_engine::Database| {
             database.partitions().iter().any(|partition| name_of(partition) == copy)

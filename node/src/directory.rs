@@ -12,8 +12,9 @@ use resprout_engine::Durability;
 use resprout_sql::error::{Code, SqlError};
 use resprout_sql::place::{self, Create, Home, Listed, Map, Shown, Work};
 use resprout_sql::statement::ClusterStatement;
+use tokio::task::JoinSet;
 
-use crate::asked::wanted;
+use crate::asked::{AS_LONG_AS_IT_TAKES, wanted};
 use crate::calls::Calls;
 use crate::error::CallError;
 use crate::pings::Pings;
@@ -53,6 +54,23 @@ impl Directory {
 
     async fn call(&self, operation: Operation) -> Result<(), SqlError> {
         self.calls.call(operation, DEFINITION).await.map(drop).map_err(|error| refused(&error))
+    }
+
+    /// All at once, for as long as they take: leaves that are attached may need each other. The first error of any.
+    async fn call_beside(&self, operations: Vec<Operation>) -> Result<(), SqlError> {
+        let mut under_way = JoinSet::new();
+        for operation in operations {
+            let calls = self.calls.clone();
+            under_way.spawn(async move { calls.call(operation, AS_LONG_AS_IT_TAKES).await });
+        }
+        let mut first = Ok(());
+        while let Some(ended) = under_way.join_next().await {
+            let ended =
+                ended.map_err(|error| SqlError::new(Code::UNKNOWN_ERROR, error.to_string()));
+            let ended = ended.and_then(|called| called.map_err(|error| refused(&error)));
+            first = first.and(ended.map(drop));
+        }
+        first
     }
 }
 
@@ -180,6 +198,9 @@ impl place::Directory for Directory {
                 self.carry_out_plan(plan).await?;
             }
             let operations = operations(statement, &self.metadata.read())?;
+            if matches!(statement, ClusterStatement::AttachLeaf { .. }) {
+                return self.call_beside(operations).await;
+            }
             for operation in operations {
                 self.call(operation).await?;
             }

@@ -23,6 +23,7 @@ pub use post::{NODE_PORT_ABOVE, node_address};
 pub use state::Shared;
 
 mod asked;
+mod attach;
 mod authority;
 mod calls;
 mod copies;

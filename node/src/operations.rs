@@ -47,7 +47,7 @@ pub(crate) struct Operations {
 }
 
 /// Why an operation ended early: what is returned.
-type Ended = Returned;
+pub(crate) type Ended = Returned;
 
 #[expect(clippy::needless_pass_by_value, reason = "errors are mapped by it")]
 pub(crate) fn failed(text: impl ToString) -> Ended {
@@ -85,7 +85,9 @@ impl Operations {
                 self.remove(office.number, &address, force).await
             }
             Operation::DetachLeaf { address } => self.detach(office.number, &address).await,
-            Operation::AttachLeaf { address, force } => self.attach(&address, force),
+            Operation::AttachLeaf { address, force, rebalance } => {
+                self.attach(&address, (force, rebalance)).await
+            }
             // Answered by whichever node is asked.
             Operation::Survey | Operation::Ping => Ok(Outcome::Done),
             Operation::SetVariable { name, value } => {
@@ -284,7 +286,7 @@ impl Operations {
         Ok(added)
     }
 
-    fn named(&self, address: &Address) -> Result<NodeId, Ended> {
+    pub(crate) fn named(&self, address: &Address) -> Result<NodeId, Ended> {
         let metadata = self.metadata.read();
         let found = metadata.nodes().iter().find(|(_, node)| node.address == *address);
         found.map(|(node, _)| *node).ok_or_else(|| failed(format!("there is no node {address}")))
@@ -306,11 +308,5 @@ impl Operations {
         }
         let (from, to, incarnation) = (found.state, NodeState::Detached, found.incarnation);
         self.command(office, Command::SetNodeState { node, from, to, incarnation }).await
-    }
-
-    fn attach(&self, address: &Address, force: bool) -> Result<Outcome, Ended> {
-        let node = self.named(address)?;
-        self.events.send(Event::Attach(node, force)).map_err(|_| failed("the node stops"))?;
-        Ok(Outcome::Done)
     }
 }

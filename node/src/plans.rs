@@ -55,12 +55,21 @@ impl Operations {
             ensure_online(&leaves).map_err(|error| told(error.to_string()))?;
         }
         let plan = self.planned(asked)?;
-        if plan.steps.is_empty() {
-            return Ok(Outcome::Done);
-        }
         let mut config = execution::Config { kill, ..execution::Config::default() };
         if matches!(asked, Asked::HandOver { .. }) {
             config.lock_limit_ms = HAND_OVER_LIMIT_MS;
+        }
+        self.run_plan(plan, config).await
+    }
+
+    /// Carries a plan out, if it has steps.
+    pub(crate) async fn run_plan(
+        &self,
+        plan: Plan,
+        config: execution::Config,
+    ) -> Result<Outcome, Returned> {
+        if plan.steps.is_empty() {
+            return Ok(Outcome::Done);
         }
         let (errand, over) = self.errands.errand(plan.clone(), config);
         self.events.send(Event::Run(errand)).map_err(|_| failed("the node stops"))?;

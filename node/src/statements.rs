@@ -70,8 +70,9 @@ pub(crate) fn operations(
         ClusterStatement::RemoveAggregator(node) => {
             vec![Operation::RemoveNode { address: address(node), force: false }]
         }
-        ClusterStatement::AttachLeaf { leaf, force, .. } => {
-            let attach = |address| Operation::AttachLeaf { address, force: *force };
+        ClusterStatement::AttachLeaf { leaf, force, rebalance } => {
+            let (force, rebalance) = (*force, *rebalance);
+            let attach = |address| Operation::AttachLeaf { address, force, rebalance };
             match leaf {
                 Some(leaf) => vec![attach(address(leaf))],
                 None => {

@@ -221,8 +221,8 @@ fn events(cluster: &Cluster, kind: &str) -> usize {
         .count()
 }
 
-/// Promise (O12): DETACH LEAF leaves everything served by the others; a detached leaf comes back only by ATTACH LEAF, and
-/// one that has a last copy is not let go where safety is asked for.
+/// Promise (O12): DETACH LEAF leaves everything served by the others; a detached leaf comes back only by ATTACH LEAF, which
+/// returns when its masters are back, and one that has a last copy is not let go where safety is asked for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_detached_leaf_waits_for_attach_leaf() {
     let builder = Cluster::builder().voters(1).leaves(2).redundancy(2);
@@ -231,6 +231,7 @@ async fn a_detached_leaf_waits_for_attach_leaf() {
     let door = Door::of(&cluster).await;
     let mut client = door.client().await;
     let leaves = cluster.leaves();
+    let before = record(&cluster);
     let port = |node| {
         let metadata = cluster.node(cluster.aggregators()[0]).unwrap().metadata().read();
         metadata.nodes()[&node].address.port
@@ -257,6 +258,10 @@ async fn a_detached_leaf_waits_for_attach_leaf() {
     }
     assert_eq!(state(&mut client).await, "detached");
     client.query_drop(format!("ATTACH LEAF '127.0.0.1':{first}")).await.unwrap();
+    assert_eq!(state(&mut client).await, "online", "it returns when it is");
+    for (then, now) in before.iter().zip(record(&cluster)) {
+        assert_eq!((then.master, &then.copies), (now.master, &now.copies), "and masters are back");
+    }
     cluster.until_whole().await.unwrap();
     for ordinal in 0..PARTITIONS {
         let (_, partition) = cluster.master_of("d", ordinal).unwrap();

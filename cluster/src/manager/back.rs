@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Manager, plans};
+use super::Manager;
 use crate::execution;
-use crate::metadata::{DatabaseEntry, Metadata, NodeState};
-use crate::plan::{Plan, Step};
-use crate::{Incarnation, NodeId, Partition};
+use crate::metadata::{Metadata, NodeState};
+use crate::plan::bring_back;
+use crate::{Incarnation, NodeId};
 
 /// Failures after which long transactions are ended rather than waited for.
 const FAILURES_BEFORE_KILL: u32 = 3;
@@ -48,12 +48,12 @@ impl Manager {
         if !is_quiet || !self.plans.is_idle() {
             return;
         }
+        let leaves = metadata.leaves();
         for entry in metadata.databases().values() {
-            let steps = steps(metadata, entry);
-            if steps.is_empty() {
+            let plan = bring_back(&leaves, &entry.map, None);
+            if plan.steps.is_empty() {
                 continue;
             }
-            let plan = Plan { database: entry.map.name.clone(), steps, ..Plan::default() };
             let kill = self.back.failures >= FAILURES_BEFORE_KILL;
             let limits =
                 execution::Config { lock_limit_ms: LOCK_LIMIT_MS, ..execution::Config::default() };
@@ -61,20 +61,4 @@ impl Manager {
             return self.begin_plan(entry.number, None, plan, config);
         }
     }
-}
-
-/// Promotions that bring masters back.
-fn steps(metadata: &Metadata, entry: &DatabaseEntry) -> Vec<Step> {
-    let back = entry.map.partitions.iter().filter_map(|partition: &Partition| {
-        let former = partition.former?;
-        let master = partition.serving().filter(|master| *master != former)?;
-        let copy = partition.copies.get(&former)?;
-        let is_online = |leaf| {
-            let node = metadata.nodes().get(&NodeId::from(leaf));
-            node.is_some_and(|node| node.state == NodeState::Online)
-        };
-        let may = entry.map.is_promotable(copy) && is_online(former) && is_online(master);
-        may.then(|| plans::promotion(partition, former))
-    });
-    back.collect()
 }

@@ -40,7 +40,13 @@ impl Manager {
             // are on their way too.
             (NodeState::Online, Phase::Ready) => NodeState::Recovering,
             (NodeState::Attaching, Phase::Ready) if !is_new_run => {
-                return self.if_attached(metadata, id).then_some((NodeState::Online, run));
+                let began = *self.attaching.entry(id).or_insert(self.now.at);
+                if !self.if_attached(metadata, id) {
+                    return None;
+                }
+                let took = self.now.at.saturating_sub(began).as_millis();
+                self.show_attached(metadata, id, u64::try_from(took).unwrap_or(u64::MAX));
+                NodeState::Online
             }
             (NodeState::Attaching, _) if is_new_run => NodeState::Recovering,
             (NodeState::Recovering | NodeState::RecoveryFailed, Phase::Recovering) => return None,
@@ -105,7 +111,8 @@ impl Manager {
     }
 
     /// Copies of databases that were never made here: of other metadata, older or newer.
-    fn conflicts(&self, metadata: &Metadata, node: NodeId) -> Vec<String> {
+    #[must_use]
+    pub fn conflicts(&self, metadata: &Metadata, node: NodeId) -> Vec<String> {
         let Some(seen) = self.seen.get(&node) else { return Vec::new() };
         let is_unknown = |copy: &&CopyName| {
             metadata.database_of(copy.database).is_none() && !metadata.was_dropped(copy.database)

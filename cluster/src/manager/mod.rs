@@ -252,6 +252,8 @@ pub struct Manager {
     away: BTreeMap<NodeId, Duration>,
     /// Since when a leaf that came back waits for others.
     waiting: BTreeMap<NodeId, Duration>,
+    /// Since when a leaf's copies are being taken back.
+    attaching: BTreeMap<NodeId, Duration>,
     /// Leaves that are attached although they have copies that nobody knows.
     forced: BTreeSet<NodeId>,
     /// News that were told, so that they are told once.
@@ -278,6 +280,7 @@ impl Manager {
             elections: BTreeMap::new(),
             away: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            attaching: BTreeMap::new(),
             forced: BTreeSet::new(),
             told: BTreeSet::new(),
             plans: Plans::default(),
@@ -410,6 +413,9 @@ impl Manager {
                 self.away.remove(node);
             } else {
                 self.away.entry(*node).or_insert(self.now.at);
+            }
+            if found.state != NodeState::Attaching {
+                self.attaching.remove(node);
             }
             if self.detector.is_lost(*node) {
                 self.seen.remove(node);

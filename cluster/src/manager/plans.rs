@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::{About, Lock, Manager, Message, copy_name};
 use crate::execution::{self, Execution, World};
 use crate::metadata::{Command, DatabaseEntry, Metadata, Outcome, Refusal};
-use crate::plan::{Action, Averages, Plan, Progress, Status, Step};
+use crate::plan::{Action, Averages, Phase, Plan, Progress, Status, Step};
 use crate::reconcile::{CopyName, Doing};
 use crate::{LeafId, NodeId, Ordinal};
 
@@ -140,6 +140,24 @@ impl Manager {
 
     fn now_ms(&self) -> u64 {
         u64::try_from(self.now.at.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A leaf was taken in, with these copies: shown as the last plan of each database that they belong to.
+    pub(super) fn show_attached(&mut self, metadata: &Metadata, node: NodeId, running_ms: u64) {
+        let leaf = LeafId::from(node);
+        let mut steps: BTreeMap<u32, (String, Vec<Step>)> = BTreeMap::new();
+        for (entry, partition, _) in metadata.copies_on(node) {
+            let step = Step::new(partition, Phase::Attach, leaf, Action::Attach);
+            let of = steps.entry(entry.number).or_insert_with(|| (entry.map.name.clone(), vec![]));
+            of.1.push(step);
+        }
+        for (number, (database, steps)) in steps {
+            let running_ms = Some(running_ms);
+            let attached = Progress { status: Status::Success, running_ms, live: None };
+            let progress = vec![attached; steps.len()];
+            let plan = Plan { database, steps, ..Plan::default() };
+            self.plans.last.insert(number, Shown { plan, progress });
+        }
     }
 
     pub(super) fn run_errand(&mut self, metadata: &Metadata, errand: Errand) {
@@ -347,9 +365,4 @@ impl Manager {
         let plan = running.execution.plan().clone();
         self.begin_plan(database, running.number, plan, running.config);
     }
-}
-
-/// A promotion to that leaf.
-pub(super) fn promotion(partition: &crate::Partition, to: LeafId) -> Step {
-    Step::new(partition, crate::plan::Phase::Promote, to, Action::Promote)
 }

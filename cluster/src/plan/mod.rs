@@ -11,7 +11,7 @@
 //! that are there for a while. It is empty exactly if nothing is to be done.
 //!
 //! Beside it, the questions that are asked around a plan: [`restore`] (second copies, nothing else), [`remove`]
-//! (may these leaves go, and how), [`failover`] (who takes over), [`clear_orphans`] (what may be dropped).
+//! (may these leaves go, and how), [`failover`] (who takes over), [`bring_back`] (masters return), [`clear_orphans`] (what may be dropped).
 
 use std::collections::BTreeMap;
 
@@ -20,6 +20,7 @@ use crate::{Database, Instance, Leaf, LeafId, Ordinal, Partition, Standing};
 
 pub use action::{Action, Phase};
 pub use asked::{Asked, AskedError, One};
+pub use back::bring_back;
 pub use estimate::{Averages, Live};
 pub use failover::{Failover, Takeover, failover};
 pub use orphans::{Keep, Origin, Orphan, Verdict, clear_orphans, safe_orphans};
@@ -29,6 +30,7 @@ pub use rows::{ExplainRow, OrphanRow, Progress, Status, StatusRow, explain, orph
 
 mod action;
 mod asked;
+mod back;
 mod estimate;
 mod failover;
 mod orphans;

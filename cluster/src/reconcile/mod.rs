@@ -15,7 +15,7 @@
 use resprout_replication::Decided;
 
 use crate::metadata::{DatabaseEntry, Metadata, NodeState};
-use crate::{Copy, Following, LeafId, NodeId, Partition};
+use crate::{Copy, Following, Incarnation, LeafId, NodeId, Partition};
 
 pub use held::{CopyName, Doing, Held, HeldCopy};
 
@@ -137,14 +137,19 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Looks, and notes how far it is.
-    pub fn look(&mut self, metadata: &Metadata, node: NodeId, held: &Held) -> Pass {
+    /// Looks, as this run of the node, and notes how far it is.
+    pub fn look(
+        &mut self,
+        metadata: &Metadata,
+        (node, run): (NodeId, Incarnation),
+        held: &Held,
+    ) -> Pass {
         self.working = self.working.max(metadata.applied());
         if !metadata.nodes().contains_key(&node) {
             self.success = Success::NoSelf;
             return Pass::default();
         }
-        let pass = reconcile(metadata, node.into(), held);
+        let pass = reconcile(metadata, (node.into(), run), held);
         self.success = Success::Found(pass.difference);
         if pass.difference < Difference::Hard {
             self.fulfilled = self.fulfilled.max(metadata.applied());
@@ -153,10 +158,13 @@ impl Progress {
     }
 }
 
-/// What a leaf has to do.
+/// What a leaf has to do in that run of its process. Until the metadata know the run they are about the one before: what it
+/// had waits to be taken back, or for ATTACH LEAF.
 #[must_use]
-pub fn reconcile(metadata: &Metadata, leaf: LeafId, held: &Held) -> Pass {
+pub fn reconcile(metadata: &Metadata, (leaf, run): (LeafId, Incarnation), held: &Held) -> Pass {
     let mut pass = Pass::default();
+    let known = metadata.nodes().get(&leaf.into());
+    let is_unknown_run = known.is_some_and(|node| node.incarnation < run);
     for (entry, partition, copy) in metadata.copies_on(leaf.into()) {
         let name = CopyName {
             database: entry.number,
@@ -164,7 +172,10 @@ pub fn reconcile(metadata: &Metadata, leaf: LeafId, held: &Held) -> Pass {
             instance: copy.instance,
         };
         let difference = match held.get(&name) {
-            Some(held) => pass.compare((name, held), leaf, partition),
+            Some(held) => {
+                let waits = copy.offline || is_unknown_run;
+                pass.compare((name, held), (leaf, waits), partition)
+            }
             None => pass.missing(name, copy, partition),
         };
         let waited_for = is_waited_for(entry, partition, leaf, copy);
@@ -173,8 +184,7 @@ pub fn reconcile(metadata: &Metadata, leaf: LeafId, held: &Held) -> Pass {
     for (name, copy) in held {
         pass.surplus(metadata, leaf, *name, copy);
     }
-    let is_known = metadata.nodes().get(&leaf.into()).map(|node| node.state);
-    if is_known.is_some_and(|state| state != NodeState::Online) {
+    if known.is_some_and(|node| node.state != NodeState::Online) {
         // What is not taken back holds nobody up.
         pass.difference = pass.difference.min(Difference::Soft);
     }
@@ -204,12 +214,11 @@ impl Pass {
     fn compare(
         &mut self,
         (name, held): (CopyName, &HeldCopy),
-        leaf: LeafId,
+        (leaf, waits): (LeafId, bool),
         partition: &Partition,
     ) -> Difference {
         let is_acting = !matches!(held.doing, Doing::Recovering | Doing::Pending);
-        let copy = partition.copies[&leaf];
-        if held.doing == Doing::Recovering || copy.offline && !is_acting {
+        if held.doing == Doing::Recovering || waits && !is_acting {
             return Difference::Hard;
         }
         let decided = partition.decided();

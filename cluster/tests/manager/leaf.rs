@@ -189,7 +189,7 @@ impl Leaf {
             return Vec::new();
         }
         let held = self.held(round);
-        let pass = self.progress.look(&self.metadata, self.node, &held);
+        let pass = self.progress.look(&self.metadata, (self.node, self.run), &held);
         let mut said = Vec::new();
         for action in pass.actions {
             match action {

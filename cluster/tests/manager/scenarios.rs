@@ -3,6 +3,7 @@
 use resprout_cluster::execution::Change;
 use resprout_cluster::manager::{Config, Event};
 use resprout_cluster::metadata::{Command, Happened, NodeState};
+use resprout_cluster::plan::{Action, Status};
 use resprout_cluster::reconcile::{CopyName, Doing};
 use resprout_cluster::{Following, Instance, LeafId, Mode, NodeId, Ordinal, Partition, Term};
 
@@ -150,6 +151,12 @@ fn w04_without_auto_attach_it_waits_for_attach_leaf() {
     assert_eq!(doing.len(), 2, "{}", world.show());
     world.aggregator(NodeId(1), Event::Attach(ONE, false));
     world.until(200, "attach", World::is_whole);
+    let database = world.metadata.databases()["db"].number;
+    let shown = world.aggregators[&NodeId(1)].manager.shown(database).expect("it was attached");
+    let steps = shown.plan.steps.iter().map(|step| (step.ordinal.0, step.target, step.action));
+    let expected = [0, 1].map(|ordinal| (ordinal, LeafId::from(ONE), Action::Attach));
+    assert_eq!(steps.collect::<Vec<_>>(), expected);
+    assert!(shown.progress.iter().all(|one| one.status == Status::Success));
 }
 
 /// Promise (W01): with one copy, a lost leaf's partitions wait for it, are attached at once when it is back, and go on

@@ -52,7 +52,7 @@ impl World {
     }
 
     fn look(&self, leaf: u64, held: &Held) -> Pass {
-        reconcile(&self.state, LeafId(leaf), held)
+        reconcile(&self.state, (LeafId(leaf), Incarnation(1)), held)
     }
 
     /// Does at once whatever is asked for, as copies would.
@@ -237,21 +237,43 @@ fn the_unrecoverable_is_provisioned_from_its_master() {
 #[test]
 fn hard_differences_hold_progress_back() {
     let world = World::new();
-    let node = NodeId(2);
+    let (node, run) = (NodeId(2), Incarnation(1));
     let (mut held, mut progress) = (Held::new(), Progress::default());
-    progress.look(&world.state, NodeId(9), &held);
+    progress.look(&world.state, (NodeId(9), run), &held);
     assert_eq!((progress.success.text(), progress.fulfilled), ("Node has no self-id", 0));
-    progress.look(&world.state, node, &held);
+    progress.look(&world.state, (node, run), &held);
     assert_eq!((progress.working, progress.fulfilled), (6, 0));
     assert_eq!(progress.success.text(), "Hard Failure");
     world.settle(2, &mut held);
     // The replica is asynchronous, and does not follow.
     *doing(&mut held, name(1, 4)) = Doing::Fenced;
-    progress.look(&world.state, node, &held);
+    progress.look(&world.state, (node, run), &held);
     assert_eq!((progress.success, progress.fulfilled), (Success::Found(Difference::Soft), 6));
     *doing(&mut held, name(1, 4)) = Doing::Following;
-    progress.look(&world.state, node, &held);
+    progress.look(&world.state, (node, run), &held);
     assert_eq!((progress.success.text(), progress.fulfilled), ("Success", 6));
+}
+
+/// Promise (W04): a run that the metadata do not know yet does nothing with what it had, whatever they say of the one before:
+/// it may be that the leaf was lost meanwhile, or is not to come back by itself.
+#[test]
+fn w04_a_run_that_is_not_known_waits() {
+    let mut world = World::new();
+    let mut held = Held::new();
+    world.settle(2, &mut held);
+    for copy in held.values_mut() {
+        (copy.doing, copy.knows) = (Doing::Pending, Stamp::default());
+    }
+    let (leaf, run) = (LeafId(2), Incarnation(2));
+    assert_eq!(world.look(2, &held).actions.len(), 2, "the run that is known acts");
+    assert_eq!(reconcile(&world.state, (leaf, run), &held).actions, []);
+    for (from, to) in
+        [(NodeState::Online, NodeState::Offline), (NodeState::Offline, NodeState::Detached)]
+    {
+        let (node, incarnation) = (NodeId(2), run);
+        world.apply(Command::SetNodeState { node, from, to, incarnation });
+        assert_eq!(reconcile(&world.state, (leaf, run), &held).actions, []);
+    }
 }
 
 /// Promise: what is known already is not told again, and nothing older than what is known.

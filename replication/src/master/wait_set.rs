@@ -74,7 +74,9 @@ impl Master {
                 member.standing = Standing::Held { from: self.tail.end() };
                 self.mark("the publication lost against another change");
             }
-            Standing::Asked { .. } | Standing::Held { .. } | Standing::Async => {}
+            // Nobody waits for it, and how far it is counts all the same: a promotion goes by it.
+            Standing::Async => member.counted = copy.incarnation,
+            Standing::Asked { .. } | Standing::Held { .. } => {}
         }
     }
 

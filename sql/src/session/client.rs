@@ -337,7 +337,7 @@ impl Client {
             Statement::Show(show) => execute::show(self, show, out).await,
             Statement::Cluster(statement) => {
                 self.cluster(statement).await?;
-                let done = Completion::rows(u64::from(statement.is_about_leaves()));
+                let done = Completion::rows(u64::from(statement.counts_as_a_row()));
                 self.done(done, out).await
             }
             definition => {
@@ -350,7 +350,12 @@ impl Client {
     async fn cluster(&self, statement: &ClusterStatement) -> Result<(), SqlError> {
         match statement {
             ClusterStatement::Snapshot { database, .. } => execute::snapshot(self, database).await,
-            statement => self.node.databases.carry_out(statement).await,
+            // Whoever gives up the wait ends what is waited for, where that can be ended.
+            statement => tokio::select! {
+                biased;
+                reason = self.opening.interrupt.fired() => Err(reason.error()),
+                done = self.node.databases.carry_out(statement) => done,
+            },
         }
     }
 

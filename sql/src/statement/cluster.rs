@@ -119,15 +119,19 @@ pub enum ClusterStatement {
 }
 
 impl ClusterStatement {
-    /// Whether it adds, removes, attaches or detaches leaves: clients are told of one row then.
+    /// Whether clients are told that one row was affected: by statements that add, remove, attach or detach leaves, or that
+    /// move what is on them.
     #[must_use]
-    pub fn is_about_leaves(&self) -> bool {
+    pub fn counts_as_a_row(&self) -> bool {
         matches!(
             self,
             Self::AddLeaf { .. }
                 | Self::RemoveLeaves { .. }
                 | Self::AttachLeaf { .. }
                 | Self::DetachLeaves { .. }
+                | Self::RebalancePartitions { .. }
+                | Self::RebalanceAllDatabases { .. }
+                | Self::RestoreRedundancy { .. }
         )
     }
 }

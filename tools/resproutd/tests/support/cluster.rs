@@ -132,9 +132,13 @@ impl Cluster {
         assert!(ended.success(), "the node on {} ends in order", self.members[at].address);
     }
 
-    /// Ends all nodes, in order.
+    /// Ends all nodes that run, in order.
     pub(crate) fn end(&mut self) {
-        (0..self.members.len()).for_each(|at| self.stop(at));
+        for at in 0..self.members.len() {
+            if self.members[at].child.is_some() {
+                self.stop(at);
+            }
+        }
     }
 
     pub(crate) fn signal(&self, at: usize, signal: &str) {

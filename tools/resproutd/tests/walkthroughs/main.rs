@@ -6,8 +6,18 @@ mod support;
 
 mod steps;
 mod w01_leaf_lost_and_back;
+mod w02_attached_by_hand;
 mod w03_pair_failover;
+mod w04_pair_attached_by_hand;
+mod w05_rebalance_watched;
+mod w06_two_more_leaves;
 mod w07_restart_in_order;
+mod w08_rebalance_delay;
+mod w09_rebalance_ended_in_copy;
+mod w10_rebalance_ended_in_promote;
+mod w11_rebalance_ended_in_drop;
+mod w12_load_balanced;
+mod w13_load_balanced_grows;
 mod w17_leader_lost_and_back;
 mod w18_requests_meanwhile;
 mod w19_split_brain_sync;

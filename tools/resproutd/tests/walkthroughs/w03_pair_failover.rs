@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error};
 
 use crate::steps::{
-    self, Copy, copies, events, insert, leaves, master_and_replica, probe, until_leaf,
+    self, Copy, MOVED, copies, events, insert, leaves, load, master_and_replica, probe, until_leaf,
 };
-use crate::support::cluster::{Cluster, Shape, until};
+use crate::support::cluster::{Cluster, Shape, connect, until};
 use crate::support::directory;
 
 const PARTITIONS: u64 = 16;
@@ -33,7 +34,7 @@ fn copy(port: u16, is_master: bool, term: u64, instance: u64) -> Copy {
 }
 
 /// Promise (W03): the other leaf of a pair takes over in new terms, and takes writes; the leaf that was lost is attached
-/// without a command, and then has everything.
+/// without a command, and then has everything; when it is quiet its masters go back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w03_a_pair_fails_over_and_is_whole_again() {
     let dir = directory();
@@ -85,13 +86,29 @@ async fn w03_a_pair_fails_over_and_is_whole_again() {
         assert!(!copy.is_offline && copy.state == "async", "{copy:?}");
     }
     assert_eq!(probe(&mut conn).await.expect("answered"), (1, 200, 200));
-    masters_go_back(&mut conn, [lost, heir]).await;
+    masters_go_back(&cluster, &mut conn, [lost, heir]).await;
     cluster.end();
 }
 
-/// Step 10, masters going back after `attach_rebalance_delay_seconds`, belongs here: until it is there, all masters of the
-/// pair stay where the failover put them.
-async fn masters_go_back(conn: &mut Conn, [_back, heir]: [u16; 2]) {
-    let masters = copies(conn).await.into_iter().filter(Copy::is_master);
-    assert_eq!(masters.filter(|copy| copy.port == heir).count(), 4);
+/// Step 10: when it has been quiet for `attach_rebalance_delay_seconds`, which are few from here on.
+async fn masters_go_back(cluster: &Cluster, conn: &mut Conn, [back, heir]: [u16; 2]) {
+    assert_eq!(load(&copies(conn).await, heir).0, 4);
+    let mut reader = connect(&cluster.doors()).await;
+    let reading = tokio::spawn(async move {
+        loop {
+            match probe(&mut reader).await {
+                Ok(found) => assert_eq!(found, (1, 200, 200)),
+                Err(Error::Server(error)) if error.code == MOVED => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+    });
+    conn.query_drop("SET GLOBAL attach_rebalance_delay_seconds = 1").await.expect("set");
+    until("masters are back", async || {
+        let copies = copies(conn).await;
+        [back, heir].iter().all(|port| load(&copies, *port) == (2, 2))
+    })
+    .await;
+    reading.abort();
+    assert!(reading.await.expect_err("it reads until then").is_cancelled(), "a read failed");
 }
