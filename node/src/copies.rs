@@ -11,7 +11,7 @@
 //! Each copy is a database of its own in the engine, of one partition: copies come and go one by one. It is named
 //! after its database, its partition and its number.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +22,9 @@ use std::time::{Duration, Instant};
 use resprout_access::{Locate, Place};
 use resprout_cluster::manager::{Answer, Phase};
 use resprout_cluster::metadata::Metadata;
-use resprout_cluster::reconcile::{Action, CopyName, Doing, Held, HeldCopy, Pass, Progress};
+use resprout_cluster::reconcile::{
+    Action, CopyName, Doing, Held, HeldCopy, MayGo, Pass, Progress, may_go,
+};
 use resprout_cluster::{Incarnation, Instance, NodeId, Ordinal};
 use resprout_engine::{CopyOptions, Durability, Engine, State as Stored};
 use resprout_replication::driver::{CopyDriver, CopyStatus, Homes, Node as Driver};
@@ -54,8 +56,8 @@ pub(crate) struct Copies {
     progress: Mutex<Progress>,
     /// Of which metadata the driver knows where copies live.
     homes_of: AtomicU64,
-    /// Copies whose files are to go.
-    removals: Mutex<BTreeSet<CopyName>>,
+    /// Copies whose files are to go, with the metadata by which that was ordered.
+    removals: Mutex<BTreeMap<CopyName, u64>>,
     /// What failed, and when.
     failed: Mutex<BTreeMap<CopyName, Instant>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -197,9 +199,10 @@ impl Copies {
         self.driver.copy(Partition { cluster: self.cluster, database, ordinal: ordinal.0 })
     }
 
-    /// The files of a copy go, if the record does not have it then.
-    pub(crate) fn remove_orphan(&self, copy: CopyName) {
-        locked(&self.removals).insert(copy);
+    /// The files of a copy go, as soon as the metadata are known here by which that was ordered, if these do not say
+    /// otherwise.
+    pub(crate) fn remove_orphan(&self, copy: CopyName, known: u64) {
+        locked(&self.removals).insert(copy, known);
         self.wake();
     }
 
@@ -275,21 +278,26 @@ impl Copies {
 
     /// What was asked for. That a copy left the record may be known here a moment after whoever asks knows it.
     fn remove_orphans(&self, engine: &Engine) {
-        for copy in std::mem::take(&mut *locked(&self.removals)) {
-            let is_recorded = {
-                let metadata = self.metadata.read();
-                let partition = metadata
-                    .database_of(copy.database)
-                    .and_then(|entry| entry.map.partition(copy.ordinal));
-                let recorded = partition.and_then(|one| one.copies.get(&self.node.into()));
-                recorded.is_some_and(|recorded| recorded.instance == copy.instance)
-            };
-            if is_recorded {
-                locked(&self.removals).insert(copy);
-            } else {
-                // What fails is asked for again, while the copy is here.
-                self.attempt(copy, "drop", || self.remove(engine, copy));
+        for (copy, known) in std::mem::take(&mut *locked(&self.removals)) {
+            let may_go = may_go(&self.metadata.read(), self.node.into(), copy, known);
+            match may_go {
+                MayGo::NotYet => drop(locked(&self.removals).insert(copy, known)),
+                MayGo::No => tracing::warn!(?copy, "not removed: it may be needed"),
+                MayGo::Yes => {
+                    tracing::info!(?copy, "removed, as ordered");
+                    // What fails is asked for again, while the copy is here.
+                    self.attempt(copy, "drop", || self.remove(engine, copy));
+                }
             }
+        }
+    }
+
+    /// Ends the copy, if it is driven: another one of its partition goes on.
+    fn undrive(&self, copy: CopyName) {
+        let partition = self.partition(copy);
+        let driven = self.driver.copy(partition);
+        if driven.is_some_and(|driven| driven.identity().instance == copy.instance) {
+            self.driver.remove(partition);
         }
     }
 
@@ -355,10 +363,11 @@ impl Copies {
                 self.remove(engine, copy)?;
                 self.make(engine, copy, decided)
             }),
-            Action::Close { copy } => {
-                self.driver.remove(self.partition(copy));
+            Action::Close { copy } => self.undrive(copy),
+            Action::Drop { copy } => {
+                tracing::info!(?copy, "removed: its database was dropped");
+                self.attempt(copy, "drop", || self.remove(engine, copy));
             }
-            Action::Drop { copy } => self.attempt(copy, "drop", || self.remove(engine, copy)),
         }
     }
 
@@ -373,6 +382,8 @@ impl Copies {
         let durability = if durable { Durability::Sync } else { Durability::Async };
         let CopyName { database, ordinal: Ordinal(ordinal), instance } = copy;
         let options = CopyOptions::one(database, ordinal, instance.0, durability);
+        // One that left the record before may not be closed yet.
+        self.driver.remove(self.partition(copy));
         let made = engine.create_copies(&name, &options)?;
         let recorded = decided.record.copy(instance).incarnation;
         let least = if recorded > Incarnation(1) { Incarnation(recorded.0 + 1) } else { recorded };
@@ -384,7 +395,7 @@ impl Copies {
     }
 
     fn remove(&self, engine: &Engine, copy: CopyName) -> Result<(), StartError> {
-        self.driver.remove(self.partition(copy));
+        self.undrive(copy);
         let databases = engine.databases();
         let is_it = |database: &&resprout_engine::Database| {
             database.partitions().iter().any(|partition| name_of(partition) == copy)

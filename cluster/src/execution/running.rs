@@ -27,8 +27,8 @@ impl Execution {
         let run = &mut self.runs[at];
         match (run.stage, step.action) {
             (Stage::Asked, Action::Copy | Action::CopyForce) => run.stage = Stage::Follows,
-            (Stage::Asked, Action::Attach | Action::Create | Action::Promote) => {
-                run.end(Stage::Success, now_ms);
+            (Stage::Asked, Action::Attach | Action::Create | Action::Promote | Action::Detach) => {
+                run.end(Stage::Success, now_ms)
             }
             (Stage::Asked, Action::PromoteWithDrop) => {
                 let leaf = run.old_master.expect("a promotion knows whom it replaces");

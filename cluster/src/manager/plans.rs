@@ -221,7 +221,10 @@ impl Manager {
     /// What heartbeats tell of copies that are made, and of those that are removed.
     fn look_at_copies(&self, metadata: &Metadata, entry: &DatabaseEntry, running: &mut Running) {
         for (step, (leaf, copy)) in &running.removals {
-            if self.detector.is_lost((*leaf).into()) {
+            // A leaf does not remove what may be the last copy.
+            let partition = entry.map.partition(copy.ordinal);
+            let is_served = partition.is_some_and(|partition| partition.serving().is_some());
+            if self.detector.is_lost((*leaf).into()) || !is_served {
                 running.heard.push(execution::Event::FilesStay(*step));
             } else if let Some(answer) = self.heard_as_known(metadata, (*leaf).into())
                 && !answer.held.contains_key(copy)
@@ -312,8 +315,8 @@ impl Manager {
     }
 
     fn say_remove(&mut self, leaf: LeafId, copy: CopyName) {
-        let office = self.office.unwrap_or(0);
-        self.out.messages.push((leaf.into(), Message::Remove { office, copy }));
+        let (office, known) = (self.office.unwrap_or(0), self.known);
+        self.out.messages.push((leaf.into(), Message::Remove { office, copy, known }));
     }
 
     fn end_plan(&mut self, database: u32, running: &Running, outcome: execution::Outcome) {
