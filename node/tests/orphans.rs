@@ -289,6 +289,12 @@ async fn what_only_an_orphan_has_is_dropped_by_name_only() {
         partition.serving() == Some(replica.into())
     };
     world.cluster.until("it begins anew", serves).await.unwrap();
+    // It has the tables of its database, and no other partition loses them with the next change.
+    let rest = world.ids().await;
+    assert!(!rest.is_empty() && rest.len() < 2 * ROWS as usize, "{} rows", rest.len());
+    world.run("CREATE TABLE x_test.u (id BIGINT PRIMARY KEY)").await;
+    world.insert(2 * ROWS..3 * ROWS).await;
+    assert_eq!(world.ids().await.len(), rest.len() + ROWS as usize);
     world.come_back(master).await;
     world.until_role(0, master, "Orphan", "pending").await;
     let is_kept = async |world: &mut World| {

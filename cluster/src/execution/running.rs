@@ -28,7 +28,7 @@ impl Execution {
         match (run.stage, step.action) {
             (Stage::Asked, Action::Copy | Action::CopyForce) => run.stage = Stage::Follows,
             (Stage::Asked, Action::Attach | Action::Create | Action::Promote | Action::Detach) => {
-                run.end(Stage::Success, now_ms)
+                run.end(Stage::Success, now_ms);
             }
             (Stage::Asked, Action::PromoteWithDrop) => {
                 let leaf = run.old_master.expect("a promotion knows whom it replaces");

@@ -153,9 +153,12 @@ impl Publisher {
         let end = marks.end;
         let known = marks.replicated.get_or_insert_with(|| Replicated::new(acknowledged, end));
         known.begin_anew(end);
-        let new = || Shipping { shipper: RwLock::new(shipper.clone()), under_way: 0.into() };
-        let shipping = self.shipper.get_or_init(new);
-        *shipping.shipper.write().unwrap_or_else(PoisonError::into_inner) = shipper.clone();
+        if let Some(shipping) = self.shipper.get() {
+            *shipping.shipper.write().unwrap_or_else(PoisonError::into_inner) = shipper;
+        } else {
+            let shipping = Shipping { shipper: RwLock::new(shipper), under_way: 0.into() };
+            assert!(self.shipper.set(shipping).is_ok(), "set with the marks locked");
+        }
         self.note_under_way(known);
         known.position
     }
