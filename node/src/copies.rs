@@ -284,7 +284,6 @@ impl Copies {
                 MayGo::NotYet => drop(locked(&self.removals).insert(copy, known)),
                 MayGo::No => tracing::warn!(?copy, "not removed: it may be needed"),
                 MayGo::Yes => {
-                    tracing::info!(?copy, "removed, as ordered");
                     // What fails is asked for again, while the copy is here.
                     self.attempt(copy, "drop", || self.remove(engine, copy));
                 }
@@ -364,10 +363,7 @@ impl Copies {
                 self.make(engine, copy, decided)
             }),
             Action::Close { copy } => self.undrive(copy),
-            Action::Drop { copy } => {
-                tracing::info!(?copy, "removed: its database was dropped");
-                self.attempt(copy, "drop", || self.remove(engine, copy));
-            }
+            Action::Drop { copy } => self.attempt(copy, "drop", || self.remove(engine, copy)),
         }
     }
 
@@ -401,7 +397,11 @@ impl Copies {
             database.partitions().iter().any(|partition| name_of(partition) == copy)
         };
         match databases.iter().find(is_it) {
-            Some(database) => Ok(engine.drop_database(database.name())?),
+            Some(database) => {
+                engine.drop_database(database.name())?;
+                tracing::info!(?copy, "removed from this leaf");
+                Ok(())
+            }
             None => Ok(()),
         }
     }

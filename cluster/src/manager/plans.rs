@@ -71,6 +71,8 @@ struct Running {
     heard: Vec<execution::Event>,
     locks: BTreeMap<Ordinal, (usize, Lock)>,
     removals: BTreeMap<usize, (LeafId, CopyName)>,
+    /// Since when a copy is to be removed whose partition nobody serves.
+    bereft: Option<Duration>,
     /// When locks and removals were said last.
     said: Duration,
 }
@@ -170,6 +172,7 @@ impl Manager {
             heard: Vec::new(),
             locks: BTreeMap::new(),
             removals: BTreeMap::new(),
+            bereft: None,
             said: self.now.at,
         };
         self.plans.running.insert(database, running);
@@ -220,11 +223,19 @@ impl Manager {
 
     /// What heartbeats tell of copies that are made, and of those that are removed.
     fn look_at_copies(&self, metadata: &Metadata, entry: &DatabaseEntry, running: &mut Running) {
-        for (step, (leaf, copy)) in &running.removals {
-            // A leaf does not remove what may be the last copy.
+        // A leaf does not remove what may be the last copy: it waits for a master, as long as other steps do.
+        let is_served = |copy: &CopyName| {
             let partition = entry.map.partition(copy.ordinal);
-            let is_served = partition.is_some_and(|partition| partition.serving().is_some());
-            if self.detector.is_lost((*leaf).into()) || !is_served {
+            partition.is_some_and(|partition| partition.serving().is_some())
+        };
+        let now = self.now.at;
+        let all_served = running.removals.values().all(|(_, copy)| is_served(copy));
+        running.bereft = (!all_served).then(|| running.bereft.unwrap_or(now));
+        let limit = Duration::from_millis(running.config.master_limit_ms);
+        let is_over = running.bereft.is_some_and(|since| now.saturating_sub(since) >= limit);
+        for (step, (leaf, copy)) in &running.removals {
+            let is_kept = is_over && !is_served(copy);
+            if self.detector.is_lost((*leaf).into()) || is_kept {
                 running.heard.push(execution::Event::FilesStay(*step));
             } else if let Some(answer) = self.heard_as_known(metadata, (*leaf).into())
                 && !answer.held.contains_key(copy)
