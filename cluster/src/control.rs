@@ -24,7 +24,7 @@ use crate::metadata::{Command, Outcome, Role};
 use crate::plan::{Asked, One};
 use crate::reconcile::{CopyName, Doing, HeldCopy};
 use crate::survey::Survey;
-use crate::{Address, Group, Instance, NodeId, Ordinal};
+use crate::{Address, Group, Instance, LeafId, NodeId, Ordinal};
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +108,8 @@ pub enum Order {
         ordinal: Ordinal,
         /// Which copy.
         instance: Instance,
+        /// The metadata that whoever orders it has seen, as the newest command in them.
+        known: u64,
     },
 }
 
@@ -200,10 +202,37 @@ pub enum Operation {
         /// What it is from now on; none for its default.
         value: Option<String>,
     },
+    /// CLEAR ORPHAN DATABASES.
+    ClearOrphans,
+    /// Something is done with an orphan, or beside it.
+    Orphan {
+        /// Of which database.
+        database: String,
+        /// Of which partition.
+        ordinal: Ordinal,
+        /// Where.
+        leaf: LeafId,
+        /// What.
+        what: OrphanAct,
+    },
     /// What the node knows of itself. Any node answers, not the master aggregator alone.
     Survey,
     /// Whether the node is there. Any node answers.
     Ping,
+}
+
+/// What is done with an orphan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrphanAct {
+    /// ATTACH PARTITION: it becomes a copy of its partition.
+    Attach,
+    /// DROP PARTITION: its files go, if its partition has a master.
+    Drop,
+    /// CREATE PARTITION: its partition begins anew, empty, beside it.
+    Create {
+        /// Although orphans of the partition are known.
+        force: bool,
+    },
 }
 
 /// What became of an operation.
@@ -276,7 +305,7 @@ variants!(Phase { 1 => Recovering, 2 => Ready, 3 => Failed });
 variants!(Order {
     1 => Lock { lock },
     2 => Unlock { ordinal },
-    3 => Remove { ordinal, instance },
+    3 => Remove { ordinal, instance, known },
 });
 variants!(Operation {
     1 => Propose { command },
@@ -293,7 +322,10 @@ variants!(Operation {
     12 => DetachLeaf { address },
     13 => Survey,
     14 => Ping,
+    15 => ClearOrphans,
+    16 => Orphan { database, ordinal, leaf, what },
 });
+variants!(OrphanAct { 1 => Attach, 2 => Drop, 3 => Create { force } });
 variants!(Asked {
     1 => Rebalance { database, full, force },
     2 => Restore { database },
@@ -301,7 +333,9 @@ variants!(Asked {
     4 => One { database, ordinal, leaf, one },
     5 => HandOver { database, leaf },
 });
-variants!(One { 1 => Copy, 2 => Promote, 3 => PromoteWithDrop, 4 => Drop });
+variants!(One {
+    1 => Copy, 2 => Promote, 3 => PromoteWithDrop, 4 => Drop, 5 => Attach { instance }, 6 => Detach, 7 => Create,
+});
 variants!(Returned {
     1 => Done { index, outcome },
     2 => Failed { text },
@@ -426,7 +460,7 @@ mod tests {
             running_ms: Some(7),
             remaining_ms: None,
         };
-        let remove = Order::Remove { ordinal: Ordinal(7), instance: Instance(3) };
+        let remove = Order::Remove { ordinal: Ordinal(7), instance: Instance(3), known: 44 };
         vec![
             Control::Beat,
             Control::Answered { answer },

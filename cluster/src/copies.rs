@@ -44,6 +44,10 @@ pub struct Partition {
     pub stamp: Stamp,
     /// Where the master was before a failover moved it, to be promoted there again when it is stable.
     pub former: Option<LeafId>,
+    /// An orphan that was attached to be elected: what was acknowledged without it may be gone then.
+    pub attached: Option<Instance>,
+    /// It began anew, or with an orphan: its tables may be others than those of its database.
+    pub unaligned: bool,
     /// By leaf.
     pub copies: BTreeMap<LeafId, Copy>,
     /// What one copy takes, memory and disk alike. Measured; the metadata do not have it.

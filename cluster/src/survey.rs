@@ -36,12 +36,25 @@ pub struct CopyReport {
     pub unapplied_bytes: u64,
     /// Page memory, bytes.
     pub memory_bytes: u64,
+    /// Its newest snapshot and the log since then, bytes.
+    pub disk_bytes: u64,
+    /// The terms that its log remembers, each with where it begins; none if the log cannot be read.
+    pub terms: BTreeMap<Term, Lsn>,
     /// How far its recovery is.
     pub recovery: RecoveryReport,
     /// Why it is unrecoverable or has stopped, if so.
     pub error: Option<String>,
     /// On a master: the others.
     pub followers: Vec<FollowerReport>,
+}
+
+impl CopyReport {
+    /// Its database, as its leaf calls it.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        // The leaf adds partition and instance.
+        self.stored.rsplitn(3, '_').last().unwrap_or(&self.stored)
+    }
 }
 
 /// How far the recovery of a copy is, or was when it ended.
@@ -81,7 +94,8 @@ pub struct FollowerReport {
 fields! {
     Survey { applied, copies }
     CopyReport {
-        stored, doing, term, end, durable, committed, unapplied_bytes, memory_bytes, recovery, error, followers,
+        stored, doing, term, end, durable, committed, unapplied_bytes, memory_bytes, disk_bytes, terms,
+        recovery, error, followers,
     }
     RecoveryReport { phase, done, total, rate, left_ms, stalled_ms, predicted_ms }
     FollowerReport { instance, is_connected, is_waited_for, position, lag_bytes }

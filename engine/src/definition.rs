@@ -229,6 +229,14 @@ impl<P: TableHome> TablesOf<'_, P> {
     }
 }
 
+/// Gives a partition the tables of another one of its database, numbers and all, and no others; how many changed.
+///
+/// # Errors
+/// As [`TableHome::adopt`].
+pub fn copy_tables(from: &impl TableHome, to: &impl TableHome) -> Result<usize, Error> {
+    follow(to, &from.tables_now()?)
+}
+
 /// Gives a partition the tables of another; how many changed.
 fn follow(partition: &impl TableHome, right: &Catalog) -> Result<usize, Error> {
     let now = partition.tables_now()?;

@@ -139,7 +139,7 @@ mod write_set;
 pub use batch::Refused;
 pub use commit_rule::Durability;
 pub use database::{Database, shard_of};
-pub use definition::{TableHome, TablesOf};
+pub use definition::{TableHome, TablesOf, copy_tables};
 pub use engine::{CopyOptions, DatabaseOptions, Engine, MAX_PARTITIONS, NodeStatus};
 pub use error::{Error, Unknown};
 pub use identity::{FORMAT_VERSION, Identity};

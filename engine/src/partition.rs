@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use resprout_wal::{Device, LogIdentity, Lsn, Term, World};
+use resprout_wal::{Device, History, LogIdentity, Lsn, Term, World};
 
 use crate::commit_rule::Durability;
 use crate::core::Core;
@@ -72,6 +72,8 @@ pub struct PartitionStatus {
     pub committed: Lsn,
     /// Present term.
     pub term: Term,
+    /// Terms of the log; none before it is recovered.
+    pub history: History,
     /// Rows and index entries of the committed root.
     pub rows: u64,
     /// Page memory taken.
@@ -425,6 +427,7 @@ impl Partition {
             durable: at.map_or(Lsn::ZERO, |at| at.durable),
             committed: core.map_or(Lsn::ZERO, |core| core.publisher.committed()),
             term: core.and_then(|core| core.log.term().ok()).unwrap_or_default(),
+            history: core.and_then(|core| core.log.history().ok()).unwrap_or_default(),
             rows: core.map_or(0, |core| core.versions.committed().rows),
             memory_bytes: core.map_or(0, |core| core.memory.allocated_bytes()),
             log_since_snapshot,

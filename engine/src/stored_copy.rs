@@ -76,13 +76,11 @@ pub enum ReadBack {
 }
 
 impl Partition {
-    /// Makes a copy that is PENDING one of several. `shipper` hears of its log from now on.
+    /// Makes a copy that is PENDING one of several. `shipper` hears of its log from now on; who heard of it before, and gave
+    /// the copy up, does not any more.
     ///
     /// # Errors
     /// [`Error::NotOnline`] if it is not PENDING, [`Error::Stopped`].
-    ///
-    /// # Panics
-    /// If it is one of several already.
     pub fn store_copy(&self, shipper: Weak<dyn Shipper>) -> Result<StoredCopy, Error> {
         let state = self.state();
         let not_pending = || Error::NotOnline { partition: self.name().to_owned(), state };
@@ -91,7 +89,9 @@ impl Partition {
             let mut prepared = core.prepared();
             core.follow(&mut *core.writer()?, &mut prepared);
         }
-        core.publisher.replicate(Lsn(self.inner.acknowledged.load(Ordering::Relaxed)), shipper);
+        let acknowledged = &self.inner.acknowledged;
+        let known = core.publisher.replicate(Lsn(acknowledged.load(Ordering::Relaxed)), shipper);
+        acknowledged.fetch_max(known.0, Ordering::Relaxed);
         let space = Mutex::new(core.log.frame_space());
         let (partition, inflow, fences) = (self.clone(), Mutex::default(), 0.into());
         Ok(StoredCopy { partition, space, inflow, fences })

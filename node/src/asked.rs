@@ -18,7 +18,7 @@ use resprout_sql::statement::{
 
 use crate::calls::Calls;
 use crate::directory::{DEFINITION, Directory, refused};
-use crate::statements::{number, text};
+use crate::statements::{is_recorded, number, text};
 
 /// Plans, and leaves that are attached, are waited for as long as they take; who does not want to any more ends the wait.
 pub(crate) const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -37,7 +37,11 @@ impl From<Asked> for Wanted {
     }
 }
 
-fn leaf(metadata: &Metadata, at: &NodeAddress) -> Result<LeafId, SqlError> {
+/// The leaf at an address.
+///
+/// # Errors
+/// 1737.
+pub(crate) fn leaf(metadata: &Metadata, at: &NodeAddress) -> Result<LeafId, SqlError> {
     let is_it =
         |address: &resprout_cluster::Address| address.host == at.host && address.port == at.port;
     let mut leaves = metadata.nodes().iter().filter(|(_, node)| node.is_leaf());
@@ -87,14 +91,19 @@ pub(crate) fn wanted(
             free(metadata, leaves, (*kill, true))?
         }
         ClusterStatement::Partition { action, partition, node } => {
+            let leaf = leaf(metadata, node)?;
             let one = match action {
                 PartitionAction::Copy => One::Copy,
-                PartitionAction::Drop => One::Drop,
-                PartitionAction::Attach | PartitionAction::Detach | PartitionAction::Create => {
-                    return Err(SqlError::not_supported("this statement about a partition"));
+                PartitionAction::Drop if is_recorded(metadata, partition, leaf) => One::Drop,
+                PartitionAction::Detach => One::Detach,
+                // About orphans, which the leaves know.
+                PartitionAction::Attach
+                | PartitionAction::Create { .. }
+                | PartitionAction::Drop => {
+                    return Ok(Vec::new());
                 }
             };
-            vec![single(&partition.database, partition.ordinal, leaf(metadata, node)?, one)]
+            vec![single(&partition.database, partition.ordinal, leaf, one)]
         }
         ClusterStatement::PromotePartition { partition, node, old_master } => {
             let one = match old_master {
@@ -179,6 +188,9 @@ impl Directory {
 
     /// EXPLAIN of a statement that is carried out by plans.
     pub(crate) async fn explained(&self, statement: &ClusterStatement) -> Result<Shown, SqlError> {
+        if *statement == ClusterStatement::ClearOrphanDatabases {
+            return Ok(self.explained_orphans().await);
+        }
         let wanted = wanted(statement, &self.metadata.read())?;
         let is_about_all = matches!(statement, ClusterStatement::RebalanceAllDatabases { .. });
         if wanted.is_empty() && !is_about_all {

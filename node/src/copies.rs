@@ -11,7 +11,7 @@
 //! Each copy is a database of its own in the engine, of one partition: copies come and go one by one. It is named
 //! after its database, its partition and its number.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +22,9 @@ use std::time::{Duration, Instant};
 use resprout_access::{Locate, Place};
 use resprout_cluster::manager::{Answer, Phase};
 use resprout_cluster::metadata::Metadata;
-use resprout_cluster::reconcile::{Action, CopyName, Doing, Held, HeldCopy, Pass, Progress};
+use resprout_cluster::reconcile::{
+    Action, CopyName, Doing, Held, HeldCopy, MayGo, Pass, Progress, may_go,
+};
 use resprout_cluster::{Incarnation, Instance, NodeId, Ordinal};
 use resprout_engine::{CopyOptions, Durability, Engine, State as Stored};
 use resprout_replication::driver::{CopyDriver, CopyStatus, Homes, Node as Driver};
@@ -54,8 +56,8 @@ pub(crate) struct Copies {
     progress: Mutex<Progress>,
     /// Of which metadata the driver knows where copies live.
     homes_of: AtomicU64,
-    /// Copies whose files are to go.
-    removals: Mutex<BTreeSet<CopyName>>,
+    /// Copies whose files are to go, with the metadata by which that was ordered.
+    removals: Mutex<BTreeMap<CopyName, u64>>,
     /// What failed, and when.
     failed: Mutex<BTreeMap<CopyName, Instant>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -197,9 +199,10 @@ impl Copies {
         self.driver.copy(Partition { cluster: self.cluster, database, ordinal: ordinal.0 })
     }
 
-    /// The files of a copy go, if the record does not have it then.
-    pub(crate) fn remove_orphan(&self, copy: CopyName) {
-        locked(&self.removals).insert(copy);
+    /// The files of a copy go, as soon as the metadata are known here by which that was ordered, if these do not say
+    /// otherwise.
+    pub(crate) fn remove_orphan(&self, copy: CopyName, known: u64) {
+        locked(&self.removals).insert(copy, known);
         self.wake();
     }
 
@@ -276,20 +279,15 @@ impl Copies {
     /// What was asked for. That a copy left the record may be known here a moment after whoever asks knows it.
     fn remove_orphans(&self, engine: &Engine) {
         let asked = std::mem::take(&mut *locked(&self.removals));
-        for copy in asked {
-            let is_recorded = {
-                let metadata = self.metadata.read();
-                let partition = metadata
-                    .database_of(copy.database)
-                    .and_then(|entry| entry.map.partition(copy.ordinal));
-                let recorded = partition.and_then(|one| one.copies.get(&self.node.into()));
-                recorded.is_some_and(|recorded| recorded.instance == copy.instance)
-            };
-            if is_recorded {
-                locked(&self.removals).insert(copy);
-            } else {
-                // What fails is asked for again, while the copy is here.
-                self.attempt(copy, "drop", || self.remove(engine, copy));
+        for (copy, known) in asked {
+            let may_go = may_go(&self.metadata.read(), self.node.into(), copy, known);
+            match may_go {
+                MayGo::NotYet => drop(locked(&self.removals).insert(copy, known)),
+                MayGo::No => tracing::warn!(?copy, "not removed: it may be needed"),
+                MayGo::Yes => {
+                    // What fails is asked for again, while the copy is here.
+                    self.attempt(copy, "drop", || self.remove(engine, copy));
+                }
             }
         }
     }
@@ -373,7 +371,7 @@ impl Copies {
         let CopyName { database, ordinal: Ordinal(ordinal), instance } = copy;
         let options = CopyOptions::one(database, ordinal, instance.0, durability);
         let made = engine.create_copies(&name, &options)?;
-        // One that was here before gives way.
+        // One that was here before, and left the record, may not be closed yet.
         self.driver.remove(self.partition(copy));
         let recorded = decided.record.copy(instance).incarnation;
         let least = if recorded > Incarnation(1) { Incarnation(recorded.0 + 1) } else { recorded };
@@ -399,7 +397,11 @@ impl Copies {
             database.partitions().iter().any(|partition| name_of(partition) == copy)
         };
         match databases.iter().find(is_it) {
-            Some(database) => Ok(engine.drop_database(database.name())?),
+            Some(database) => {
+                engine.drop_database(database.name())?;
+                tracing::info!(?copy, "removed from this leaf");
+                Ok(())
+            }
             None => Ok(()),
         }
     }

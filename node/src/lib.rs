@@ -22,6 +22,7 @@ pub use options::Options;
 pub use post::{NODE_PORT_ABOVE, node_address};
 pub use state::Shared;
 
+mod aligned;
 mod asked;
 mod attach;
 mod authority;
@@ -38,6 +39,7 @@ mod office;
 mod operations;
 mod options;
 mod orders;
+mod orphans;
 mod pings;
 mod plans;
 mod post;

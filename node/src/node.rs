@@ -211,6 +211,7 @@ impl Node {
             secret,
             events: events.clone(),
             errands,
+            calls: self.calls.clone(),
             defining: Arc::default(),
         };
         let desk = Desk {

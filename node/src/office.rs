@@ -145,8 +145,10 @@ fn control(message: Message) -> Control {
         Message::Unlock { office, database, ordinal } => {
             Control::Order { office, database, order: Order::Unlock { ordinal } }
         }
-        Message::Remove { office, copy: CopyName { database, ordinal, instance } } => {
-            Control::Order { office, database, order: Order::Remove { ordinal, instance } }
+        Message::Remove { office, copy, known } => {
+            let CopyName { database, ordinal, instance } = copy;
+            let order = Order::Remove { ordinal, instance, known };
+            Control::Order { office, database, order }
         }
     }
 }

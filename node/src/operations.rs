@@ -19,6 +19,7 @@ use resprout_sql::error::{Code, SqlError};
 use resprout_sql::place::Database;
 use tokio::sync::{Mutex, mpsc};
 
+use crate::calls::Calls;
 use crate::directory::map;
 use crate::errands::Errands;
 use crate::join::{Invited, invite};
@@ -41,6 +42,7 @@ pub(crate) struct Operations {
     pub(crate) secret: Secret,
     pub(crate) events: mpsc::UnboundedSender<Event>,
     pub(crate) errands: Errands,
+    pub(crate) calls: Arc<Calls>,
     pub(crate) access: Client,
     /// Changes of tables are made one after the other: two at once could give one number to two tables.
     pub(crate) defining: Arc<Mutex<()>>,
@@ -67,7 +69,9 @@ impl Operations {
             Operation::CreateDatabase { name, partitions, sync, durable } => {
                 self.create_database(office.number, (&name, partitions), sync, durable).await
             }
-            Operation::Define { database, definition } => self.define(&database, &definition).await,
+            Operation::Define { database, definition } => {
+                self.define(office.number, &database, &definition).await
+            }
             Operation::Plan { asked, kill, ensure_online } => {
                 self.carry_out_plan(&asked, (kill, ensure_online)).await
             }
@@ -87,6 +91,10 @@ impl Operations {
             Operation::DetachLeaf { address } => self.detach(office.number, &address).await,
             Operation::AttachLeaf { address, force, rebalance } => {
                 self.attach(&address, (force, rebalance)).await
+            }
+            Operation::ClearOrphans => self.clear_orphans(office.number).await,
+            Operation::Orphan { database, ordinal, leaf, what } => {
+                self.act_on_orphan(office.number, (&database, ordinal, leaf), what).await
             }
             // Answered by whichever node is asked.
             Operation::Survey | Operation::Ping => Ok(Outcome::Done),
@@ -109,7 +117,7 @@ impl Operations {
     }
 
     /// The same, and anything but success ends the operation.
-    async fn command(&self, office: u64, command: Command) -> Result<Outcome, Ended> {
+    pub(crate) async fn command(&self, office: u64, command: Command) -> Result<Outcome, Ended> {
         match self.propose(office, command).await? {
             refused @ Outcome::Refused { .. } => {
                 Err(Returned::Done { index: self.metadata.read().applied(), outcome: refused })
@@ -193,9 +201,15 @@ impl Operations {
         })
     }
 
-    async fn define(&self, database: &str, definition: &[u8]) -> Result<Outcome, Ended> {
+    async fn define(
+        &self,
+        office: u64,
+        database: &str,
+        definition: &[u8],
+    ) -> Result<Outcome, Ended> {
         let definition = Definition::decode(definition).map_err(failed)?;
         let _one_at_a_time = self.defining.lock().await;
+        self.align_tables(office, database).await?;
         let found = {
             let metadata = self.metadata.read();
             metadata.databases().get(database).map(|entry| map(&metadata, entry))

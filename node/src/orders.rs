@@ -68,8 +68,8 @@ impl Orders {
         match order {
             Order::Lock { lock } => self.lock(from, (office, database), lock),
             Order::Unlock { ordinal } => self.unlock((database, ordinal)),
-            Order::Remove { ordinal, instance } => {
-                self.copies.remove_orphan(CopyName { database, ordinal, instance });
+            Order::Remove { ordinal, instance, known } => {
+                self.copies.remove_orphan(CopyName { database, ordinal, instance }, known);
             }
         }
     }

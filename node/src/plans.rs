@@ -19,7 +19,10 @@ impl From<AskedError> for Told {
     fn from(error: AskedError) -> Self {
         let code = match error {
             AskedError::Unknown(_) => Code::BAD_DB,
-            AskedError::NoPartition(..) => Code::WRONG_ARGUMENTS,
+            AskedError::NoPartition(..) | AskedError::NoCopy(..) | AskedError::HasCopies(..) => {
+                Code::WRONG_ARGUMENTS
+            }
+            AskedError::LastCopy(..) => Code::PARTITION_SAFETY,
             AskedError::Unplaceable(_) | AskedError::Removal(_) => Code::NO_LEAVES,
         };
         Self(code, error.to_string())
@@ -75,7 +78,7 @@ impl Operations {
         self.events.send(Event::Run(errand)).map_err(|_| failed("the node stops"))?;
         // Without an answer the office is over.
         let told = match over.await.unwrap_or(Ended::NotMaster) {
-            Ended::With(execution::Outcome::Success) => return Ok(Outcome::Done),
+            Ended::With(execution::Outcome::Success) => return self.until_served(&plan).await,
             Ended::NotMaster => return Err(Returned::NotMaster),
             Ended::With(execution::Outcome::Canceled) => {
                 Told(Code::QUERY_INTERRUPTED, "Query execution was interrupted".to_owned())

@@ -1,13 +1,16 @@
 //! Statements about the cluster, and what it shows of itself.
 
-use resprout_cluster::control::Operation;
+use resprout_cluster::control::{Operation, OrphanAct};
 use resprout_cluster::metadata::{Kind, Metadata, Node, NodeState, Role};
-use resprout_cluster::{Address, Copy, Following, Group, LeafId, NodeId, Partition};
+use resprout_cluster::{Address, Copy, Following, Group, LeafId, NodeId, Ordinal, Partition};
 use resprout_engine::table::Value;
 use resprout_sql::error::{Code, SqlError};
 use resprout_sql::place::{ClusterView, Listed, Shown};
-use resprout_sql::statement::{ClusterStatement, Login, NodeAddress};
+use resprout_sql::statement::{
+    ClusterStatement, Login, NodeAddress, PartitionAction, PartitionName,
+};
 
+use crate::asked::leaf;
 use crate::surveyed::{database_status, databases_extended};
 use crate::views;
 
@@ -86,11 +89,14 @@ pub(crate) fn operations(
         ClusterStatement::DetachLeaves { leaves, .. } => {
             leaves.iter().map(|leaf| Operation::DetachLeaf { address: address(leaf) }).collect()
         }
+        ClusterStatement::ClearOrphanDatabases => vec![Operation::ClearOrphans],
+        ClusterStatement::Partition { action, partition, node } => {
+            on_orphan(*action, partition, leaf(metadata, node)?, metadata).into_iter().collect()
+        }
         // All that they need are plans.
         ClusterStatement::RebalancePartitions { .. }
         | ClusterStatement::RebalanceAllDatabases { .. }
         | ClusterStatement::RestoreRedundancy { .. }
-        | ClusterStatement::Partition { .. }
         | ClusterStatement::PromotePartition { .. } => Vec::new(),
         ClusterStatement::PromoteAggregator(node) => {
             return Err(not_promoted(metadata, Some(&address(node))));
@@ -102,6 +108,30 @@ pub(crate) fn operations(
         }
         _ => return Err(SqlError::not_supported("this statement about the cluster")),
     })
+}
+
+/// What is done with an orphan, where a statement is about one; the rest is done by plans.
+fn on_orphan(
+    action: PartitionAction,
+    partition: &PartitionName,
+    leaf: LeafId,
+    metadata: &Metadata,
+) -> Option<Operation> {
+    let what = match action {
+        PartitionAction::Attach => OrphanAct::Attach,
+        PartitionAction::Create { force } => OrphanAct::Create { force },
+        PartitionAction::Drop if is_recorded(metadata, partition, leaf) => return None,
+        PartitionAction::Drop => OrphanAct::Drop,
+        PartitionAction::Detach | PartitionAction::Copy => return None,
+    };
+    let (database, ordinal) = (partition.database.clone(), Ordinal(partition.ordinal));
+    Some(Operation::Orphan { database, ordinal, leaf, what })
+}
+
+/// Whether the record has a copy of a partition on a leaf.
+pub(crate) fn is_recorded(metadata: &Metadata, partition: &PartitionName, leaf: LeafId) -> bool {
+    let record = metadata.partition(&partition.database, Ordinal(partition.ordinal));
+    record.is_some_and(|record| record.copies.contains_key(&leaf))
 }
 
 /// Aggregators elect their master: nobody is told to be it.
@@ -163,7 +193,8 @@ fn view_of(
         | ClusterView::ReplicationStatus
         | ClusterView::DatabasesStatus
         | ClusterView::RecoveryStatus
-        | ClusterView::PartitionsOnLeaves => Vec::new(),
+        | ClusterView::PartitionsOnLeaves
+        | ClusterView::Orphans => Vec::new(),
     };
     Shown { names: Vec::new(), rows }
 }

@@ -144,6 +144,8 @@ fn reported(status: &PartitionStatus) -> CopyReport {
         durable: status.durable,
         committed: status.committed,
         memory_bytes: status.memory_bytes,
+        disk_bytes: status.snapshot_bytes + status.log_since_snapshot,
+        terms: status.history.entries().iter().map(|one| (one.term, one.start)).collect(),
         recovery: RecoveryReport {
             phase: progress.phase.to_string(),
             done: progress.done,

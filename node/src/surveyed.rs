@@ -12,6 +12,7 @@ use resprout_sql::error::{Code, SqlError};
 use resprout_sql::place::{ClusterView, Listed, Shown};
 use resprout_wal::Lsn;
 
+use crate::orphans::Listed as Orphans;
 use crate::statements::{number, text};
 use crate::survey::Surveys;
 
@@ -86,10 +87,7 @@ impl Local<'_> {
     fn database(&self) -> String {
         match (self.entry, self.said) {
             (Some(entry), _) => entry.map.name.clone(),
-            (None, Some(said)) => {
-                // The leaf adds partition and instance.
-                said.stored.rsplitn(3, '_').last().unwrap_or(&said.stored).to_owned()
-            }
+            (None, Some(said)) => said.database().to_owned(),
             (None, None) => String::new(),
         }
     }
@@ -206,7 +204,7 @@ fn node_columns((id, node): (NodeId, &Node)) -> [Value; 3] {
 
 /// `MV_CLUSTER_STATUS`: a row for each copy of each leaf, and one for the metadata of each node.
 fn cluster_status(metadata: &Metadata, surveys: &Surveys) -> Rows {
-    let all = locals(metadata, surveys);
+    let (all, orphans) = (locals(metadata, surveys), Orphans::of(metadata, surveys));
     let connected = links(&all).into_iter().filter(|link| link.said.is_connected);
     let masters: BTreeMap<CopyName, &Node> =
         connected.map(|link| (link.replica.name, link.master.node.1)).collect();
@@ -232,7 +230,7 @@ fn cluster_status(metadata: &Metadata, surveys: &Surveys) -> Rows {
         }));
         row.extend([
             local.recorded_role().map_or(Value::Null, text),
-            text(local.details()),
+            text(details_of(local, &orphans)),
             local.position(|said| said.committed),
             local.position(|said| said.durable),
             local.position(replayed),
@@ -244,6 +242,16 @@ fn cluster_status(metadata: &Metadata, surveys: &Surveys) -> Rows {
         _ => u64::MAX,
     });
     rows
+}
+
+/// What is said of a copy, and of an orphan where it comes from and whether it may go.
+fn details_of(local: &Local<'_>, orphans: &Orphans) -> String {
+    let details = local.details();
+    match orphans.details(local.node.0, local.name) {
+        Some(orphan) if details.is_empty() => orphan,
+        Some(orphan) => format!("{orphan}; {details}"),
+        None => details,
+    }
 }
 
 /// The metadata are a log that every node follows; its positions are commands.
@@ -476,6 +484,7 @@ pub(crate) fn is_surveyed(listed: &Listed) -> bool {
                     | ClusterView::DatabasesStatus
                     | ClusterView::RecoveryStatus
                     | ClusterView::PartitionsOnLeaves
+                    | ClusterView::Orphans
             )
     )
 }
@@ -494,6 +503,7 @@ pub(crate) fn surveyed(metadata: &Metadata, surveys: &Surveys, listed: &Listed) 
         Listed::View(ClusterView::DatabasesStatus) => databases_status(metadata, &all),
         Listed::View(ClusterView::RecoveryStatus) => recovery(&all),
         Listed::View(ClusterView::PartitionsOnLeaves) => on_leaves(&all),
+        Listed::View(ClusterView::Orphans) => Orphans::of(metadata, surveys).rows(metadata),
         _ => Rows::new(),
     };
     Shown { names: Vec::new(), rows }

@@ -161,6 +161,10 @@ fn described(happened: &Happened, is_leaf: bool) -> (&'static str, &'static str,
             let more = format!(", \"instance\": {}", instance.0);
             ("WARNING", "COPY_ORPHANED", of(database, *ordinal, more))
         }
+        Happened::Attached { database, ordinal, instance } => {
+            let more = format!(", \"instance\": {}", instance.0);
+            ("NOTICE", "COPY_ATTACHED", of(database, *ordinal, more))
+        }
     }
 }
 

@@ -172,6 +172,7 @@ impl Node {
         if let Some(copy) = &removed {
             copy.step(Event::Stopping);
             copy.stop(true);
+            copy.give_back();
         }
         removed.is_some()
     }

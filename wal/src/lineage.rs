@@ -23,6 +23,16 @@ impl Log {
         Ok(self.shared.lock_open()?.term)
     }
 
+    /// The terms of what is written, as far as they are remembered.
+    ///
+    /// # Errors
+    /// If the log is closed.
+    pub fn history(&self) -> Result<History, LogError> {
+        let shared = &self.shared;
+        let mut driver = shared.core.driver();
+        Ok(driver.lane(shared.number).ok_or(LogError::Closed)?.history().clone())
+    }
+
     /// The lineage at a position between groups that is on the medium. Reads the slot that the
     /// position lies in.
     ///

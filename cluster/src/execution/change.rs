@@ -6,7 +6,9 @@
 
 use thiserror::Error;
 
-use crate::{Cfg, Copy, Database, Following, Incarnation, Instance, LeafId, Ordinal, Term};
+use crate::{
+    Cfg, Copy, Database, Following, Incarnation, Instance, LeafId, Ordinal, Partition, Term,
+};
 
 /// A change of one partition's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +20,8 @@ pub enum Change {
         /// Where.
         leaf: LeafId,
     },
-    /// A copy that a leaf has, and the record does not, is taken into it: as master if there is none, in a
-    /// new term, else as replica that has to catch up.
+    /// A copy that a leaf has, and the record does not, is taken into it: if there is a master, as replica that has
+    /// to catch up; else as the one that is elected in a new term.
     Attach {
         /// Of which partition.
         ordinal: Ordinal,
@@ -28,7 +30,7 @@ pub enum Change {
         /// Which copy.
         instance: Instance,
     },
-    /// A partition without copies begins anew, empty, in a new term.
+    /// A partition without copies begins anew, empty, in a new term: without the tables of its database, too.
     Create {
         /// Which partition.
         ordinal: Ordinal,
@@ -47,6 +49,15 @@ pub enum Change {
         drop_leaving: Option<usize>,
         /// It is to be master again when its leaf has come and gone.
         returns: bool,
+    },
+    /// A copy leaves the record, and its leaf keeps it, as an orphan. If it is a lost master's, the mastership ends.
+    Detach {
+        /// Of which partition.
+        ordinal: Ordinal,
+        /// Where.
+        leaf: LeafId,
+        /// Which copy.
+        instance: Instance,
     },
     /// A copy leaves the record. Its files are removed afterwards: until then they are an orphan.
     Remove {
@@ -70,6 +81,7 @@ impl Change {
             | Self::Attach { ordinal, .. }
             | Self::Create { ordinal, .. }
             | Self::Promote { ordinal, .. }
+            | Self::Detach { ordinal, .. }
             | Self::Remove { ordinal, .. } => *ordinal,
         }
     }
@@ -102,6 +114,9 @@ pub enum Refused {
     /// Too few full copies would be left.
     #[error("fewer than {0} copies would be left")]
     TooFewCopies(usize),
+    /// A copy that is away may have writes that were acknowledged and that this one misses.
+    #[error("the copy on {0} is away and may have more: bring it back, or detach it first")]
+    MayHaveMore(LeafId),
 }
 
 /// The run of a copy that is made: its life begins.
@@ -119,6 +134,7 @@ pub fn apply(database: &mut Database, change: &Change) -> Result<(), Refused> {
         Change::Promote { ordinal, term, to, drop_leaving, returns } => {
             promote(database, (ordinal, term), (to, returns), drop_leaving)
         }
+        Change::Detach { ordinal, leaf, instance } => detach(database, (ordinal, leaf), instance),
         Change::Remove { ordinal, leaf, instance, leaving } => {
             remove(database, (ordinal, leaf), instance, leaving)
         }
@@ -152,15 +168,62 @@ fn attach(
     leaf: LeafId,
     instance: Instance,
 ) -> Result<(), Refused> {
-    let term = database.next_term;
+    let (term, sync) = (database.next_term, database.sync);
     let partition = database.partition_mut(ordinal).ok_or(Refused::NoPartition)?;
     if partition.is_usable_on(leaf) {
         return Err(Refused::HasCopy);
     }
-    let copy = Copy { instance, following: Following::Async, offline: false, ..Copy::default() };
+    let is_served = partition.serving().is_some();
+    if !is_served && let Some(other) = better(partition, sync) {
+        return Err(Refused::MayHaveMore(other));
+    }
+    // Without a master it is the one that is elected: nobody in the record has more.
+    let following = if is_served || !sync { Following::Async } else { Following::Sync };
+    let copy = Copy { instance, following, offline: false, ..Copy::default() };
     partition.copies.insert(leaf, copy);
-    if partition.master.is_none() {
-        (partition.master, partition.term) = (Some(leaf), term);
+    if !is_served {
+        (partition.former, partition.attached, partition.term) = (None, Some(instance), term);
+        // Its tables may be those of another time.
+        partition.unaligned = true;
+        database.next_term = Term(term.0 + 1);
+    }
+    Ok(())
+}
+
+/// A recorded copy that may have acknowledged writes which an orphan misses: the lost master's, or one that may
+/// be elected.
+fn better(partition: &Partition, sync: bool) -> Option<LeafId> {
+    let mut copies = partition.copies.iter();
+    let is_sync = |copy: &Copy| sync && copy.following == Following::Sync;
+    let may_be_elected = copies.find(|(_, copy)| is_sync(copy)).map(|(leaf, _)| *leaf);
+    partition.master.or(may_be_elected)
+}
+
+fn detach(
+    database: &mut Database,
+    (ordinal, leaf): (Ordinal, LeafId),
+    instance: Instance,
+) -> Result<(), Refused> {
+    let partition = database.partition(ordinal).ok_or(Refused::NoPartition)?;
+    let copy = partition.copies.get(&leaf).filter(|copy| copy.instance == instance);
+    let copy = copy.ok_or(Refused::NoCopy)?;
+    let is_master = partition.master == Some(leaf);
+    if !copy.offline {
+        if is_master {
+            return Err(Refused::IsMaster);
+        }
+        if partition.serving().is_none() {
+            return Err(Refused::NoMaster);
+        }
+    }
+    let term = database.next_term;
+    let partition = database.partition_mut(ordinal).expect("it was found");
+    partition.copies.remove(&leaf);
+    partition.former = partition.former.filter(|former| *former != leaf);
+    partition.attached = partition.attached.filter(|attached| *attached != instance);
+    if is_master {
+        // Whoever still reaches it there is told of the next term.
+        (partition.master, partition.term) = (None, term);
         database.next_term = Term(term.0 + 1);
     }
     Ok(())
@@ -175,7 +238,8 @@ fn create(database: &mut Database, ordinal: Ordinal, leaf: LeafId) -> Result<(),
     let copy =
         Copy { instance, following: Following::Async, offline: false, incarnation: FIRST_RUN };
     partition.copies = [(leaf, copy)].into();
-    (partition.master, partition.term) = (Some(leaf), term);
+    (partition.master, partition.term, partition.unaligned) = (Some(leaf), term, true);
+    (partition.former, partition.attached) = (None, None);
     database.next_instance = Instance(instance.0 + 1);
     database.next_term = Term(term.0 + 1);
     Ok(())

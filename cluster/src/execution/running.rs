@@ -27,7 +27,7 @@ impl Execution {
         let run = &mut self.runs[at];
         match (run.stage, step.action) {
             (Stage::Asked, Action::Copy | Action::CopyForce) => run.stage = Stage::Follows,
-            (Stage::Asked, Action::Attach | Action::Create | Action::Promote) => {
+            (Stage::Asked, Action::Attach | Action::Create | Action::Promote | Action::Detach) => {
                 run.end(Stage::Success, now_ms);
             }
             (Stage::Asked, Action::PromoteWithDrop) => {

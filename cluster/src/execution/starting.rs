@@ -81,7 +81,7 @@ impl Execution {
             }
             return;
         }
-        if step.action != Action::Drop && !world.is_online(step.target) {
+        if !step.action.takes_out() && !world.is_online(step.target) {
             self.runs[at].begin(Stage::Scheduled, now_ms);
             return self.fail(at, Failure::TargetLost(step.target), now_ms);
         }
@@ -112,6 +112,10 @@ impl Execution {
                 let instance = step.instance.expect("a drop names its copy");
                 Change::Remove { ordinal, leaf, instance, leaving: self.plan.least_copies }
             }
+            Action::Detach => {
+                let instance = step.instance.expect("what is detached has a number");
+                Change::Detach { ordinal, leaf, instance }
+            }
         };
         self.runs[at].begin(Stage::Asked, now_ms);
         out.push(Output::Commit(at, change));
@@ -131,7 +135,7 @@ impl Execution {
                 partition.master == Some(step.target)
             }
             Action::Attach => recorded == step.instance,
-            Action::Drop => recorded != step.instance,
+            Action::Drop | Action::Detach => recorded != step.instance,
         }
     }
 
@@ -176,7 +180,7 @@ impl Execution {
 /// Leaves that a step keeps busy: its own, and the master's.
 fn touched(step: &Step, world: &World<'_>) -> Vec<LeafId> {
     let master = world.partition(step).and_then(|partition| partition.master);
-    let needs_master = step.action != Action::Drop;
+    let needs_master = !step.action.takes_out();
     let master = master.filter(|leaf| needs_master && *leaf != step.target);
     [Some(step.target), master].into_iter().flatten().collect()
 }

@@ -36,6 +36,7 @@ mod attach;
 mod back;
 mod elections;
 mod leaves;
+mod left;
 mod plans;
 
 /// Settings.
@@ -189,6 +190,8 @@ pub enum Message {
         office: u64,
         /// Which copy.
         copy: CopyName,
+        /// The newest command that the office knows: in those metadata the copy is not in the record.
+        known: u64,
     },
 }
 
@@ -223,6 +226,8 @@ enum About {
     Node(NodeId),
     Record(u32, Ordinal),
     Database(u32),
+    /// Copies that left the record of that database.
+    Left(u32),
     /// Of the plan in a database.
     Step(u32, usize),
     /// For people only; each for itself.
@@ -245,6 +250,8 @@ pub struct Manager {
     detector: Detector,
     now: Now,
     proposals: u64,
+    /// The newest command in the metadata that it looks at.
+    known: u64,
     pending: BTreeMap<About, Pending>,
     seen: BTreeMap<NodeId, Answer>,
     elections: BTreeMap<(u32, Ordinal), Gathering>,
@@ -275,6 +282,7 @@ impl Manager {
             detector: Detector::new(config.detector),
             now: Now::default(),
             proposals: 0,
+            known: 0,
             pending: BTreeMap::new(),
             seen: BTreeMap::new(),
             elections: BTreeMap::new(),
@@ -303,7 +311,7 @@ impl Manager {
 
     /// Takes an event and says what is to be done.
     pub fn step(&mut self, now: Now, metadata: &Metadata, event: Event) -> Output {
-        self.now = now;
+        (self.now, self.known) = (now, metadata.applied());
         self.take(metadata, event);
         if self.leads && self.check_office(metadata) {
             self.look(metadata);
@@ -398,6 +406,7 @@ impl Manager {
                 self.look_at_record(metadata, entry, partition);
             }
             self.open(metadata, entry);
+            self.forget_left(metadata, entry);
         }
         self.bring_masters_back(metadata);
         self.go_on_with_plans(metadata);

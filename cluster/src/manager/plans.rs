@@ -71,6 +71,8 @@ struct Running {
     heard: Vec<execution::Event>,
     locks: BTreeMap<Ordinal, (usize, Lock)>,
     removals: BTreeMap<usize, (LeafId, CopyName)>,
+    /// Since when a copy is to be removed whose partition nobody serves.
+    bereft: Option<Duration>,
     /// When locks and removals were said last.
     said: Duration,
 }
@@ -188,6 +190,7 @@ impl Manager {
             heard: Vec::new(),
             locks: BTreeMap::new(),
             removals: BTreeMap::new(),
+            bereft: None,
             said: self.now.at,
         };
         self.plans.running.insert(database, running);
@@ -238,8 +241,19 @@ impl Manager {
 
     /// What heartbeats tell of copies that are made, and of those that are removed.
     fn look_at_copies(&self, metadata: &Metadata, entry: &DatabaseEntry, running: &mut Running) {
+        // A leaf does not remove what may be the last copy: it waits for a master, as long as other steps do.
+        let is_served = |copy: &CopyName| {
+            let partition = entry.map.partition(copy.ordinal);
+            partition.is_some_and(|partition| partition.serving().is_some())
+        };
+        let now = self.now.at;
+        let all_served = running.removals.values().all(|(_, copy)| is_served(copy));
+        running.bereft = (!all_served).then(|| running.bereft.unwrap_or(now));
+        let limit = Duration::from_millis(running.config.master_limit_ms);
+        let is_over = running.bereft.is_some_and(|since| now.saturating_sub(since) >= limit);
         for (step, (leaf, copy)) in &running.removals {
-            if self.detector.is_lost((*leaf).into()) {
+            let is_kept = is_over && !is_served(copy);
+            if self.detector.is_lost((*leaf).into()) || is_kept {
                 running.heard.push(execution::Event::FilesStay(*step));
             } else if let Some(answer) = self.heard_as_known(metadata, (*leaf).into())
                 && !answer.held.contains_key(copy)
@@ -330,8 +344,8 @@ impl Manager {
     }
 
     fn say_remove(&mut self, leaf: LeafId, copy: CopyName) {
-        let office = self.office.unwrap_or(0);
-        self.out.messages.push((leaf.into(), Message::Remove { office, copy }));
+        let (office, known) = (self.office.unwrap_or(0), self.known);
+        self.out.messages.push((leaf.into(), Message::Remove { office, copy, known }));
     }
 
     fn end_plan(&mut self, database: u32, running: &Running, outcome: execution::Outcome) {

@@ -292,6 +292,8 @@ impl Field for Partition {
         self.cfg.put(out);
         self.stamp.put(out);
         self.former.put(out);
+        self.attached.put(out);
+        self.unaligned.put(out);
         self.copies.put(out);
     }
 
@@ -303,6 +305,8 @@ impl Field for Partition {
             cfg: Field::take(from)?,
             stamp: Field::take(from)?,
             former: Field::take(from)?,
+            attached: Field::take(from)?,
+            unaligned: Field::take(from)?,
             copies: Field::take(from)?,
             bytes: 0,
         })

@@ -4,6 +4,7 @@
 use super::bytes::{CodecError, Cursor, Field, fields, variants};
 use super::command::{At, Command, Decree, NewHome, Outcome, Refusal};
 use super::event::{EVENTS_MAX, Event, Happened};
+use super::left::{LEFT_MAX, Left, LeftBy};
 use super::{
     DatabaseEntry, DatabaseState, Kind, Metadata, Node, NodeState, Office, Role, Versioned,
 };
@@ -12,7 +13,7 @@ use crate::{Database, Mode};
 use resprout_wal::Lsn;
 
 /// The version that this program writes, and the only one that it reads.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 pub(crate) fn encode(value: &impl Field) -> Vec<u8> {
     let mut out = Vec::new();
@@ -102,6 +103,10 @@ impl Metadata {
             if *name != entry.map.name || !is_sorted {
                 return Err(CodecError::Order);
             }
+            if entry.left.len() > LEFT_MAX {
+                let found = entry.left.len() as u64;
+                return Err(CodecError::Value { what: "number of copies that left", found });
+            }
         }
         Ok(())
     }
@@ -111,7 +116,8 @@ fields! {
     Office { number, holder }
     Node { address, kind, state, incarnation }
     Versioned { version, bytes }
-    DatabaseEntry { number, durable, redundancy, state, schema, map }
+    DatabaseEntry { number, durable, redundancy, state, schema, map, left }
+    Left { ordinal, leaf, instance, by, index, at_ms }
     Database { name, sync, partitions, next_instance, next_term }
     Event { index, at_ms, node, happened }
     Decree { office, at_ms, command }
@@ -137,6 +143,10 @@ variants!(Happened {
     8 => MetadataStale { database, ordinal, instance, term },
     9 => Conflict { databases },
     10 => Orphaned { database, ordinal, instance },
+    11 => Attached { database, ordinal, instance },
+});
+variants!(LeftBy {
+    1 => Drop, 2 => PromoteWithDrop, 3 => Copy, 4 => Create, 5 => Detach, 6 => Attach, 7 => AttachLeaf,
 });
 variants!(Change {
     1 => AddCopy { ordinal, leaf },
@@ -144,6 +154,7 @@ variants!(Change {
     3 => Create { ordinal, leaf },
     4 => Promote { ordinal, term, to, drop_leaving, returns },
     5 => Remove { ordinal, leaf, instance, leaving },
+    6 => Detach { ordinal, leaf, instance },
 });
 variants!(Command {
     1 => Found { cluster, address },
@@ -168,6 +179,8 @@ variants!(Command {
     20 => SetVariable { name, value },
     21 => SetAccounts { version, bytes },
     22 => Record { node, happened },
+    23 => ForgetLeft { database, copies },
+    24 => Aligned { database, ordinal, term },
 });
 variants!(Outcome {
     1 => Done, 2 => Office { office }, 3 => Added { node }, 4 => Created { database }, 5 => Refused { refusal },
@@ -226,10 +239,13 @@ impl Field for Refused {
             Self::Behind => 6,
             Self::IsMaster => 7,
             Self::TooFewCopies(_) => 8,
+            Self::MayHaveMore(_) => 9,
         };
         tag.put(out);
-        if let Self::TooFewCopies(least) = self {
-            least.put(out);
+        match self {
+            Self::TooFewCopies(least) => least.put(out),
+            Self::MayHaveMore(leaf) => leaf.put(out),
+            _ => {}
         }
     }
 
@@ -243,6 +259,7 @@ impl Field for Refused {
             6 => Self::Behind,
             7 => Self::IsMaster,
             8 => Self::TooFewCopies(Field::take(from)?),
+            9 => Self::MayHaveMore(Field::take(from)?),
             found => return Err(CodecError::Value { what: "refusal", found: found.into() }),
         })
     }

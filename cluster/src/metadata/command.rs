@@ -223,6 +223,22 @@ pub enum Command {
         /// The next one.
         bytes: Box<[u8]>,
     },
+    /// A partition that began anew, or with an orphan, has the tables of its database.
+    Aligned {
+        /// Of which database.
+        database: String,
+        /// Which partition.
+        ordinal: Ordinal,
+        /// In which term: it may have begun anew once more.
+        term: Term,
+    },
+    /// Leaves do not have copies any more that left the record.
+    ForgetLeft {
+        /// Of which database.
+        database: String,
+        /// Which copies.
+        copies: Vec<Instance>,
+    },
     /// Something for people to know.
     Record {
         /// About which node.

@@ -53,6 +53,10 @@ impl Metadata {
             Command::SetSchema { database, version, bytes } => {
                 self.database_mut(database)?.schema.replace(*version, bytes)?;
             }
+            Command::Aligned { database, ordinal, term } => {
+                self.aligned(database, *ordinal, *term)?;
+            }
+            Command::ForgetLeft { database, copies } => self.forget_left(database, copies)?,
             command => return self.carry_out_on_record(command, news),
         }
         Ok(Outcome::Done)
@@ -60,6 +64,17 @@ impl Metadata {
 
     pub(super) fn database_mut(&mut self, name: &str) -> Result<&mut DatabaseEntry, Refusal> {
         self.databases.get_mut(name).ok_or_else(|| no_database(name))
+    }
+
+    fn aligned(&mut self, database: &str, ordinal: Ordinal, of: Term) -> Result<(), Refusal> {
+        let map = &mut self.database_mut(database)?.map;
+        let partition = map.partition_mut(ordinal).ok_or(Refusal::NoPartition { ordinal })?;
+        let (term, cfg) = (partition.term, partition.cfg);
+        if term != of {
+            return Err(Refusal::Changed { term, cfg });
+        }
+        partition.unaligned = false;
+        Ok(())
     }
 
     fn create_database(

@@ -84,6 +84,15 @@ pub enum Happened {
         /// Which copy.
         instance: Instance,
     },
+    /// An orphan is a copy of its partition again.
+    Attached {
+        /// Of which database.
+        database: String,
+        /// Which.
+        ordinal: Ordinal,
+        /// Which copy.
+        instance: Instance,
+    },
 }
 
 /// An event.

@@ -24,6 +24,7 @@ pub use bytes::CodecError;
 pub use codec::VERSION;
 pub use command::{At, Command, Decree, NewHome, Outcome, Refusal};
 pub use event::{EVENTS_MAX, Event, Happened};
+pub use left::{LEFT_MAX, Left, LeftBy};
 pub use node::{Kind, Node, NodeState, Role};
 
 pub(crate) mod bytes;
@@ -31,6 +32,7 @@ pub(crate) mod codec;
 mod command;
 mod databases;
 mod event;
+mod left;
 mod machine;
 mod node;
 mod nodes;
@@ -90,6 +92,8 @@ pub struct DatabaseEntry {
     pub schema: Versioned,
     /// Its partitions.
     pub map: Database,
+    /// Copies that left the record, oldest first, until their leaves do not have them.
+    pub left: Vec<Left>,
 }
 
 /// The state.

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use resprout_replication::{CopyState, Mode, Request};
 use resprout_wal::Lsn;
 
-use super::{At, Command, DatabaseEntry, Happened, Metadata, News, NodeState, Outcome, Refusal};
+use super::{
+    At, Command, DatabaseEntry, Happened, LeftBy, Metadata, News, NodeState, Outcome, Refusal,
+};
 use crate::execution::{self, Change};
 use crate::{Following, Incarnation, Instance, Ordinal, Partition, Stamp, Term};
 
@@ -117,10 +119,11 @@ impl Metadata {
         }
         partition.stamp = stamp;
         partition.former = partition.former.filter(|former| *former != leaf);
+        let was_orphan = partition.attached.take().is_some();
         let term = partition.term;
         let ((last_term, Lsn(last)), forced) = (elected.end, elected.forced);
         let (database, ordinal) = (at.database.clone(), at.ordinal);
-        let may_have_lost = elected.may_have_lost || forced;
+        let may_have_lost = elected.may_have_lost || forced || was_orphan;
         let happened = Happened::Elected {
             database,
             ordinal,
@@ -222,9 +225,11 @@ impl Metadata {
         if partition.serving().is_none_or(|master| master == leaf) {
             return Err(refused("nobody else serves: it may be the last copy"));
         }
+        let before = partition.copies.clone();
         partition.copies.remove(&leaf);
         partition.former = partition.former.filter(|former| *former != leaf);
         partition.decide(stamp);
+        entry.note_left(at.ordinal, &before, (LeftBy::AttachLeaf, news));
         let (database, ordinal) = (at.database.clone(), at.ordinal);
         self.tell(news, Some(leaf.into()), Happened::Orphaned { database, ordinal, instance });
         Ok(())
@@ -238,13 +243,36 @@ impl Metadata {
             Change::Attach { leaf, .. }
             | Change::Create { leaf, .. }
             | Change::Promote { to: leaf, .. } => self.check_leaf(leaf, NodeState::Online)?,
-            Change::Remove { .. } => {}
+            Change::Remove { .. } | Change::Detach { .. } => {}
         }
         let entry = self.database_mut(database)?;
+        let before =
+            entry.map.partition(change.ordinal()).map(|partition| partition.copies.clone());
         execution::apply(&mut entry.map, change).map_err(|refused| Refusal::Step { refused })?;
         let place = place(entry, change.ordinal())?;
         entry.map.partitions[place].stamp = stamp;
+        let by = LeftBy::from(change);
+        entry.note_left(change.ordinal(), &before.unwrap_or_default(), (by, news));
+        self.tell_of(database, change, news);
         Ok(())
+    }
+}
+
+impl Metadata {
+    /// What becomes an orphan by name, and what is none any more, people are to know.
+    fn tell_of(&mut self, database: &str, change: &Change, news: News) {
+        let database = database.to_owned();
+        match *change {
+            Change::Detach { ordinal, leaf, instance } => {
+                let happened = Happened::Orphaned { database, ordinal, instance };
+                self.tell(news, Some(leaf.into()), happened);
+            }
+            Change::Attach { ordinal, leaf, instance } => {
+                let happened = Happened::Attached { database, ordinal, instance };
+                self.tell(news, Some(leaf.into()), happened);
+            }
+            _ => {}
+        }
     }
 }
 

@@ -20,11 +20,13 @@ pub enum Action {
     PromoteWithDrop,
     /// The copy there is dropped.
     Drop,
+    /// The copy there leaves the record and stays on its leaf.
+    Detach,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Attach,
         Self::Create,
         Self::Copy,
@@ -32,6 +34,7 @@ impl Action {
         Self::Promote,
         Self::PromoteWithDrop,
         Self::Drop,
+        Self::Detach,
     ];
 
     /// The text in EXPLAIN and in SHOW REBALANCE STATUS.
@@ -45,6 +48,7 @@ impl Action {
             Self::Promote => "PROMOTE PARTITION",
             Self::PromoteWithDrop => "PROMOTE PARTITION WITH DROP",
             Self::Drop => "DROP PARTITION",
+            Self::Detach => "DETACH PARTITION",
         }
     }
 
@@ -61,6 +65,12 @@ impl Action {
     #[must_use]
     pub fn is_copy(self) -> bool {
         matches!(self, Self::Copy | Self::CopyForce)
+    }
+
+    /// Whether it takes a copy out of the record, which its leaf need not be there for.
+    #[must_use]
+    pub fn takes_out(self) -> bool {
+        matches!(self, Self::Drop | Self::Detach)
     }
 
     /// Whether it changes who is master.
@@ -92,7 +102,7 @@ pub enum Phase {
     Masters = 4,
     /// Promotions.
     Promote = 5,
-    /// Drops.
+    /// Drops, and what is detached.
     Drop = 6,
 }
 

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{Action, Phase, Plan, Removal, RemovalError, Step, plan, remove, restore};
 use crate::placement::{Request, Unplaceable, load_elsewhere, target};
-use crate::{Database, Leaf, LeafId, Mode, Ordinal, Standing};
+use crate::{Database, Instance, Leaf, LeafId, Mode, Ordinal, Partition, Standing};
 
 /// What is asked for. Each is about one database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum Asked {
         /// Which leaf.
         leaf: LeafId,
     },
-    /// One copy of one partition: `COPY`, `PROMOTE`, `DROP PARTITION`.
+    /// One copy of one partition: `COPY`, `PROMOTE`, `DROP`, `ATTACH`, `DETACH`, `CREATE PARTITION`.
     One {
         /// Which database.
         database: String,
@@ -65,6 +65,15 @@ pub enum One {
     PromoteWithDrop,
     /// It goes.
     Drop,
+    /// It is on the leaf, and becomes a copy of the partition.
+    Attach {
+        /// Which copy.
+        instance: Instance,
+    },
+    /// It leaves the record, and stays on its leaf.
+    Detach,
+    /// It is made empty, where the partition has no copy.
+    Create,
 }
 
 /// Why there is no plan.
@@ -76,6 +85,15 @@ pub enum AskedError {
     /// No such partition.
     #[error("database '{0}' has no partition {1}")]
     NoPartition(String, Ordinal),
+    /// The partition has no copy there.
+    #[error("partition {0}:{1} has no copy there")]
+    NoCopy(String, Ordinal),
+    /// It has one.
+    #[error("partition {0}:{1} has copies: DETACH PARTITION takes one out that is lost")]
+    HasCopies(String, Ordinal),
+    /// No other copy could serve the partition.
+    #[error("the last online copy of partition {0}:{1}")]
+    LastCopy(String, Ordinal),
     /// Nowhere to place copies.
     #[error(transparent)]
     Unplaceable(#[from] Unplaceable),
@@ -84,18 +102,27 @@ pub enum AskedError {
     Removal(#[from] RemovalError),
 }
 
-/// Masters on a leaf pass to replicas that have everything; what has none stays.
-fn hand_over(leaves: &[Leaf], database: &Database, leaf: LeafId) -> Plan {
+/// Another leaf whose copy could be master.
+fn heir(
+    leaves: &[Leaf],
+    database: &Database,
+    (partition, leaf): (&Partition, LeafId),
+) -> Option<LeafId> {
     let is_online = |id: LeafId| {
         leaves.iter().any(|other| other.id == id && other.standing == Standing::Online)
     };
+    let mut copies = partition.copies.iter();
+    let heir =
+        copies.find(|(id, copy)| **id != leaf && is_online(**id) && database.is_promotable(copy));
+    heir.map(|(heir, _)| *heir)
+}
+
+/// Masters on a leaf pass to replicas that have everything; what has none stays.
+fn hand_over(leaves: &[Leaf], database: &Database, leaf: LeafId) -> Plan {
     let steps = database.partitions.iter().filter(|one| one.serving() == Some(leaf));
     let steps = steps.filter_map(|partition| {
-        let mut copies = partition.copies.iter();
-        let heir = copies
-            .find(|(id, copy)| **id != leaf && is_online(**id) && database.is_promotable(copy));
-        let (heir, _) = heir?;
-        Some(Step::new(partition, Phase::Promote, *heir, Action::Promote))
+        let heir = heir(leaves, database, (partition, leaf))?;
+        Some(Step::new(partition, Phase::Promote, heir, Action::Promote))
     });
     Plan { returns: true, ..Plan::new(leaves, database, steps.collect(), 1) }
 }
@@ -143,15 +170,66 @@ impl Asked {
             Self::One { ordinal, leaf, one, .. } => {
                 let unknown = || AskedError::NoPartition(database.name.clone(), *ordinal);
                 let partition = database.partition(*ordinal).ok_or_else(unknown)?;
-                let (phase, action) = match one {
-                    One::Copy => (Phase::Redundancy, Action::Copy),
-                    One::Promote => (Phase::Promote, Action::Promote),
-                    One::PromoteWithDrop => (Phase::Promote, Action::PromoteWithDrop),
-                    One::Drop => (Phase::Drop, Action::Drop),
-                };
-                let step = Step::new(partition, phase, *leaf, action);
-                Ok(Plan::new(leaves, database, vec![step], 1))
+                let steps = one_step(leaves, database, partition, (*leaf, *one))?;
+                Ok(Plan::new(leaves, database, steps, 1))
             }
         }
+    }
+}
+
+/// The step for one copy; two if a master is to leave.
+fn one_step(
+    leaves: &[Leaf],
+    database: &Database,
+    partition: &Partition,
+    (leaf, one): (LeafId, One),
+) -> Result<Vec<Step>, AskedError> {
+    let named = || (database.name.clone(), partition.ordinal);
+    let step = |phase, action| Step::new(partition, phase, leaf, action);
+    let (phase, action) = match one {
+        One::Copy => (Phase::Redundancy, Action::Copy),
+        One::Promote => (Phase::Promote, Action::Promote),
+        One::PromoteWithDrop => (Phase::Promote, Action::PromoteWithDrop),
+        One::Drop => {
+            check_leaves(partition, leaf, named)?;
+            (Phase::Drop, Action::Drop)
+        }
+        One::Attach { instance } => {
+            let step = step(Phase::Attach, Action::Attach);
+            return Ok(vec![Step { instance: Some(instance), ..step }]);
+        }
+        One::Create if !partition.copies.is_empty() => {
+            let (name, ordinal) = named();
+            return Err(AskedError::HasCopies(name, ordinal));
+        }
+        One::Create => (Phase::Attach, Action::Create),
+        One::Detach => {
+            check_leaves(partition, leaf, named)?;
+            let mut steps = vec![step(Phase::Drop, Action::Detach)];
+            if partition.serving() == Some(leaf) {
+                let (name, ordinal) = named();
+                let heir = heir(leaves, database, (partition, leaf));
+                let heir = heir.ok_or(AskedError::LastCopy(name, ordinal))?;
+                steps.push(Step::new(partition, Phase::Promote, heir, Action::Promote));
+            }
+            return Ok(steps);
+        }
+    };
+    Ok(vec![step(phase, action)])
+}
+
+/// A copy that is there leaves only while another one serves.
+fn check_leaves(
+    partition: &Partition,
+    leaf: LeafId,
+    named: impl Fn() -> (String, Ordinal),
+) -> Result<(), AskedError> {
+    let (name, ordinal) = named();
+    match partition.copies.get(&leaf) {
+        None => Err(AskedError::NoCopy(name, ordinal)),
+        Some(copy) if !copy.offline && partition.serving().is_none() => {
+            Err(AskedError::LastCopy(name, ordinal))
+        }
+        Some(_) => Ok(()),
     }
 }

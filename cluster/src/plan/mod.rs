@@ -23,7 +23,10 @@ pub use asked::{Asked, AskedError, One};
 pub use back::bring_back;
 pub use estimate::{Averages, Live};
 pub use failover::{Failover, Takeover, failover};
-pub use orphans::{Keep, Origin, Orphan, Verdict, clear_orphans, safe_orphans};
+pub use orphans::{
+    Extent, Keep, Masters, Origin, Orphan, Verdict, clear_orphans, left_behind, masters, orphans,
+    safe_orphans,
+};
 pub use removal::{Removal, RemovalError, Unsafe, ensure_online, ensure_safety, remove};
 pub use restore::restore;
 pub use rows::{ExplainRow, OrphanRow, Progress, Status, StatusRow, explain, orphan_rows, status};
@@ -51,14 +54,14 @@ pub struct Step {
     pub action: Action,
     /// What it ships: 0 unless it is a copy.
     pub bytes: u64,
-    /// The copy that it drops or attaches: never a later one in the same place (O08).
+    /// The copy that it drops, detaches or attaches: never a later one in the same place (O08).
     pub instance: Option<Instance>,
 }
 
 impl Step {
     pub(crate) fn new(partition: &Partition, phase: Phase, target: LeafId, action: Action) -> Self {
         let dropped = match action {
-            Action::Drop => Some(target),
+            Action::Drop | Action::Detach => Some(target),
             Action::PromoteWithDrop => partition.master,
             _ => None,
         };

@@ -18,8 +18,10 @@ use crate::metadata::{DatabaseEntry, Metadata, NodeState};
 use crate::{Copy, Following, Incarnation, LeafId, NodeId, Partition};
 
 pub use held::{CopyName, Doing, Held, HeldCopy};
+pub use removal::{MayGo, may_go};
 
 mod held;
+mod removal;
 
 /// What a copy becomes by a record that it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -93,8 +93,8 @@ fn drops_leave_enough() {
     assert_eq!(database.full_copies(&database.partitions[0]), 2);
 }
 
-/// Promise (W24): what is attached becomes master if there is none, in a new term; else a replica that has to
-/// catch up. Nothing is made anew where a copy is.
+/// Promise (W24): what is attached is the one to be elected if there is no master, in a new term; else a replica that has
+/// to catch up. Nothing is made anew where a copy is.
 #[test]
 fn w24_attach_and_create() {
     let mut database = record();
@@ -110,7 +110,8 @@ fn w24_attach_and_create() {
     lost.partitions[0].copies.clear();
     let mut attached = lost.clone();
     apply(&mut attached, &attach(2)).unwrap();
-    assert_eq!(attached.partitions[0].master, Some(LeafId(2)));
+    assert_eq!(attached.partitions[0].master, None, "it is elected");
+    assert_eq!(attached.partitions[0].copies[&LeafId(2)].following, Following::Sync);
     assert_eq!(attached.partitions[0].term, Term(10_000));
     assert_eq!(
         refused(&lost, Change::AddCopy { ordinal: ORDINAL, leaf: LeafId(1) }),
@@ -121,4 +122,52 @@ fn w24_attach_and_create() {
     assert_eq!(lost.partitions[0].copies[&LeafId(2)].instance, Instance(10_000));
     let nowhere = Change::AddCopy { ordinal: Ordinal(9), leaf: LeafId(1) };
     assert_eq!(refused(&lost, nowhere), Refused::NoPartition);
+}
+
+/// Promise (W24, rule 8): an orphan is not elected while a copy is on record that may have more; to detach that one is to
+/// say that it does not count.
+#[test]
+fn w24_an_orphan_gives_way_to_who_may_have_more() {
+    let mut database = record();
+    let attach = Change::Attach { ordinal: ORDINAL, leaf: LeafId(4), instance: Instance(77) };
+    let detach = |leaf, instance| {
+        let (leaf, instance) = (LeafId(leaf), Instance(instance));
+        Change::Detach { ordinal: ORDINAL, leaf, instance }
+    };
+    let master = database.partitions[0].master.unwrap();
+    for copy in database.partitions[0].copies.values_mut() {
+        copy.offline = true;
+    }
+    assert_eq!(refused(&database, attach), Refused::MayHaveMore(master));
+    let before = database.partitions[0].clone();
+    for (leaf, copy) in &before.copies {
+        apply(&mut database, &detach(leaf.0, copy.instance.0)).unwrap();
+        assert_eq!(refused(&database, detach(leaf.0, copy.instance.0)), Refused::NoCopy);
+    }
+    assert_eq!(database.partitions[0].master, None);
+    assert!(database.partitions[0].term > before.term, "the lost mastership is over");
+    let fenced = database.partitions[0].term;
+    apply(&mut database, &attach).unwrap();
+    assert!(database.partitions[0].term > fenced);
+}
+
+/// Promise (O07): a master that is there is not detached, nor a copy that is there while nobody serves.
+#[test]
+fn o07_who_is_needed_is_not_detached() {
+    let mut database = record();
+    let master = database.partitions[0].master.unwrap();
+    let detach = |database: &Database, leaf: LeafId| Change::Detach {
+        ordinal: ORDINAL,
+        leaf,
+        instance: database.partitions[0].copies[&leaf].instance,
+    };
+    assert_eq!(refused(&database, detach(&database, master)), Refused::IsMaster);
+    let copies = database.partitions[0].copies.keys();
+    let replica = *copies.into_iter().find(|leaf| **leaf != master).unwrap();
+    let mut bereft = database.clone();
+    bereft.partitions[0].master = None;
+    assert_eq!(refused(&bereft, detach(&bereft, replica)), Refused::NoMaster);
+    let change = detach(&database, replica);
+    apply(&mut database, &change).unwrap();
+    assert!(!database.partitions[0].copies.contains_key(&replica));
 }

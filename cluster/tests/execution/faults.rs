@@ -93,7 +93,8 @@ fn put_right(sim: &mut Sim, mode: Mode, config: Config, told: &mut Told) {
     }
     let orphans = sim.orphans();
     told.orphans += orphans.len();
-    let verdicts = clear_orphans(&sim.leaves, std::slice::from_ref(&sim.database), &orphans);
+    let verdicts =
+        clear_orphans(&sim.leaves, std::slice::from_ref(&sim.database), &sim.masters(), &orphans);
     for orphan in safe_orphans(&verdicts) {
         sim.files.remove(&(orphan.leaf, orphan.ordinal, orphan.instance));
     }

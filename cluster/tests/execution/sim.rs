@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use resprout_cluster::execution::{
     Change, Config, Event, Execution, Failure, Outcome, Output, World, apply,
 };
-use resprout_cluster::plan::{Origin, Orphan, Plan, Status};
+use resprout_cluster::plan::{Extent, Masters, Origin, Orphan, Plan, Status};
 use resprout_cluster::{
     Database, Following, Instance, Leaf, LeafId, Ordinal, Partition, Standing, Term,
 };
@@ -359,6 +359,13 @@ impl Sim {
         }
     }
 
+    /// What masters say they have: everything.
+    pub(crate) fn masters(&self) -> Masters {
+        let served = self.database.partitions.iter().filter(|one| one.serving().is_some());
+        let named = |one: &Partition| (self.database.name.clone(), one.ordinal);
+        served.map(|one| (named(one), Extent::default())).collect()
+    }
+
     /// Files that the record does not have.
     pub(crate) fn orphans(&self) -> Vec<Orphan> {
         let is_recorded = |(leaf, ordinal, instance): &(LeafId, Ordinal, Instance)| {
@@ -369,9 +376,12 @@ impl Sim {
         let orphan = |(file, origin): (&(LeafId, Ordinal, Instance), &Origin)| Orphan {
             leaf: file.0,
             database: self.database.name.clone(),
+            number: 1,
             ordinal: file.1,
             instance: file.2,
             bytes: 1,
+            extent: Some(Extent::default()),
+            term: Term(0),
             origin: Some(origin.clone()),
         };
         orphans.map(orphan).collect()

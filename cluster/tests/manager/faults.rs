@@ -1,10 +1,11 @@
 //! What goes wrong, from a seed.
 
 use resprout_cluster::execution::{Change, Config};
-use resprout_cluster::manager::{Errand, Event};
+use resprout_cluster::manager::{Errand, Event, Message};
 use resprout_cluster::metadata::Command;
 use resprout_cluster::plan::{Asked, One};
-use resprout_cluster::{LeafId, NodeId, Ordinal};
+use resprout_cluster::reconcile::CopyName;
+use resprout_cluster::{Instance, LeafId, NodeId, Ordinal};
 
 use crate::world::{VOTERS, World};
 
@@ -97,13 +98,25 @@ impl World {
         let leaf = LeafId(VOTERS + 1 + self.rng.below(self.leaves.len() as u64));
         let partitions = self.metadata.databases()["db"].map.partitions.len() as u64;
         let ordinal = Ordinal(u32::try_from(self.rng.below(partitions)).expect("small"));
-        let asked = match self.rng.below(5) {
+        let one = |one| Asked::One { database: "db".to_owned(), ordinal, leaf, one };
+        let asked = match self.rng.below(8) {
             0 => return self.aggregator(self.leader, Event::Cancel(database)),
             1 => Asked::Rebalance { database, full: false, force: false },
             2 => Asked::Restore { database },
             3 => Asked::HandOver { database, leaf },
-            _ => Asked::One { database, ordinal, leaf, one: One::Promote },
+            4 => one(One::Promote),
+            5 => match self.orphan(ordinal, leaf) {
+                Some(instance) => one(One::Attach { instance }),
+                None => return,
+            },
+            6 => return self.clear_orphans(),
+            _ if self.is_alive_unseen(ordinal, leaf) => return,
+            _ => one(One::Detach),
         };
+        self.ask_for(&asked);
+    }
+
+    fn ask_for(&mut self, asked: &Asked) {
         let databases: Vec<_> =
             self.metadata.databases().values().map(|entry| entry.map.clone()).collect();
         let plan = asked.plan(&self.metadata.leaves(), &databases, self.metadata.mode());
@@ -112,6 +125,71 @@ impl World {
         let config = Config { kill: self.rng.chance(2), ..limits };
         let errand = Errand { number: self.round, plan, config };
         self.aggregator(self.leader, Event::Run(errand));
+    }
+
+    /// A copy that is recorded as away while its leaf runs may still serve those who reach it: nobody detaches it here,
+    /// since what it goes on to acknowledge is given up with it.
+    fn is_alive_unseen(&self, ordinal: Ordinal, leaf: LeafId) -> bool {
+        let partition = self.metadata.partition("db", ordinal).expect("it exists");
+        let is_away = partition.copies.get(&leaf).is_some_and(|copy| copy.offline);
+        is_away && self.leaves[&leaf.into()].up
+    }
+
+    /// The orphan of a partition on a leaf that has most.
+    fn orphan(&self, ordinal: Ordinal, leaf: LeafId) -> Option<Instance> {
+        let recorded = self.metadata.partition("db", ordinal)?.copies.get(&leaf);
+        let recorded = recorded.map(|copy| copy.instance);
+        let copies = self.leaves[&leaf.into()].copies.iter();
+        let orphans =
+            copies.filter(|(name, _)| name.ordinal == ordinal && Some(name.instance) != recorded);
+        let most = orphans.max_by_key(|(_, copy)| (copy.last_term(), copy.log.len()));
+        most.map(|(name, _)| name.instance)
+    }
+
+    /// CLEAR ORPHAN DATABASES, by what leaves say now.
+    fn clear_orphans(&mut self) {
+        let office = self.metadata.office().number;
+        let known = self.metadata.applied();
+        let mut orders = Vec::new();
+        for (node, leaf) in &self.leaves {
+            for (name, copy) in &leaf.copies {
+                let partition = self.metadata.partition("db", name.ordinal).expect("it exists");
+                let recorded = partition.leaf_of(name.instance).is_some();
+                let Some(master) = partition.serving() else { continue };
+                let on_master = &partition.copies[&master];
+                let of_master = CopyName { instance: on_master.instance, ..*name };
+                let master = self.leaves[&master.into()].copies.get(&of_master);
+                let covers = master.is_some_and(|master| master.log.starts_with(&copy.log));
+                if !recorded && covers {
+                    orders.push((*node, Message::Remove { office, copy: *name, known }));
+                }
+            }
+        }
+        let leader = self.leader;
+        for (node, order) in orders {
+            self.order(leader, node, order);
+        }
+    }
+
+    /// An operator looks after what was detached: where nobody serves, the orphan that has most is attached; where copies
+    /// are missing, others are made.
+    pub(crate) fn look_after_orphans(&mut self) {
+        let partitions = &self.metadata.databases()["db"].map.partitions;
+        let bereft = partitions.iter().filter(|one| one.master.is_none()).map(|one| one.ordinal);
+        for ordinal in bereft.collect::<Vec<_>>() {
+            let reach = |(node, leaf): (&NodeId, &crate::leaf::Leaf)| {
+                let instance = self.orphan(ordinal, (*node).into()).filter(|_| leaf.up)?;
+                let name = CopyName { database: 1, ordinal, instance };
+                let copy = leaf.copies.get(&name)?;
+                Some(((copy.last_term(), copy.log.len()), *node, instance))
+            };
+            let Some((_, node, instance)) = self.leaves.iter().filter_map(reach).max() else {
+                continue;
+            };
+            let change = Change::Attach { ordinal, leaf: node.into(), instance };
+            self.commit(Command::Execute { database: "db".to_owned(), change });
+        }
+        self.ask_for(&Asked::Restore { database: "db".to_owned() });
     }
 
     /// Somebody rebalances: a third copy, wherever.

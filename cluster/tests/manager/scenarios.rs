@@ -556,3 +556,35 @@ fn a_manager_that_waits_proposes_nothing() {
     world.run(200);
     assert_eq!(world.log.len(), before, "{}", world.show());
 }
+
+/// Promise (W24): while a copy is an orphan nobody is elected who misses what it has; attached, it is elected in a new term,
+/// the other one follows it, and its note is gone.
+#[test]
+fn w24_an_orphan_is_elected_and_followed() {
+    let mut world = whole(Setup::default());
+    let (ordinal, leaf) = (Ordinal(0), LeafId(4));
+    let instance = partition(&world, 0).copies[&leaf].instance;
+    let execute = |change| Command::Execute { database: "db".to_owned(), change };
+    crash(&mut world, TWO);
+    world.until(200, "the replica is left behind", |world| {
+        partition(world, 0).copies[&LeafId(5)].following == Following::Async
+    });
+    world.run(100);
+    crash(&mut world, ONE);
+    world.until(200, "the master is lost", |world| state(world, ONE) == NodeState::Offline);
+    let before = partition(&world, 0).term;
+    world.commit(execute(Change::Detach { ordinal, leaf, instance }));
+    for node in [TWO, ONE] {
+        start(&mut world, node, 5);
+        world.until(400, "it is back", |world| state(world, node) == NodeState::Online);
+    }
+    world.run(200);
+    assert_eq!(partition(&world, 0).serving(), None);
+    assert!(world.metadata.databases()["db"].left(instance).is_some());
+    world.commit(execute(Change::Attach { ordinal, leaf, instance }));
+    world.until(400, "it serves", |world| online(world, 0) == Some(ONE));
+    assert!(partition(&world, 0).term > before);
+    world.until(600, "the other one follows", World::is_whole);
+    assert_eq!(partition(&world, 0).copies.len(), 2);
+    assert!(world.metadata.databases()["db"].left(instance).is_none());
+}

@@ -13,6 +13,9 @@ const ROUNDS: u64 = 1_500;
 /// Rounds after healing within which all must be whole.
 const HEAL_ROUNDS: u64 = 1_200;
 
+/// Rounds between two looks of an operator, after healing.
+const OPERATOR_ROUNDS: u64 = 200;
+
 fn setup(seed: u64) -> Setup {
     let (mode, leaves) = match seed % 3 {
         0 => (Mode::Paired, 2),
@@ -34,7 +37,14 @@ fn run(setup: Setup, bug: Option<LeafBug>) -> World {
         world.faulty_step(&faults);
     }
     world.heal();
-    world.until(HEAL_ROUNDS, "it heals", World::is_whole);
+    let healed = world.round;
+    while !world.is_whole() {
+        assert!(world.round - healed < HEAL_ROUNDS, "it heals: {}", world.show());
+        if (world.round - healed) % OPERATOR_ROUNDS == OPERATOR_ROUNDS - 1 {
+            world.look_after_orphans();
+        }
+        world.step();
+    }
     world
 }
 

@@ -7,7 +7,7 @@ use resprout_cluster::manager::{
     Answer, Config, Event, Lock, Manager, Message, Now, Output, Phase, Proposal,
 };
 use resprout_cluster::metadata::{Command, Decree, Happened, Metadata, NewHome, Outcome, Role};
-use resprout_cluster::reconcile::{CopyName, Doing};
+use resprout_cluster::reconcile::{CopyName, Doing, MayGo, may_go};
 use resprout_cluster::testing::Planted;
 use resprout_cluster::{Address, Incarnation, LeafId, Mode, NodeId, Ordinal};
 
@@ -235,6 +235,11 @@ impl World {
         self.parcels.push((due, parcel));
     }
 
+    /// A message to a node, in a while.
+    pub(crate) fn order(&mut self, from: NodeId, to: NodeId, message: Message) {
+        self.post(Parcel::ToLeaf(from, to, message));
+    }
+
     /// One step of a manager.
     pub(crate) fn aggregator(&mut self, node: NodeId, event: Event) {
         let now = self.now();
@@ -414,15 +419,9 @@ impl World {
                     self.lock(to, (database, ordinal), None);
                 }
             }
-            Message::Remove { office, copy } => {
-                let recorded = leaf.metadata.copies_on(to);
-                let names = recorded.map(|(entry, partition, copy)| CopyName {
-                    database: entry.number,
-                    ordinal: partition.ordinal,
-                    instance: copy.instance,
-                });
-                let is_recorded = names.into_iter().any(|name| name == copy);
-                if office >= leaf.metadata.office().number && !is_recorded {
+            Message::Remove { office, copy, known } => {
+                let may = may_go(&leaf.metadata, to.into(), copy, known) == MayGo::Yes;
+                if office >= leaf.metadata.office().number && may {
                     leaf.copies.remove(&copy);
                 }
             }

@@ -1,7 +1,7 @@
 //! Partition records: the catalogue's rules 1, 5 to 9, 14 and 15 as far as the state holds them.
 
 use resprout_cluster::execution::{Change, Refused};
-use resprout_cluster::metadata::{At, Command, Happened, NodeState, Refusal};
+use resprout_cluster::metadata::{At, Command, Happened, LeftBy, NodeState, Outcome, Refusal};
 use resprout_cluster::{Cfg, Following, Incarnation, Instance, LeafId, Ordinal, Term};
 use resprout_replication::CopyState;
 
@@ -14,6 +14,14 @@ fn in_step(durable: bool) -> World {
         world.done(world.publish(ordinal, replica, CopyState::Sync));
     }
     world
+}
+
+/// A leaf is online again, in its next run.
+fn back(world: &mut World, leaf: u64) {
+    for state in [NodeState::Recovering, NodeState::Attaching, NodeState::Online] {
+        let outcome = world.node_state(leaf, state, 2);
+        assert_eq!(outcome, Outcome::Done, "{state}");
+    }
 }
 
 fn take_back(world: &World, ordinal: u32, instance: u64, run: u64, clean: bool) -> Command {
@@ -189,6 +197,57 @@ fn the_last_copy_stays_in_the_record() {
     world.done(orphan(&world, 3));
     assert_eq!(world.partition(0).copies.len(), 1);
     assert!(world.refused(orphan(&world, 1)).to_string().contains("last copy"));
+}
+
+/// Promise (O03, O08): what leaves the record is noted with what took it out and when, in the same command, until it is
+/// attached again or its leaf does not have it; the note of another copy in its place is not its own.
+#[test]
+fn what_leaves_the_record_is_noted() {
+    let mut world = in_step(false);
+    let (ordinal, leaf, instance) = (Ordinal(0), LeafId(3), Instance(3));
+    let execute = |change| Command::Execute { database: DB.to_owned(), change };
+    let noted = |world: &World| -> Vec<(Instance, LeftBy)> {
+        world.state.databases()[DB].left.iter().map(|left| (left.instance, left.by)).collect()
+    };
+    world.done(execute(Change::Detach { ordinal, leaf, instance }));
+    assert_eq!(noted(&world), [(instance, LeftBy::Detach)]);
+    let left = *world.state.databases()[DB].left(instance).unwrap();
+    assert_eq!((left.leaf, left.index, left.at_ms), (leaf, world.index, 1000 * world.index));
+    world.done(execute(Change::Attach { ordinal, leaf, instance }));
+    assert_eq!(noted(&world), []);
+    world.done(execute(Change::Remove { ordinal, leaf, instance, leaving: 1 }));
+    world.done(execute(Change::AddCopy { ordinal, leaf }));
+    assert_eq!(noted(&world), [(instance, LeftBy::Drop)]);
+    world.node_state(3, NodeState::Offline, 1);
+    back(&mut world, 3);
+    world.done(execute(Change::AddCopy { ordinal, leaf }));
+    assert_eq!(noted(&world), [(instance, LeftBy::Drop), (Instance(5), LeftBy::Copy)]);
+    let copies = vec![instance];
+    world.done(Command::ForgetLeft { database: DB.to_owned(), copies });
+    assert_eq!(noted(&world), [(Instance(5), LeftBy::Copy)]);
+}
+
+/// Promise (W24): who is elected from an orphan may lack what was acknowledged without it, and the event says so.
+#[test]
+fn w24_the_election_of_an_orphan_says_so() {
+    let mut world = in_step(true);
+    for leaf in [2, 3] {
+        world.node_state(leaf, NodeState::Offline, 1);
+    }
+    let execute = |change| Command::Execute { database: DB.to_owned(), change };
+    let ordinal = Ordinal(0);
+    for (leaf, instance) in [(2, 1), (3, 3)] {
+        let (leaf, instance) = (LeafId(leaf), Instance(instance));
+        world.done(execute(Change::Detach { ordinal, leaf, instance }));
+    }
+    assert!(world.partition(0).copies.is_empty());
+    back(&mut world, 2);
+    let (leaf, instance) = (LeafId(2), Instance(1));
+    world.done(execute(Change::Attach { ordinal, leaf, instance }));
+    world.done(world.elect(0, 1, 2, &[1]));
+    let last = &world.state.events().back().unwrap().happened;
+    assert!(matches!(last, Happened::Elected { may_have_lost: true, .. }), "{last:?}");
+    assert_eq!(world.partition(0).attached, None);
 }
 
 /// Promise: steps of plans change the same record, with the same terms, numbers and versions.

@@ -39,7 +39,7 @@ fn carry_out(database: &mut Database, plan: &Plan, mut look: impl FnMut(&Databas
                 assert_ne!(partition.master, Some(step.target), "a master is dropped");
                 assert!(partition.copies.remove(&step.target).is_some());
             }
-            Action::Attach | Action::Create => unreachable!("not asked for"),
+            Action::Attach | Action::Create | Action::Detach => unreachable!("not asked for"),
         }
         look(database, step.phase);
     }

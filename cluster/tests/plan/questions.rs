@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use resprout_cluster::placement::{Home, Unplaceable, initial};
 use resprout_cluster::plan::{
-    Action, Keep, Origin, Orphan, OrphanRow, Removal, RemovalError, Takeover, Unsafe,
-    clear_orphans, ensure_online, ensure_safety, failover, orphan_rows, remove, restore,
+    Action, Extent, Keep, Masters, Origin, Orphan, OrphanRow, Removal, RemovalError, Takeover,
+    Unsafe, clear_orphans, ensure_online, ensure_safety, failover, orphan_rows, remove, restore,
     safe_orphans,
 };
 use resprout_cluster::{
-    Database, Following, Group, Instance, Leaf, LeafId, Mode, Ordinal, Standing,
+    Database, Following, Group, Instance, Leaf, LeafId, Mode, Ordinal, Standing, Term,
 };
+use resprout_wal::{History, Lsn, TermStart};
 
 use crate::world::{database, leaves, named, partition};
 
@@ -148,15 +149,25 @@ fn leaves_that_may_not_go() {
     assert_eq!(ensure_online(&all), Ok(()));
 }
 
+/// A log with these terms, each with its start, up to there.
+fn extent(terms: &[(u64, u64)], end: u64) -> Extent {
+    let term = |(term, start): &(u64, u64)| TermStart { term: Term(*term), start: Lsn(*start) };
+    let history = History::from_entries(terms.iter().map(term).collect()).expect("in order");
+    Extent { history, end: Lsn(end) }
+}
+
 fn orphan(leaf: u64, ordinal: u32, instance: u64) -> Orphan {
     let origin =
         Origin { operation: "REBALANCE PARTITIONS 17".to_owned(), at_ms: 1_764_200_000_000 };
     Orphan {
         leaf: LeafId(leaf),
         database: "x_test".to_owned(),
+        number: 3,
         ordinal: Ordinal(ordinal),
         instance: Instance(instance),
         bytes: 4096,
+        extent: Some(extent(&[(2, 0)], 9000)),
+        term: Term(2),
         origin: Some(origin),
     }
 }
@@ -170,24 +181,56 @@ fn w24_the_last_copy_stays() {
     let mut x_test = Database { name: "x_test".to_owned(), ..database([home, home]) };
     x_test.partitions[1].master = None;
     let orphans = [orphan(2, 0, 7), orphan(2, 1, 8), orphan(1, 0, 1), orphan(2, 9, 1)];
+    let own = |ordinal| ("x_test".to_owned(), Ordinal(ordinal));
+    let masters = Masters::from([(own(0), extent(&[(2, 0), (4, 9000)], 20_000))]);
     let keeps = |leaves: &[Leaf], x_test: &Database| -> Vec<Option<Keep>> {
-        let verdicts = clear_orphans(leaves, std::slice::from_ref(x_test), &orphans);
+        let verdicts = clear_orphans(leaves, std::slice::from_ref(x_test), &masters, &orphans);
         verdicts.iter().map(|verdict| verdict.keep).collect()
     };
     let expected = [None, Some(Keep::NoMaster), Some(Keep::Recorded), Some(Keep::NoDatabase)];
     assert_eq!(keeps(&all, &x_test), expected);
-    let verdicts = clear_orphans(&all, std::slice::from_ref(&x_test), &orphans);
+    let verdicts = clear_orphans(&all, std::slice::from_ref(&x_test), &masters, &orphans);
     let rows = orphan_rows(&all, safe_orphans(&verdicts));
     let row = OrphanRow { host: "leaf-2".to_owned(), port: 3306, database: "x_test_0".to_owned() };
     assert_eq!(rows, [row]);
     assert_eq!(OrphanRow::COLUMNS, ["Host", "Port", "Database"]);
     // Another copy of the same partition on the same leaf is not the recorded one (O08).
     let stale = [orphan(1, 0, 99)];
-    assert_eq!(clear_orphans(&all, std::slice::from_ref(&x_test), &stale)[0].keep, None);
+    assert_eq!(clear_orphans(&all, std::slice::from_ref(&x_test), &masters, &stale)[0].keep, None);
     all[1].standing = Standing::Away;
     assert_eq!(keeps(&all, &x_test)[0], Some(Keep::Away));
     all[0].standing = Standing::Away;
     assert_eq!(keeps(&all, &x_test)[0], Some(Keep::NoMaster), "its master is gone too");
+}
+
+/// Promise: what an orphan has and its master has not is never dropped unasked, nor what nobody can compare; a part of
+/// what the master has may go.
+#[test]
+fn what_is_only_on_an_orphan_stays() {
+    let all = leaves(1, 1);
+    let home = Home { master: LeafId(1), replica: None };
+    let x_test = Database { name: "x_test".to_owned(), ..database([home]) };
+    let own = ("x_test".to_owned(), Ordinal(0));
+    let master = extent(&[(2, 0), (4, 9000)], 20_000);
+    let keep = |masters: &Masters, has: Option<Extent>| {
+        let orphans = [Orphan { extent: has, ..orphan(2, 0, 7) }];
+        clear_orphans(&all, std::slice::from_ref(&x_test), masters, &orphans)[0].keep
+    };
+    let said = Masters::from([(own, master)]);
+    for (terms, end) in [(&[(2, 0)][..], 9000), (&[(2, 0)], 4096), (&[(2, 0), (4, 9000)], 20_000)] {
+        assert_eq!(keep(&said, Some(extent(terms, end))), None, "{terms:?} {end}");
+    }
+    let more = [
+        (&[(2, 0)][..], 9001),
+        (&[(2, 0), (3, 9000)], 12_000),
+        (&[(2, 0), (4, 9000)], 20_001),
+        (&[(5, 0)], 1),
+    ];
+    for (terms, end) in more {
+        assert_eq!(keep(&said, Some(extent(terms, end))), Some(Keep::Ahead), "{terms:?} {end}");
+    }
+    assert_eq!(keep(&said, None), Some(Keep::Unread));
+    assert_eq!(keep(&Masters::new(), Some(extent(&[(2, 0)], 0))), Some(Keep::Silent));
 }
 
 /// Promise: second copies even out what leaves have, before they are spread by masters.

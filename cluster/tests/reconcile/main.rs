@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use resprout_cluster::execution::Change;
 use resprout_cluster::metadata::{At, Command, Decree, Metadata, NewHome, NodeState};
 use resprout_cluster::reconcile::{
-    Action, CopyName, Difference, Doing, Held, HeldCopy, Pass, Progress, Success, Turn, reconcile,
+    Action, CopyName, Difference, Doing, Held, HeldCopy, MayGo, Pass, Progress, Success, Turn,
+    may_go, reconcile,
 };
 use resprout_cluster::{
     Address, Incarnation, Instance, LeafId, Mode, NodeId, Ordinal, Stamp, Term,
@@ -286,4 +288,31 @@ fn nothing_older_is_told() {
         copy.knows = Stamp { term: 99, index: 99 };
     }
     assert_eq!(world.look(2, &held), Pass::default());
+}
+
+/// Promise (M16, O08): files go only where the metadata by which that was ordered are known, the record does not have the
+/// copy, it was not in it again since, and somebody serves its partition.
+#[test]
+fn files_go_only_where_they_are_not_needed() {
+    let mut world = World::new();
+    let (ordinal, leaf, replica) = (Ordinal(0), LeafId(3), name(0, 3));
+    let execute = |change| Command::Execute { database: "db".to_owned(), change };
+    let of = |world: &World, known| may_go(&world.state, leaf, replica, known);
+    assert_eq!(of(&world, world.index), MayGo::No, "it is recorded");
+    let (instance, database) = (replica.instance, replica.database);
+    world.apply(execute(Change::Remove { ordinal, leaf, instance, leaving: 1 }));
+    let known = world.index;
+    assert_eq!(of(&world, known + 1), MayGo::NotYet);
+    assert_eq!(of(&world, known), MayGo::Yes);
+    world.apply(execute(Change::Attach { ordinal, leaf, instance }));
+    assert_eq!(of(&world, known), MayGo::No, "it is recorded again");
+    world.apply(execute(Change::Detach { ordinal, leaf, instance }));
+    assert_eq!(of(&world, known), MayGo::No, "it was, since that was ordered");
+    assert_eq!(of(&world, world.index), MayGo::Yes);
+    world.apply(Command::Intend { at: world.at() });
+    assert_eq!(of(&world, world.index), MayGo::No, "nobody serves");
+    let unknown = CopyName { database: 44, ..replica };
+    assert_eq!(may_go(&world.state, leaf, unknown, 0), MayGo::No);
+    world.apply(Command::DropDatabase { name: "db".to_owned() });
+    assert_eq!(may_go(&world.state, leaf, CopyName { database, ..replica }, 0), MayGo::Yes);
 }

@@ -14,7 +14,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll, Waker};
 
 use resprout_wal::{Frame, LogError, Lsn, Position};
@@ -36,7 +36,7 @@ pub trait Shipper: Send + Sync + fmt::Debug {
 /// The shipper of a partition.
 #[derive(Debug)]
 pub(super) struct Shipping {
-    shipper: Weak<dyn Shipper>,
+    shipper: RwLock<Weak<dyn Shipper>>,
     /// Groups that are sealed here and not committed.
     under_way: AtomicU64,
 }
@@ -93,6 +93,14 @@ impl Replicated {
         }
     }
 
+    /// Somebody else ships the log, which ends there: what of it is not known acknowledged may be taken back.
+    fn begin_anew(&mut self, end: Lsn) {
+        self.applied = self.shown();
+        self.floor = end;
+        self.groups.clear();
+        self.master = Err(Lost::Fenced);
+    }
+
     /// Everything before is in the root that readers see.
     fn shown(&self) -> Lsn {
         let recovered = if self.position >= self.floor { self.floor } else { Lsn::ZERO };
@@ -139,16 +147,20 @@ impl Replicated {
 
 impl Publisher {
     /// From now on the partition is one of several copies. What was recovered is known acknowledged
-    /// up to `acknowledged` only.
-    ///
-    /// # Panics
-    /// If it is one already.
-    pub(crate) fn replicate(&self, acknowledged: Lsn, shipper: Weak<dyn Shipper>) {
+    /// up to `acknowledged` only; if it was one before, up to where that is known by now. How far that is.
+    pub(crate) fn replicate(&self, acknowledged: Lsn, shipper: Weak<dyn Shipper>) -> Lsn {
         let mut marks = self.marks();
-        assert!(marks.replicated.is_none(), "one shipper for the life of a partition");
-        marks.replicated = Some(Replicated::new(acknowledged, marks.end));
-        let shipping = Shipping { shipper, under_way: AtomicU64::new(0) };
-        assert!(self.shipper.set(shipping).is_ok(), "one shipper for the life of a partition");
+        let end = marks.end;
+        let known = marks.replicated.get_or_insert_with(|| Replicated::new(acknowledged, end));
+        known.begin_anew(end);
+        if let Some(shipping) = self.shipper.get() {
+            *shipping.shipper.write().unwrap_or_else(PoisonError::into_inner) = shipper;
+        } else {
+            let shipping = Shipping { shipper: RwLock::new(shipper), under_way: 0.into() };
+            assert!(self.shipper.set(shipping).is_ok(), "set with the marks locked");
+        }
+        self.note_under_way(known);
+        known.position
     }
 
     /// Whether the partition is one of several copies.
@@ -162,7 +174,10 @@ impl Publisher {
     }
 
     pub(super) fn tell_shipper(&self, tell: impl FnOnce(&dyn Shipper)) {
-        if let Some(shipper) = self.shipper.get().and_then(|shipping| shipping.shipper.upgrade()) {
+        let shipper = self.shipper.get().and_then(|shipping| {
+            shipping.shipper.read().unwrap_or_else(PoisonError::into_inner).upgrade()
+        });
+        if let Some(shipper) = shipper {
             tell(&*shipper);
         }
     }

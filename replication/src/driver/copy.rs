@@ -512,6 +512,23 @@ impl CopyDriver {
         }
     }
 
+    /// After it was stopped: what has come is applied, and the copy is PENDING, so that it can be driven again. One that was
+    /// getting pages is not: it is recovered first.
+    pub(super) fn give_back(&self) {
+        let stored = self.stored();
+        if !matches!(
+            stored.partition().state(),
+            StoredState::Replicating | StoredState::Transitioning
+        ) {
+            return;
+        }
+        stored.wait_told();
+        match stored.apply() {
+            Ok(()) => stored.enter(StoredState::Pending, "given up by whoever drove it"),
+            Err(error) => stored.give_up(&error.to_string()),
+        }
+    }
+
     /// Keeps where the log ends, for the next run. Whatever is appended after that voids it.
     fn end_run(&self, mut kept: Kept) -> Result<(), StartError> {
         let (lsn, _) = self.stored().end()?;

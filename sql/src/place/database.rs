@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use resprout_access::{Client, Definition, Place};
 use resprout_engine::table::{Table, Value};
-use resprout_engine::{Durability, Error, TablesOf, shard_of};
+use resprout_engine::{Durability, Error, TablesOf, copy_tables, shard_of};
 
 use super::directory::Map;
 use super::partition::Partition;
@@ -120,6 +120,20 @@ impl Database {
             Self::Near(near) => near.partitions()[0].table(name),
             Self::Far(_) => self.partition(0).table(name),
         }
+    }
+
+    /// Gives a partition the tables of another one, numbers and all, and no others. Blocks. As [`Database::define`] for the master
+    /// aggregator alone, and in turn with that.
+    ///
+    /// # Errors
+    /// If one of them does not serve.
+    pub fn copy_tables(&self, from: usize, to: usize) -> Result<(), Error> {
+        let copied = match self {
+            Self::Near(near) => copy_tables(&near.partitions()[from], &near.partitions()[to]),
+            Self::Far(far) => copy_tables(&far.partitions[from], &far.partitions[to]),
+        };
+        self.forget_tables();
+        copied.map(drop)
     }
 
     /// What is known of far tables may be out of date.

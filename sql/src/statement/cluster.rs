@@ -44,7 +44,7 @@ pub enum ClusterStatement {
         /// Refuses to take away the last online instance of a partition.
         ensure_partition_safety: bool,
     },
-    /// `{ATTACH | DETACH | CREATE | DROP} PARTITION db:n ON 'host':port`,
+    /// `{ATTACH | DETACH | CREATE | DROP} PARTITION db:n ON 'host':port`, with `FORCE` after CREATE,
     /// `COPY PARTITION db:n TO 'host':port`.
     Partition {
         /// What happens to it.
@@ -167,7 +167,10 @@ pub enum PartitionAction {
     /// An instance becomes an orphan.
     Detach,
     /// An empty instance is made.
-    Create,
+    Create {
+        /// Although orphans of the partition are known.
+        force: bool,
+    },
     /// A replica is removed with its files.
     Drop,
     /// A replica is made of the master.
@@ -315,7 +318,7 @@ fn partition(cursor: &mut Cursor<'_>) -> Parsing<Option<ClusterStatement>> {
     let action = match start {
         "ATTACH PARTITION" => PartitionAction::Attach,
         "DETACH PARTITION" => PartitionAction::Detach,
-        "CREATE PARTITION" => PartitionAction::Create,
+        "CREATE PARTITION" => PartitionAction::Create { force: cursor.word("FORCE") },
         "DROP PARTITION" => PartitionAction::Drop,
         "COPY PARTITION" => PartitionAction::Copy,
         _ => {

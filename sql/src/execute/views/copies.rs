@@ -65,6 +65,26 @@ pub(super) const MV_DISTRIBUTED_DATABASES_STATUS: View = View {
     rows: |views| rows(views, ClusterView::DatabasesStatus),
 };
 
+pub(super) const MV_ORPHANS: View = View {
+    name: "MV_ORPHANS",
+    columns: &[
+        ("NODE_ID", COUNT),
+        ("HOST", NAME),
+        ("PORT", COUNT),
+        ("DATABASE_NAME", NAME),
+        ("ORDINAL", COUNT),
+        ("INSTANCE_ID", COUNT),
+        ("BYTES", COUNT),
+        ("MADE_BY", WORD),
+        ("MADE_TIME", "datetime(3)"),
+        ("MASTER_HOST", NAME),
+        ("MASTER_PORT", COUNT),
+        ("IS_SAFE_TO_DROP", COUNT),
+        ("REASON", NAME),
+    ],
+    rows: |views| rows(views, ClusterView::Orphans),
+};
+
 pub(super) const MV_REPLICATION_STATUS: View = View {
     name: "MV_REPLICATION_STATUS",
     columns: &[

@@ -39,7 +39,7 @@ struct View {
 }
 
 /// All views, by name.
-const VIEWS: [View; 27] = [
+const VIEWS: [View; 28] = [
     cluster::AGGREGATORS,
     node::CHARACTER_SETS,
     node::COLLATIONS,
@@ -54,6 +54,7 @@ const VIEWS: [View; 27] = [
     copies::MV_CLUSTER_STATUS,
     copies::MV_DISTRIBUTED_DATABASES_STATUS,
     cluster::MV_EVENTS,
+    copies::MV_ORPHANS,
     node::MV_RECOVERY_STATUS,
     copies::MV_REPLICATION_STATUS,
     node::PARAMETERS,

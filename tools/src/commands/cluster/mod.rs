@@ -11,6 +11,7 @@ mod file;
 mod list;
 mod look;
 mod master;
+mod orphans;
 mod probe;
 mod process;
 mod registry;
@@ -78,6 +79,8 @@ pub enum ClusterCommand {
     Status(status::StatusArgs),
     /// What happened
     Events(show::EventsArgs),
+    /// Removes copies that are not on record and whose rows are elsewhere
+    ClearOrphans(orphans::ClearOrphansArgs),
     /// ADD LEAF
     AddLeaf(statements::AddLeafArgs),
     /// REMOVE LEAF
@@ -112,6 +115,7 @@ pub fn run(command: &ClusterCommand) -> Result<Exit, Failure> {
         ClusterCommand::ShowAggregators(args) => show::aggregators(args),
         ClusterCommand::Status(args) => status::run(args),
         ClusterCommand::Events(args) => show::events(args),
+        ClusterCommand::ClearOrphans(args) => orphans::clear(args),
         ClusterCommand::AddLeaf(args) => statements::add_leaf(args),
         ClusterCommand::RemoveLeaf(args) => statements::remove_leaf(args),
         ClusterCommand::AttachLeaf(args) => statements::attach_leaf(args),

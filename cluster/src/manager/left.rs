@@ -1,0 +1,28 @@
+//! Notes of copies that left the record are of use only while a leaf has such a copy.
+
+use super::{About, Manager, Phase};
+use crate::metadata::{Command, DatabaseEntry, Left, Metadata};
+use crate::reconcile::CopyName;
+
+impl Manager {
+    /// Forgets what leaves say they do not have, and what was on leaves that are none any more.
+    pub(super) fn forget_left(&mut self, metadata: &Metadata, entry: &DatabaseEntry) {
+        let is_gone = |left: &&Left| {
+            if !metadata.nodes().contains_key(&left.leaf.into()) {
+                return true;
+            }
+            let Some(answer) = self.heard_as_known(metadata, left.leaf.into()) else {
+                return false;
+            };
+            let (database, ordinal, instance) = (entry.number, left.ordinal, left.instance);
+            let name = CopyName { database, ordinal, instance };
+            // What it said before it knew of the change is of no value: it may have been about to make the copy.
+            let knows = answer.phase == Phase::Ready && answer.fulfilled >= left.index;
+            knows && !answer.held.contains_key(&name)
+        };
+        let gone: Vec<_> = entry.left.iter().filter(is_gone).map(|left| left.instance).collect();
+        if !gone.is_empty() {
+            self.propose(About::Left(entry.number), Command::forget(&entry.map.name, gone));
+        }
+    }
+}
