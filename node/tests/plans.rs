@@ -264,7 +264,8 @@ async fn a_detached_leaf_waits_for_attach_leaf() {
     }
     cluster.until_whole().await.unwrap();
     for ordinal in 0..PARTITIONS {
+        put(&cluster, ordinal, 3).await;
         let (_, partition) = cluster.master_of("d", ordinal).unwrap();
-        assert_eq!(rows(&partition), [1, 2], "partition {ordinal}");
+        assert_eq!(rows(&partition), [1, 2, 3], "partition {ordinal}");
     }
 }
