@@ -254,6 +254,8 @@ impl Copies {
             last_term: status.last_term,
             last: status.end,
             clean: status.is_untouched,
+            unapplied_bytes: status.unapplied_bytes,
+            image: status.image,
         }
     }
 
@@ -275,7 +277,8 @@ impl Copies {
 
     /// What was asked for. That a copy left the record may be known here a moment after whoever asks knows it.
     fn remove_orphans(&self, engine: &Engine) {
-        for copy in std::mem::take(&mut *locked(&self.removals)) {
+        let asked = std::mem::take(&mut *locked(&self.removals));
+        for copy in asked {
             let is_recorded = {
                 let metadata = self.metadata.read();
                 let partition = metadata

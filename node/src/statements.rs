@@ -162,7 +162,9 @@ fn view_of(
         | ClusterView::ReplicationStatus
         | ClusterView::DatabasesStatus
         | ClusterView::RecoveryStatus
-        | ClusterView::PartitionsOnLeaves => Vec::new(),
+        | ClusterView::PartitionsOnLeaves
+        // And this of what the master aggregator knows.
+        | ClusterView::RebalanceStatus => Vec::new(),
     };
     Shown { names: Vec::new(), rows }
 }

@@ -109,6 +109,8 @@ pub enum ClusterView {
     RecoveryStatus,
     /// `DISTRIBUTED_PARTITIONS_ON_LEAVES`.
     PartitionsOnLeaves,
+    /// `MV_REBALANCE_STATUS`.
+    RebalanceStatus,
 }
 
 /// A small table: names of columns, and rows of as many values.
