@@ -15,13 +15,13 @@
 
 use std::time::Duration;
 
-use resprout_replication::{Decided, Record, Report, Request};
+use resprout_replication::{Decided, ImageProgress, Record, Report, Request};
 
 use crate::manager::{Answer, Lock, Phase};
 use crate::metadata::bytes::{CodecError, Cursor, Field, fields, variants};
 use crate::metadata::codec::{decode, encode};
 use crate::metadata::{Command, Outcome, Role};
-use crate::plan::{Asked, One};
+use crate::plan::{Asked, Copied, One};
 use crate::reconcile::{CopyName, Doing, HeldCopy};
 use crate::survey::Survey;
 use crate::{Address, Group, Instance, LeafId, NodeId, Ordinal};
@@ -288,12 +288,18 @@ pub struct ShownStep {
     pub running_ms: Option<u64>,
     /// What it will take, in milliseconds, if that is known.
     pub remaining_ms: Option<u64>,
+    /// Of a copy, how much of it there is, if that is known.
+    pub copied: Option<Copied>,
+    /// What it waits for.
+    pub waiting_for: Option<String>,
 }
 
 fields! {
-    ShownStep { action, ordinal, target, phase, status, running_ms, remaining_ms }
+    ShownStep { action, ordinal, target, phase, status, running_ms, remaining_ms, copied, waiting_for }
+    Copied { bytes, total_bytes, rate }
     CopyName { database, ordinal, instance }
-    HeldCopy { incarnation, doing, knows, promised, last_term, last, clean }
+    HeldCopy { incarnation, doing, knows, promised, last_term, last, clean, unapplied_bytes, image }
+    ImageProgress { lsn, bytes, done_bytes }
     Answer { incarnation, phase, held, fulfilled }
     Lock { number, ordinal, to, kill }
     Decided { stamp, record }
@@ -423,6 +429,20 @@ mod tests {
     use crate::{Incarnation, LeafId, Stamp, Term};
     use resprout_wal::Lsn;
 
+    fn step() -> ShownStep {
+        ShownStep {
+            action: "PROMOTE PARTITION".to_owned(),
+            ordinal: 3,
+            target: Address { host: "h".to_owned(), port: 3306 },
+            phase: 5,
+            status: Some("running".to_owned()),
+            running_ms: Some(7),
+            remaining_ms: None,
+            copied: Some(Copied { bytes: 1, total_bytes: 2, rate: 3 }),
+            waiting_for: Some("pages".to_owned()),
+        }
+    }
+
     fn samples() -> Vec<Control> {
         let copy = CopyName { database: 3, ordinal: Ordinal(7), instance: Instance(9) };
         let held = HeldCopy {
@@ -433,6 +453,8 @@ mod tests {
             last_term: Term(5),
             last: Lsn(4096),
             clean: true,
+            unapplied_bytes: 3,
+            image: Some(ImageProgress { lsn: Lsn(64), bytes: 9, done_bytes: 2 }),
         };
         let answer = Answer {
             incarnation: Incarnation(2),
@@ -451,15 +473,6 @@ mod tests {
         let address = Address { host: "h".to_owned(), port: 3306 };
         let operation = Operation::AddLeaf { address, group: Some(Group::Two) };
         let lock = Lock { number: 1, ordinal: Ordinal(7), to: LeafId(2), kill: true };
-        let step = ShownStep {
-            action: "PROMOTE PARTITION".to_owned(),
-            ordinal: 3,
-            target: Address { host: "h".to_owned(), port: 3306 },
-            phase: 5,
-            status: Some("running".to_owned()),
-            running_ms: Some(7),
-            remaining_ms: None,
-        };
         let remove = Order::Remove { ordinal: Ordinal(7), instance: Instance(3), known: 44 };
         vec![
             Control::Beat,
@@ -486,7 +499,7 @@ mod tests {
                 },
             },
             Control::Return { number: 8, result: Returned::NotMaster },
-            Control::Return { number: 10, result: Returned::Steps { steps: vec![step] } },
+            Control::Return { number: 10, result: Returned::Steps { steps: vec![step()] } },
             Control::Return { number: 11, result: Returned::Surveyed { survey } },
             Control::Return {
                 number: 9,

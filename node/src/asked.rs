@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use resprout_cluster::control::{Operation, ShownStep};
 use resprout_cluster::metadata::Metadata;
-use resprout_cluster::plan::{Asked, ExplainRow, One, StatusRow, ensure_safety};
+use resprout_cluster::plan::{
+    Asked, ExplainRow, FailoverRow, One, StatusRow, ensure_safety, failover_rows,
+};
 use resprout_cluster::{LeafId, Ordinal};
 use resprout_engine::table::Value;
 use resprout_sql::error::{Code, SqlError};
@@ -191,6 +193,9 @@ impl Directory {
         if *statement == ClusterStatement::ClearOrphanDatabases {
             return Ok(self.explained_orphans().await);
         }
+        if let ClusterStatement::FailoverLeaf { leaf } = statement {
+            return failover(&self.metadata.read(), leaf);
+        }
         let wanted = wanted(statement, &self.metadata.read())?;
         let is_about_all = matches!(statement, ClusterStatement::RebalanceAllDatabases { .. });
         if wanted.is_empty() && !is_about_all {
@@ -203,7 +208,7 @@ impl Directory {
                 let mut row: Vec<_> =
                     is_about_all.then(|| text(database.clone())).into_iter().collect();
                 row.extend(step_columns(&step));
-                row.push(milliseconds(step.remaining_ms));
+                row.push(known(step.remaining_ms));
                 shown.rows.push(row);
             }
         }
@@ -219,17 +224,71 @@ impl Directory {
         let mut shown = table(&StatusRow::COLUMNS, database.is_none());
         for name in databases {
             for step in self.steps(&name, None).await? {
-                let mut row: Vec<_> =
-                    database.is_none().then(|| text(name.clone())).into_iter().collect();
-                row.extend(step_columns(&step));
-                row.push(step.status.map_or(Value::Null, text));
-                row.push(milliseconds(step.running_ms));
-                row.push(milliseconds(step.remaining_ms));
-                shown.rows.push(row);
+                let name = database.is_none().then(|| text(name.clone()));
+                shown.rows.push(name.into_iter().chain(status_columns(&step)).collect());
             }
         }
         Ok(shown)
     }
+
+    /// `MV_REBALANCE_STATUS`. A database that is dropped meanwhile has no plan any more.
+    pub(crate) async fn view_of_plans(&self) -> Result<Shown, SqlError> {
+        let mut shown = Shown::new(&[]);
+        let databases = names(&self.metadata.read());
+        for name in databases {
+            let steps = match self.steps(&name, None).await {
+                Ok(steps) => steps,
+                Err(error) if error.code == Code::BAD_DB => continue,
+                Err(error) => return Err(error),
+            };
+            for step in steps {
+                let row = [text(name.clone())].into_iter().chain(status_columns(&step));
+                shown.rows.push(row.chain(more_columns(&step)).collect());
+            }
+        }
+        Ok(shown)
+    }
+}
+
+fn status_columns(step: &ShownStep) -> impl Iterator<Item = Value> {
+    let stands = [
+        step.status.clone().map_or(Value::Null, text),
+        known(step.running_ms),
+        known(step.remaining_ms),
+    ];
+    step_columns(step).into_iter().chain(stands)
+}
+
+/// What only the view has.
+fn more_columns(step: &ShownStep) -> [Value; 4] {
+    let copied = step.copied;
+    [
+        known(copied.map(|copied| copied.bytes)),
+        known(copied.map(|copied| copied.total_bytes)),
+        known(copied.map(|copied| copied.rate)),
+        step.waiting_for.clone().map_or(Value::Null, text),
+    ]
+}
+
+/// EXPLAIN FAILOVER LEAF.
+fn failover(metadata: &Metadata, at: &NodeAddress) -> Result<Shown, SqlError> {
+    let lost = leaf(metadata, at)?;
+    let databases: Vec<_> = metadata.databases().values().map(|entry| &entry.map).collect();
+    let mut shown = Shown::new(&FailoverRow::COLUMNS);
+    for row in failover_rows(&metadata.leaves(), &databases, lost) {
+        let target = row.target.map(|address| [text(address.host), number(address.port)]);
+        let mut columns = vec![
+            text(row.database),
+            number(row.ordinal),
+            text(row.effect),
+            text(&at.host),
+            number(at.port),
+        ];
+        columns.extend(target.unwrap_or([Value::Null, Value::Null]));
+        columns.extend([known(row.masters_before), known(row.masters_after)]);
+        shown.rows.push(columns);
+    }
+    Ok(shown)
 }
 
 /// For all databases, their names come first.
@@ -248,6 +307,6 @@ fn step_columns(step: &ShownStep) -> [Value; 5] {
     ]
 }
 
-fn milliseconds(known: Option<u64>) -> Value {
-    known.map_or(Value::Null, number)
+fn known(figure: Option<u64>) -> Value {
+    figure.map_or(Value::Null, number)
 }

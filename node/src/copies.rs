@@ -257,6 +257,8 @@ impl Copies {
             last_term: status.last_term,
             last: status.end,
             clean: status.is_untouched,
+            unapplied_bytes: status.unapplied_bytes,
+            image: status.image,
         }
     }
 

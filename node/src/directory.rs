@@ -10,7 +10,7 @@ use resprout_cluster::metadata::{Command, DatabaseEntry, Metadata, Node};
 use resprout_cluster::{Address, NodeId};
 use resprout_engine::Durability;
 use resprout_sql::error::{Code, SqlError};
-use resprout_sql::place::{self, Create, Home, Listed, Map, Shown, Work};
+use resprout_sql::place::{self, ClusterView, Create, Home, Listed, Map, Shown, Work};
 use resprout_sql::statement::ClusterStatement;
 use tokio::task::JoinSet;
 
@@ -21,7 +21,7 @@ use crate::pings::Pings;
 use crate::settings::Given;
 use crate::state::Shared;
 use crate::statements::{Reached, listing, operations};
-use crate::survey::ask_all_beside;
+use crate::survey::{ask_all, wait_beside};
 use crate::surveyed::{is_surveyed, surveyed};
 
 /// How long a definition may take.
@@ -218,9 +218,12 @@ impl place::Directory for Directory {
 
     fn show(&self, listed: &Listed) -> Result<Shown, SqlError> {
         let millis = |latency: Duration| latency.as_secs_f64() * 1e3;
+        if *listed == Listed::View(ClusterView::RebalanceStatus) {
+            return wait_beside(self.view_of_plans())?;
+        }
         if is_surveyed(listed) {
             let metadata = self.metadata.read().clone();
-            let surveys = ask_all_beside(&self.calls, &metadata)?;
+            let surveys = wait_beside(ask_all(&self.calls, &metadata))?;
             return Ok(surveyed(&metadata, &surveys, listed));
         }
         let reached = |id: NodeId, node: &Node| {

@@ -134,27 +134,38 @@ impl Operations {
         let steps = if let Some(asked) = asked {
             let plan = self.planned(asked)?;
             let rows = explain(&leaves, &plan, self.errands.manager().averages());
-            rows.into_iter().map(|row| shown(row, None)).collect()
+            rows.into_iter().map(shown).collect()
         } else {
             let manager = self.errands.manager();
             let rows = manager.shown(number).map_or_else(Vec::new, |one| {
                 status(&leaves, &one.plan, manager.averages(), &one.progress)
             });
-            let shown = |row: StatusRow| shown(row.step, Some((row.status, row.running_time)));
-            rows.into_iter().map(shown).collect()
+            rows.into_iter().map(shown_status).collect()
         };
         Ok(Returned::Steps { steps })
     }
 }
 
-fn shown(row: ExplainRow, stands: Option<(&'static str, Option<u64>)>) -> ShownStep {
+fn shown(row: ExplainRow) -> ShownStep {
     ShownStep {
         action: row.action.to_owned(),
         ordinal: row.ordinal,
         target: resprout_cluster::Address { host: row.target_host, port: row.target_port },
         phase: row.phase,
-        status: stands.map(|(status, _)| status.to_owned()),
-        running_ms: stands.and_then(|(_, running)| running),
+        status: None,
+        running_ms: None,
         remaining_ms: row.estimated_time_remaining_ms,
+        copied: None,
+        waiting_for: None,
+    }
+}
+
+fn shown_status(row: StatusRow) -> ShownStep {
+    ShownStep {
+        status: Some(row.status.to_owned()),
+        running_ms: row.running_time,
+        copied: row.copied,
+        waiting_for: row.waiting_for.map(str::to_owned),
+        ..shown(row.step)
     }
 }

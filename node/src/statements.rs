@@ -194,7 +194,9 @@ fn view_of(
         | ClusterView::DatabasesStatus
         | ClusterView::RecoveryStatus
         | ClusterView::PartitionsOnLeaves
-        | ClusterView::Orphans => Vec::new(),
+        | ClusterView::Orphans
+        // And this of what the master aggregator knows.
+        | ClusterView::RebalanceStatus => Vec::new(),
     };
     Shown { names: Vec::new(), rows }
 }

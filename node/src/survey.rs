@@ -87,17 +87,17 @@ pub(crate) async fn ask_all(calls: &Calls, metadata: &Metadata) -> Surveys {
     surveys
 }
 
-/// The same for whoever is no task: a thread that may wait, or one of the runtime beside its tasks.
+/// Waits for others on whoever is no task: a thread that may wait, or one of the runtime beside its tasks.
 ///
 /// # Errors
 /// If the runtime has one thread only, which cannot wait.
-pub(crate) fn ask_all_beside(calls: &Calls, metadata: &Metadata) -> Result<Surveys, SqlError> {
+pub(crate) fn wait_beside<T>(answer: impl Future<Output = T>) -> Result<T, SqlError> {
     let runtime = Handle::try_current().ok();
     let runtime = runtime.filter(|found| found.runtime_flavor() == RuntimeFlavor::MultiThread);
     let runtime = runtime.ok_or_else(|| {
         SqlError::new(Code::UNKNOWN_ERROR, "other nodes cannot be asked on this thread")
     })?;
-    Ok(tokio::task::block_in_place(|| runtime.block_on(ask_all(calls, metadata))))
+    Ok(tokio::task::block_in_place(|| runtime.block_on(answer)))
 }
 
 impl Copies {

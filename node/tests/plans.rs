@@ -6,14 +6,16 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use door::Door;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use resprout_cluster::manager::Config as Manager;
 use resprout_cluster::metadata::Metadata;
-use resprout_node::testing::Cluster;
+use resprout_engine::table::Value;
+use resprout_node::testing::{Cluster, PATIENCE};
+use resprout_sql::place::{ClusterView, Directory, Listed};
 use support::{PARTITIONS, put, record, rows, with_table};
 use tokio::task::JoinSet;
 
@@ -122,6 +124,32 @@ fn copies(cluster: &Cluster) -> Vec<Vec<u64>> {
         .collect()
 }
 
+/// `MV_REBALANCE_STATUS`: as SHOW has it, and each copy with its bytes once its leaf has told them.
+async fn copies_say_how_much_they_were(cluster: &Cluster) {
+    let (directory, _) = cluster.statements_of(cluster.aggregators()[0]).unwrap();
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let shown = directory.show(&Listed::View(ClusterView::RebalanceStatus)).unwrap();
+        assert!(
+            !shown.rows.is_empty() && shown.rows.iter().all(|row| row.len() == 13),
+            "{shown:?}"
+        );
+        let copies: Vec<_> = shown
+            .rows
+            .iter()
+            .filter(|row| row[1] == Value::Text("COPY PARTITION".into()))
+            .collect();
+        assert!(!copies.is_empty());
+        let is_known = |row: &&&Vec<Value>| matches!(row[10], Value::UInt(bytes) if bytes > 0);
+        if copies.iter().filter(is_known).count() == copies.len() {
+            assert!(copies.iter().all(|row| row[9] == row[10] && row[12].is_null()), "{copies:?}");
+            return;
+        }
+        assert!(Instant::now() < end, "copies without bytes: {copies:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Promise (W05, W06, O01): new leaves get nothing by themselves; EXPLAIN shows what REBALANCE does, which moves copies and
 /// masters while clients write, loses nothing, and leaves nothing to do. REMOVE LEAF takes it all back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -147,7 +175,13 @@ async fn w06_a_cluster_grows_and_shrinks_while_clients_write() {
     assert_eq!(names(&shown[0])[5..], ["Status", "Running_Time", "Estimated_Time_Remaining_Ms"]);
     assert!(statuses(&shown).iter().all(|(_, _, _, status)| status == "success"), "{shown:?}");
     assert_eq!(shown.len(), explained.len());
+    let left = |row: &Row| row.get::<Option<u64>, _>("Estimated_Time_Remaining_Ms").unwrap();
+    assert!(
+        shown.iter().all(|row| left(row) == Some(0)),
+        "what is finished takes no time: {shown:?}"
+    );
     assert!(rows_of(&mut client, "EXPLAIN REBALANCE PARTITIONS ON d").await.is_empty());
+    copies_say_how_much_they_were(&cluster).await;
     let moved = copies(&cluster).iter().filter(|leaves| leaves.contains(&new[0].0)).count();
     assert_eq!(moved, 2, "half of the partitions are on the new pair: {:?}", copies(&cluster));
     cluster.until_whole().await.unwrap();
@@ -164,6 +198,10 @@ async fn w06_a_cluster_grows_and_shrinks_while_clients_write() {
     client.query_drop(format!("REMOVE LEAF '127.0.0.1':{}", port(new[0]))).await.unwrap();
     assert!(copies(&cluster).iter().all(|leaves| !leaves.contains(&new[0].0)));
     assert!(rows_of(&mut client, "SHOW LEAVES").await.len() == 3);
+    let expected = rows_of(&mut client, "EXPLAIN REBALANCE PARTITIONS ON d").await;
+    let is_copy = |row: &&Row| row.get::<String, _>(0).unwrap() == "COPY PARTITION";
+    let known = expected.iter().filter(is_copy).all(|row| left(row).is_some());
+    assert!(known, "copies have run, so their times are known: {expected:?}");
     client.query_drop("REBALANCE PARTITIONS ON d").await.unwrap();
     let home: Vec<u64> = before[0].clone();
     assert!(copies(&cluster).iter().all(|leaves| *leaves == home), "{:?}", copies(&cluster));

@@ -79,6 +79,50 @@ async fn until_whole(client: &mut Conn) {
     .await;
 }
 
+/// Promise: EXPLAIN FAILOVER LEAF says of each partition of the leaf who is master then, and how many that leaf would have;
+/// when the leaf is lost, it is so. A leaf that is not known is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_failover_is_explained_before_it_happens() {
+    let (mut cluster, _door, mut client) = with_database().await;
+    let leaf = cluster.leaves()[0];
+    let port = |cluster: &Cluster, node| {
+        let metadata = cluster.node(cluster.aggregators()[0]).unwrap().metadata().read();
+        metadata.nodes()[&node].address.port
+    };
+    let (lost, other) = (port(&cluster, leaf), port(&cluster, cluster.leaves()[1]));
+    let explain = format!("EXPLAIN FAILOVER LEAF '127.0.0.1':{lost}");
+    let rows: Vec<Row> = client.query(&explain).await.unwrap();
+    let expected = "Database Ordinal Effect From_Host From_Port Target_Host Target_Port \
+                    Masters_Before Masters_After";
+    assert_eq!(names(&rows).join(" "), expected);
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            ["Database", "Effect", "From_Port", "Target_Port", "Masters_Before", "Masters_After"]
+                .map(|column| text(row, column))
+                .join(" ")
+        })
+        .collect();
+    let mut shown = shown;
+    shown.sort();
+    assert_eq!(
+        shown,
+        [
+            format!("d another master {lost} {other} 1 2"),
+            format!("d one copy less {lost} {other} 1 2"),
+        ]
+    );
+    let unknown = client.query_drop("EXPLAIN FAILOVER LEAF 'nowhere':1").await.unwrap_err();
+    assert!(unknown.to_string().contains("nowhere:1"), "{unknown}");
+    cluster.kill(leaf).await;
+    until("the other leaf has all masters", async || {
+        let rows: Vec<Row> = client.query("SHOW PARTITIONS ON d").await.unwrap();
+        let masters = rows.iter().filter(|row| text(row, "Role") == "Master");
+        masters.filter(|row| text(row, "Port") == other.to_string()).count() == 2
+    })
+    .await;
+}
+
 /// Promise: SHOW CLUSTER STATUS has its documented columns, the metadata of every node, and every copy as its leaf has it:
 /// who serves, who follows whom, and how far; SHOW REPLICATION STATUS has who follows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

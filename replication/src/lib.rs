@@ -43,7 +43,7 @@ pub use message::{Ack, Envelope, Hello, ImageHead, Leave, Message, Start};
 pub use output::{Alarm, Event, Halt, Lookup, Output, PageWork, Read, Report, State, Turn, Write};
 pub use promotion::{Choice, NotYet, choose};
 pub use record::{CopyRecord, CopyState, Decided, Record, Request};
-pub use replica::{Replica, Seed};
+pub use replica::{ImageProgress, Replica, Seed};
 pub use tail::{Tail, last_common};
 
 mod config;

@@ -127,6 +127,8 @@ pub struct ImageHead {
     pub lineage: Lineage,
     /// How many pages it has.
     pub pages: u64,
+    /// What they are together, for people: nothing is decided by it.
+    pub bytes: u64,
 }
 
 /// How far a replica is.

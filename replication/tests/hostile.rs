@@ -104,9 +104,12 @@ fn message() -> impl Strategy<Value = Message> {
         number().prop_map(|from| Message::Welcome(Start::Continue { from: Lsn(from) })),
         (number(), number())
             .prop_map(|(to, chain)| Message::Welcome(Start::Truncate { to: Lsn(to), chain })),
-        (number(), number(), lineage(), number()).prop_map(|(id, lsn, lineage, pages)| {
-            Message::Welcome(Start::Provision(ImageHead { id, lsn: Lsn(lsn), lineage, pages }))
-        }),
+        (number(), number(), lineage(), number(), number()).prop_map(
+            |(id, lsn, lineage, pages, bytes)| {
+                let head = ImageHead { id, lsn: Lsn(lsn), lineage, pages, bytes };
+                Message::Welcome(Start::Provision(head))
+            }
+        ),
         ack,
         frames,
         (number(), number(), number()).prop_map(|(sent, end, committed)| Message::Beat {

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use crate::plan::{Live, Plan, Progress, Status};
+use crate::plan::{Awaited, Live, Plan, Progress, Status, Step};
 use crate::{Database, Instance, Leaf, LeafId, Ordinal, Term};
 
 pub use change::{Change, Refused, apply};
@@ -264,12 +264,15 @@ impl Execution {
     /// How far each step is.
     #[must_use]
     pub fn progress(&self, now_ms: u64) -> Vec<Progress> {
-        let progress = |run: &Run| Progress {
+        let open = self.plan.steps.iter().zip(&self.runs).find(|(_, run)| !run.has_ended());
+        let phase = open.map(|(step, _)| step.phase);
+        let progress = |(step, run): (&Step, &Run)| Progress {
             status: run.status(),
             running_ms: run.began_ms.map(|began| run.ended_ms.unwrap_or(now_ms) - began),
             live: run.live,
+            awaits: run.awaits(Some(step.phase) == phase),
         };
-        self.runs.iter().map(progress).collect()
+        self.plan.steps.iter().zip(&self.runs).map(progress).collect()
     }
 
     /// Takes an event and says what is to be done. Nothing is said twice, and nothing after [`Output::Done`].
@@ -355,6 +358,19 @@ impl Run {
             Stage::Canceled => Status::Canceled,
             _ => Status::Running,
         }
+    }
+
+    /// What it waits for, in a phase that has its turn or not; nothing, if it has ended.
+    fn awaits(&self, has_turn: bool) -> Option<Awaited> {
+        Some(match self.stage {
+            Stage::Scheduled if has_turn => Awaited::Turn,
+            Stage::Scheduled => Awaited::Phase,
+            Stage::Asked | Stage::Discarding => Awaited::Record,
+            Stage::Follows => self.live.map_or(Awaited::Contact, |live| live.awaits),
+            Stage::Locking => self.live.map_or(Awaited::Transactions, |live| live.awaits),
+            Stage::Removing => Awaited::Files,
+            Stage::Success | Stage::Failed | Stage::Canceled => return None,
+        })
     }
 
     fn has_ended(&self) -> bool {

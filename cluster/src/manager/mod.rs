@@ -35,6 +35,7 @@ pub use plans::{Ended, Errand, Shown};
 mod attach;
 mod back;
 mod elections;
+mod figures;
 mod leaves;
 mod left;
 mod plans;

@@ -9,9 +9,10 @@
 //! An [`Execution`] says what its steps need; here that becomes proposals and messages, and answers become its events.
 //! Nothing of it outlives the office: who takes over finds in the record what is done, and whoever asked asks again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::figures::Figures;
 use super::{About, Lock, Manager, Message, copy_name};
 use crate::execution::{self, Execution, World};
 use crate::metadata::{Command, DatabaseEntry, Metadata, Outcome, Refusal};
@@ -56,9 +57,16 @@ pub struct Shown {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plans {
     running: BTreeMap<u32, Running>,
-    last: BTreeMap<u32, Shown>,
+    last: BTreeMap<u32, Over>,
     averages: Averages,
     locks: u64,
+}
+
+/// A plan that has ended, in a database of that name.
+#[derive(Clone, Debug)]
+struct Over {
+    shown: Shown,
+    figures: Figures,
 }
 
 #[derive(Clone, Debug)]
@@ -73,6 +81,9 @@ struct Running {
     removals: BTreeMap<usize, (LeafId, CopyName)>,
     /// Since when a copy is to be removed whose partition nobody serves.
     bereft: Option<Duration>,
+    figures: Figures,
+    /// Steps whose time was taken down.
+    noted: BTreeSet<usize>,
     /// When locks and removals were said last.
     said: Duration,
 }
@@ -137,10 +148,10 @@ impl Manager {
             plan: running.execution.plan().clone(),
             progress: running.execution.progress(now_ms),
         });
-        running.or_else(|| self.plans.last.get(&database).cloned())
+        running.or_else(|| self.plans.last.get(&database).map(|over| over.shown.clone()))
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.now.at.as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -155,10 +166,12 @@ impl Manager {
         }
         for (number, (database, steps)) in steps {
             let running_ms = Some(running_ms);
-            let attached = Progress { status: Status::Success, running_ms, live: None };
+            let (status, live, awaits) = (Status::Success, None, None);
+            let attached = Progress { status, running_ms, live, awaits };
             let progress = vec![attached; steps.len()];
             let plan = Plan { database, steps, ..Plan::default() };
-            self.plans.last.insert(number, Shown { plan, progress });
+            let shown = Shown { plan, progress };
+            self.plans.last.insert(number, Over { shown, figures: Figures::default() });
         }
     }
 
@@ -191,12 +204,15 @@ impl Manager {
             locks: BTreeMap::new(),
             removals: BTreeMap::new(),
             bereft: None,
+            figures: Figures::default(),
+            noted: BTreeSet::new(),
             said: self.now.at,
         };
         self.plans.running.insert(database, running);
     }
 
     pub(super) fn go_on_with_plans(&mut self, metadata: &Metadata) {
+        self.look_at_last(metadata);
         for (database, mut running) in std::mem::take(&mut self.plans.running) {
             let entry = metadata.databases().get(&running.name);
             let Some(entry) = entry.filter(|entry| entry.number == database) else {
@@ -220,6 +236,12 @@ impl Manager {
         let world = World { leaves: &leaves, database: &entry.map, free: &free };
         let now_ms = self.now_ms();
         self.look_at_copies(metadata, entry, running);
+        let progress = running.execution.progress(now_ms);
+        let shown = (running.execution.plan(), &progress[..]);
+        let lives = running.figures.look(self, (metadata, entry), shown);
+        running
+            .heard
+            .extend(lives.into_iter().map(|(step, live)| execution::Event::Live(step, live)));
         let mut done = None;
         let heard = std::mem::take(&mut running.heard);
         for event in heard.into_iter().chain([execution::Event::Look]) {
@@ -233,10 +255,37 @@ impl Manager {
                 }
             }
         }
+        self.note_times(running);
         if self.now.at.saturating_sub(running.said) >= self.config.retry {
             self.say_again(entry, running);
         }
         done
+    }
+
+    /// What is known of copies only after their plan has ended.
+    fn look_at_last(&mut self, metadata: &Metadata) {
+        let mut last = std::mem::take(&mut self.plans.last);
+        for (database, Over { shown, figures }) in &mut last {
+            let Some(entry) = metadata.database_of(*database) else { continue };
+            let lives = figures.look(self, (metadata, entry), (&shown.plan, &shown.progress));
+            for (step, live) in lives {
+                shown.progress[step].live = Some(live);
+            }
+        }
+        self.plans.last = last;
+    }
+
+    /// Steps that have just ended well say how long the next of their kind will take.
+    fn note_times(&mut self, running: &mut Running) {
+        let plan = running.execution.plan();
+        let progress = running.execution.progress(self.now_ms());
+        for (at, (step, progress)) in plan.steps.iter().zip(progress).enumerate() {
+            if let (Status::Success, Some(took)) = (progress.status, progress.running_ms)
+                && running.noted.insert(at)
+            {
+                self.plans.averages.note(&plan.database, step.action, took);
+            }
+        }
     }
 
     /// What heartbeats tell of copies that are made, and of those that are removed.
@@ -351,12 +400,8 @@ impl Manager {
     fn end_plan(&mut self, database: u32, running: &Running, outcome: execution::Outcome) {
         let (plan, now_ms) = (running.execution.plan().clone(), self.now_ms());
         let progress = running.execution.progress(now_ms);
-        for (step, progress) in plan.steps.iter().zip(&progress) {
-            if let (Status::Success, Some(took)) = (progress.status, progress.running_ms) {
-                self.plans.averages.note(&plan.database, step.action, took);
-            }
-        }
-        self.plans.last.insert(database, Shown { plan, progress });
+        let over = Over { shown: Shown { plan, progress }, figures: running.figures.clone() };
+        self.plans.last.insert(database, over);
         match running.number {
             Some(_) => self.end_errand(running.number, Ended::With(outcome)),
             None => self.back.ended(outcome == execution::Outcome::Success, self.now.at),

@@ -21,12 +21,14 @@ use crate::{Database, Instance, Leaf, LeafId, Ordinal, Partition, Standing};
 pub use action::{Action, Phase};
 pub use asked::{Asked, AskedError, One};
 pub use back::bring_back;
-pub use estimate::{Averages, Live};
-pub use failover::{Failover, Takeover, failover};
+pub use estimate::Averages;
+pub use failover::{Failover, FailoverRow, Takeover, failover, failover_rows};
+pub use live::{Awaited, Copied, Left, Live};
 pub use orphans::{
     Extent, Keep, Masters, Origin, Orphan, Verdict, clear_orphans, left_behind, masters, orphans,
     safe_orphans,
 };
+pub use pace::{Pace, Seen};
 pub use removal::{Removal, RemovalError, Unsafe, ensure_online, ensure_safety, remove};
 pub use restore::restore;
 pub use rows::{ExplainRow, OrphanRow, Progress, Status, StatusRow, explain, orphan_rows, status};
@@ -36,7 +38,9 @@ mod asked;
 mod back;
 mod estimate;
 mod failover;
+mod live;
 mod orphans;
+mod pace;
 mod removal;
 mod restore;
 mod rows;

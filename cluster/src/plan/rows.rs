@@ -1,6 +1,6 @@
 //! The rows that EXPLAIN and STATUS show, as data: names, order and spelling are read by tools.
 
-use super::{Averages, Live, Orphan, Plan, Step};
+use super::{Averages, Awaited, Copied, Live, Orphan, Plan, Step};
 use crate::Leaf;
 
 /// A row of EXPLAIN REBALANCE PARTITIONS and EXPLAIN RESTORE REDUNDANCY. The form for all databases has
@@ -63,8 +63,10 @@ pub struct Progress {
     pub status: Status,
     /// How long it has run, or ran; none before it began.
     pub running_ms: Option<u64>,
-    /// What is known while it runs.
+    /// What is known while it runs; of a copy that was made, how much it was.
     pub live: Option<Live>,
+    /// What it waits for, until it has ended.
+    pub awaits: Option<Awaited>,
 }
 
 /// A row of SHOW REBALANCE STATUS.
@@ -76,6 +78,10 @@ pub struct StatusRow {
     pub status: &'static str,
     /// `Running_Time` in milliseconds, NULL while scheduled.
     pub running_time: Option<u64>,
+    /// Of a copy, how much of it there is, if that is known: only in the view.
+    pub copied: Option<Copied>,
+    /// What it waits for, until it has ended: only in the view.
+    pub waiting_for: Option<&'static str>,
 }
 
 impl StatusRow {
@@ -124,6 +130,8 @@ pub fn status(
             step: explain_row(leaves, step, text, remaining),
             status: progress.status.text(),
             running_time: progress.running_ms,
+            copied: progress.live.and_then(|live| live.copied),
+            waiting_for: progress.awaits.map(Awaited::text),
         }
     };
     plan.steps.iter().zip(progress).map(row).collect()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use resprout_replication::ImageProgress;
 use resprout_wal::{Lsn, Term};
 
 use crate::{Incarnation, Instance, Ordinal, Stamp};
@@ -56,6 +57,10 @@ pub struct HeldCopy {
     pub last: Lsn,
     /// The run before stopped in order, with everything flushed.
     pub clean: bool,
+    /// Bytes of log that have come and are not applied. For people, as the image is.
+    pub unapplied_bytes: u64,
+    /// The image that it gets, or took last in this run.
+    pub image: Option<ImageProgress>,
 }
 
 /// All copies of a node.

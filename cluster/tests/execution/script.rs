@@ -6,7 +6,7 @@ use resprout_cluster::execution::{
     Change, Config, Event, Execution, Failure, Outcome, Output, Refused, World, apply,
 };
 use resprout_cluster::placement::{Home, Placement};
-use resprout_cluster::plan::{Live, Plan, Status, plan};
+use resprout_cluster::plan::{Awaited, Left, Live, Plan, Status, plan};
 use resprout_cluster::{Database, Following, Instance, Leaf, LeafId, Ordinal, Standing, Term};
 
 use crate::world::{database, leaves};
@@ -74,6 +74,10 @@ impl Script {
         self.execution.progress(self.now_ms).iter().map(|progress| progress.status).collect()
     }
 
+    fn awaits(&self) -> Vec<Option<Awaited>> {
+        self.execution.progress(self.now_ms).iter().map(|progress| progress.awaits).collect()
+    }
+
     fn map(&self) -> (Option<u64>, Vec<u64>) {
         let partition = &self.database.partitions[0];
         let copies = partition.copies.keys().map(|leaf| leaf.0);
@@ -110,9 +114,12 @@ fn from_beginning_to_end() {
     assert_eq!(lock, LOCK);
     use Status::{Running, Scheduled, Success};
     assert_eq!(script.statuses(), [Success, Success, Running, Scheduled]);
-    let live = Live { replay_bytes: 5, replay_rate: 10, ..Live::default() };
+    let replay = Some(Left { bytes: 5, rate: 10 });
+    let live = Live { awaits: Awaited::Log, replay, ..Live::default() };
+    assert_eq!(script.awaits()[2..], [Some(Awaited::Transactions), Some(Awaited::Phase)]);
     assert_eq!(script.send(Event::Live(2, live)), []);
     assert_eq!(script.execution.progress(1000)[2].live, Some(live));
+    assert_eq!(script.awaits()[2], Some(Awaited::Log));
     assert_eq!(script.send(Event::Drained(2)), [PROMOTE]);
     assert_eq!(script.commit(PROMOTE), [UNLOCK, remove_files(2, 1, 1)]);
     assert_eq!(script.map(), (Some(2), vec![2, 3, 4]));

@@ -154,6 +154,7 @@ impl Leaf {
             last_term: copy.last_term(),
             last: Lsn(copy.log.len() as u64),
             clean: copy.clean,
+            ..HeldCopy::default()
         };
         self.copies.iter().map(|(name, copy)| (*name, held(copy))).collect()
     }

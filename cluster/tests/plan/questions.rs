@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use resprout_cluster::placement::{Home, Unplaceable, initial};
 use resprout_cluster::plan::{
-    Action, Extent, Keep, Masters, Origin, Orphan, OrphanRow, Removal, RemovalError, Takeover,
-    Unsafe, clear_orphans, ensure_online, ensure_safety, failover, orphan_rows, remove, restore,
-    safe_orphans,
+    Action, Extent, FailoverRow, Keep, Masters, Origin, Orphan, OrphanRow, Removal, RemovalError,
+    Takeover, Unsafe, clear_orphans, ensure_online, ensure_safety, failover, failover_rows,
+    orphan_rows, remove, restore, safe_orphans,
 };
 use resprout_cluster::{
     Database, Following, Group, Instance, Leaf, LeafId, Mode, Ordinal, Standing, Term,
@@ -57,6 +57,38 @@ fn who_may_not_take_over() {
     let mut away = all;
     away[2].standing = Standing::Away;
     assert!(failover(&away, &database, LeafId(1)).takeovers.contains(&offline));
+}
+
+/// Promise: EXPLAIN FAILOVER LEAF names for each partition of the leaf who is master then, counts masters over all
+/// databases, and says which partitions would have none or one copy less.
+#[test]
+fn a_failover_is_explained_by_partition() {
+    let all = leaves(2, 2);
+    let first = created(&all, Mode::Paired, 4);
+    let mut second = Database { name: "other".to_owned(), ..created(&all, Mode::Paired, 4) };
+    let of_first = second.partitions.iter_mut().find(|one| one.master == Some(LeafId(1)));
+    let replica = of_first.and_then(|one| one.copies.get_mut(&LeafId(3))).expect("a replica");
+    replica.following = Following::Async;
+    let rows = failover_rows(&all, &[&first, &second], LeafId(1));
+    let texts: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let port = row.target.as_ref().map(|target| target.port);
+            let masters = (row.masters_before, row.masters_after);
+            format!("{}:{} {} {port:?} {masters:?}", row.database, row.ordinal, row.effect)
+        })
+        .collect();
+    let port = Some(all[2].address.port);
+    assert_eq!(
+        texts,
+        [
+            format!("test:0 another master {port:?} (Some(2), Some(3))"),
+            format!("test:2 one copy less {port:?} (Some(2), Some(3))"),
+            "other:0 no master None (None, None)".to_owned(),
+            format!("other:2 one copy less {port:?} (Some(2), Some(3))"),
+        ]
+    );
+    assert_eq!(FailoverRow::COLUMNS.len(), 9);
 }
 
 /// Promise: of several copies the one that follows most closely takes over, and of equal ones that on the leaf

@@ -3,7 +3,8 @@
 use resprout_cluster::placement::{Home, Placement, Request, initial, target};
 use resprout_cluster::plan::{Action, Phase};
 use resprout_cluster::plan::{
-    Averages, ExplainRow, Live, Progress, Status, StatusRow, explain, plan, status,
+    Averages, Awaited, Copied, ExplainRow, Left, Live, Progress, Status, StatusRow, explain, plan,
+    status,
 };
 use resprout_cluster::{Address, Database, Leaf, LeafId, Mode, Ordinal, Partition};
 
@@ -84,10 +85,24 @@ fn the_known_plan() {
 fn the_known_plan_runs() {
     let (leaves, database, placement) = known();
     let plan = plan(&leaves, &database, &placement);
-    let done = |ms| Progress { status: Status::Success, running_ms: Some(ms), live: None };
-    let live = Live { catch_up_bytes: 0, catch_up_rate: 0, replay_bytes: 1130, replay_rate: 1000 };
-    let running = Progress { status: Status::Running, running_ms: Some(405), live: Some(live) };
-    let waits = Progress { status: Status::Scheduled, running_ms: None, live: None };
+    let copied = Some(Copied { bytes: 7, total_bytes: 7, rate: 2 });
+    let made = Some(Live { copied, ..Live::default() });
+    let done =
+        |ms| Progress { status: Status::Success, running_ms: Some(ms), live: made, awaits: None };
+    let live = Live {
+        awaits: Awaited::Transactions,
+        copied: None,
+        catch_up: Some(Left::default()),
+        replay: Some(Left { bytes: 1130, rate: 1000 }),
+    };
+    let running = Progress {
+        status: Status::Running,
+        running_ms: Some(405),
+        live: Some(live),
+        awaits: Some(Awaited::Transactions),
+    };
+    let awaits = Some(Awaited::Phase);
+    let waits = Progress { status: Status::Scheduled, running_ms: None, live: None, awaits };
     let progress = [done(4009), done(5109), done(5112), running, waits, waits];
     let rows = status(&leaves, &plan, &averages(), &progress);
     let text = |row: &StatusRow| {
@@ -107,6 +122,10 @@ fn the_known_plan_runs() {
             "DROP PARTITION scheduled NULL 1002",
         ]
     );
+    assert_eq!(rows[0].copied, copied);
+    let waiting: Vec<_> = rows.iter().skip(2).map(|row| row.waiting_for).collect();
+    let phases = Some("earlier phases");
+    assert_eq!(waiting, [None, Some("transactions under way"), phases, phases]);
     assert_eq!(StatusRow::COLUMNS.len(), ExplainRow::COLUMNS.len() + 2);
     let silent = Progress { live: None, ..running };
     let rows = status(&leaves, &plan, &averages(), &[done(1), done(1), done(1), silent]);

@@ -42,6 +42,8 @@ pub struct Image {
     /// The log from there on is kept as long as the image is.
     _log: LogHold,
     digests: Vec<u64>,
+    /// Of all pieces.
+    bytes: u64,
     /// The first key of each chunk, by the number of its first piece.
     chunks: BTreeMap<u64, Vec<u8>>,
 }
@@ -174,16 +176,17 @@ impl StoredCopy {
         let boundary = core.publisher.boundary();
         let log = core.log.hold(boundary.lsn).map_err(|error| stopped(&error))?;
         let lineage = core.log.lineage_at(boundary.lsn).map_err(|error| stopped(&error))?;
-        let (mut digests, mut chunks) = (Vec::new(), BTreeMap::new());
+        let (mut digests, mut bytes, mut chunks) = (Vec::new(), 0, BTreeMap::new());
         let view = boundary.hold.view();
         let mut walk = Chunks::new(view.range(&[], None));
         while walk.next() {
             chunks.insert(digests.len() as u64, walk.first.clone());
             digests.extend(digests_of(&walk.bytes));
+            bytes += walk.bytes.len() as u64;
         }
         drop(view);
         let Boundary { lsn, hold, .. } = boundary;
-        Ok(Image { lsn, lineage, hold, _log: log, digests, chunks })
+        Ok(Image { lsn, lineage, hold, _log: log, digests, bytes, chunks })
     }
 
     /// The chunks of the newest state of this copy, for comparing with an image's.
@@ -254,6 +257,12 @@ impl Image {
     #[must_use]
     pub fn digests(&self) -> &[u64] {
         &self.digests
+    }
+
+    /// What all pieces are together, in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Reads a piece.

@@ -18,8 +18,8 @@ use super::kept::{End, Kept};
 use super::worker::{Job, Worker};
 use super::{Shared, StartError};
 use crate::{
-    Alarm, Config, Envelope, Event, Identity, Incarnation, Instance, MemberStatus, Message, Output,
-    PartitionCopy, Role, Seed, Stamp, State, Tail, Turn, Write,
+    Alarm, Config, Envelope, Event, Identity, ImageProgress, Incarnation, Instance, MemberStatus,
+    Message, Output, PartitionCopy, Role, Seed, Stamp, State, Tail, Turn, Write,
 };
 
 /// The core and what it wants done.
@@ -30,6 +30,8 @@ struct Core {
     /// Somebody is carrying out what is in the outbox.
     is_busy: bool,
     state: State,
+    /// The image that it gets, or took last.
+    image: Option<ImageProgress>,
     /// On a master: the log from here on is kept for others.
     hold: Option<Hold>,
     /// Where the log began when the core was told.
@@ -83,6 +85,8 @@ pub struct CopyStatus {
     pub is_untouched: bool,
     /// Bytes that have come and are not applied.
     pub unapplied_bytes: u64,
+    /// The image that it gets, or took last in this run.
+    pub image: Option<ImageProgress>,
     /// On a master, the others.
     pub members: Vec<MemberStatus>,
     /// Things that an operator should know, counted; each is one line of the log.
@@ -138,6 +142,7 @@ impl CopyDriver {
             outbox: VecDeque::new(),
             is_busy: false,
             state: State::Pending,
+            image: None,
             hold: None,
             first,
             is_full: false,
@@ -193,11 +198,13 @@ impl CopyDriver {
             committed: Lsn::ZERO,
             is_untouched: false,
             unapplied_bytes: self.stored().unapplied_bytes(),
+            image: None,
             members: Vec::new(),
             alarms: 0,
         };
         let Some(core) = core.as_ref() else { return status };
         status.state = core.state;
+        status.image = core.image;
         status.identity.incarnation = self.identity.incarnation;
         status.alarms = core.alarms;
         match core.copy.role() {
@@ -257,6 +264,9 @@ impl CopyDriver {
         for mut output in core.copy.step(node.clock.now(), event) {
             self.post(&node, &std::mem::take(&mut output.messages));
             core.outbox.push_back(output);
+        }
+        if let Role::Replica(replica) = core.copy.role() {
+            core.image = replica.image().or(core.image);
         }
         if std::mem::replace(&mut core.is_busy, true) {
             return;

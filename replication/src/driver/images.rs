@@ -79,8 +79,9 @@ impl Images {
         self.last_id += 1;
         let id = self.last_id;
         let (lsn, lineage) = (image.lsn(), image.lineage().clone());
-        let head = ImageHead { id, lsn, lineage, pages: image.digests().len() as u64 };
-        tracing::info!(%replica, id, %lsn, pages = head.pages, "an image is held");
+        let (pages, bytes) = (image.digests().len() as u64, image.bytes());
+        let head = ImageHead { id, lsn, lineage, pages, bytes };
+        tracing::info!(%replica, id, %lsn, pages, bytes, "an image is held");
         self.held.insert(replica, (id, image));
         Ok(Event::Image { replica, head })
     }

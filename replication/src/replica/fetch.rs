@@ -13,9 +13,21 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use resprout_wal::Lsn;
 
 use super::{Phase, Replica};
 use crate::{Alarm, Halt, ImageHead, Incarnation, Message, Mode, PageWork, StreamId, Tail};
+
+/// How much of an image a copy has: of the one that it fetches, or of the last that it was replaced by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImageProgress {
+    /// The image's position: the log goes on from there.
+    pub lsn: Lsn,
+    /// What its pages are together, in bytes.
+    pub bytes: u64,
+    /// Of these, the share of the pages that are settled.
+    pub done_bytes: u64,
+}
 
 /// An image that is being fetched.
 #[derive(Clone, Debug)]
@@ -43,12 +55,27 @@ impl Fetch {
         (self.compared - self.missing.len() as u64, total)
     }
 
+    /// The same in bytes, once it is offered.
+    fn in_bytes(&self) -> Option<ImageProgress> {
+        let head = self.head.as_ref()?;
+        let (done, total) = self.progress();
+        let share = u128::from(head.bytes) * u128::from(done) / u128::from(total.max(1));
+        let done_bytes = u64::try_from(share).unwrap_or(head.bytes);
+        Some(ImageProgress { lsn: head.lsn, bytes: head.bytes, done_bytes })
+    }
+
     fn is_of(&self, image: u64) -> bool {
         self.head.as_ref().is_some_and(|head| head.id == image)
     }
 }
 
 impl Replica {
+    /// The image that it fetches, or, in this mastership of another, was replaced by last.
+    #[must_use]
+    pub fn image(&self) -> Option<ImageProgress> {
+        self.fetch.as_ref().and_then(Fetch::in_bytes).or(self.replaced_by)
+    }
+
     /// The log does not help: the next hello asks for an image.
     pub(super) fn want_image(&mut self) {
         self.fetch = Some(Fetch::of(None));
@@ -173,6 +200,8 @@ impl Replica {
         self.mark("the image is in place");
         self.identity.incarnation = incarnation;
         self.newest_stream = StreamId { run: incarnation, number: 0 };
+        let ImageHead { lsn, bytes, .. } = head;
+        self.replaced_by = Some(ImageProgress { lsn, bytes, done_bytes: bytes });
         self.first = head.lsn;
         self.committed = self.committed.max(head.lsn);
         self.visible = head.lsn;

@@ -28,6 +28,7 @@ use crate::{
     Output, Promise, State, StreamId, Tail, Write,
 };
 use fetch::Fetch;
+pub use fetch::ImageProgress;
 
 mod fetch;
 mod join;
@@ -87,6 +88,8 @@ pub struct Replica {
     closed: bool,
     /// An image that it fetches: outlives streams.
     fetch: Option<Fetch>,
+    /// The last image that it took in place of what it was.
+    replaced_by: Option<ImageProgress>,
     now: Duration,
     next_beat: Duration,
     told: State,
@@ -139,6 +142,7 @@ impl Replica {
             echo: Duration::ZERO,
             closed: false,
             fetch: None,
+            replaced_by: None,
             now,
             next_beat: now,
             told: State::Halted(Halt::LogFailed),

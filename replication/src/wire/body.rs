@@ -93,7 +93,7 @@ fn put_fields(message: &Message, out: &mut Vec<u8>) {
         Message::Welcome(Start::Continue { from }) => out.put_u64_le(from.0),
         Message::Welcome(Start::Truncate { to, chain }) => put_all([to.0, *chain], out),
         Message::Welcome(Start::Provision(head)) => {
-            put_all([head.id, head.lsn.0, head.pages], out);
+            put_all([head.id, head.lsn.0, head.pages, head.bytes], out);
             put_lineage(&head.lineage, out);
         }
         Message::Ack(Ack { end, received, durable, applied, credit, echo }) => {
@@ -175,8 +175,9 @@ fn take_message(kind: u8, from: &mut Cursor) -> Result<Message, WireError> {
         TRUNCATE => Message::Welcome(Start::Truncate { to: Lsn(from.u64()?), chain: from.u64()? }),
         PROVISION => {
             let (id, lsn, pages) = (from.u64()?, Lsn(from.u64()?), from.u64()?);
+            let bytes = from.u64()?;
             let lineage = take_lineage(from)?;
-            Message::Welcome(Start::Provision(ImageHead { id, lsn, lineage, pages }))
+            Message::Welcome(Start::Provision(ImageHead { id, lsn, lineage, pages, bytes }))
         }
         FRAMES => {
             let committed = Lsn(from.u64()?);

@@ -169,7 +169,11 @@ fn r16_a_replica_behind_the_log_gets_an_image() {
         world.start(2);
         world.until_sync(2);
         world.until_equal(1, 2);
-        let run = world.running(2).copy.status().identity.incarnation;
+        let status = world.running(2).copy.status();
+        let image = status.image.expect("the image that it took is known");
+        assert!(image.bytes > 400 * 2500 && image.done_bytes == image.bytes, "{image:?}");
+        assert!(image.lsn > end && image.lsn <= status.end, "{image:?} {status:?}");
+        let run = status.identity.incarnation;
         assert!(run > world.running(2).copy.identity().incarnation, "an image is another run");
         world.put(1, 999, "after").expect("committed");
         world.until_equal(1, 2);

@@ -258,7 +258,8 @@ impl World {
                 let node = self.node(number);
                 let (lsn, pages) = (node.visible, pages(&node.log.rows_at(node.visible)));
                 let lineage = node.log.lineage_at(lsn);
-                let head = ImageHead { id, lsn, lineage, pages: pages.len() as u64 };
+                let bytes = pages.iter().map(|page| page.len() as u64).sum();
+                let head = ImageHead { id, lsn, lineage, pages: pages.len() as u64, bytes };
                 node.images.insert(id, pages);
                 self.step(number, Event::Image { replica, head });
             }

@@ -351,7 +351,8 @@ impl World {
                 let process = self.process(number);
                 let (lsn, pages) = (process.visible, pages(&process.rows()));
                 let lineage = process.log.lineage_at(lsn);
-                let head = ImageHead { id, lsn, lineage, pages: pages.len() as u64 };
+                let bytes = pages.iter().map(|page| page.len() as u64).sum();
+                let head = ImageHead { id, lsn, lineage, pages: pages.len() as u64, bytes };
                 process.held.insert(replica, Held { head: head.clone(), pages });
                 self.local(number, Input::Image { replica, head });
             }

@@ -111,6 +111,8 @@ pub enum ClusterView {
     PartitionsOnLeaves,
     /// `MV_ORPHANS`.
     Orphans,
+    /// `MV_REBALANCE_STATUS`.
+    RebalanceStatus,
 }
 
 /// A small table: names of columns, and rows of as many values.

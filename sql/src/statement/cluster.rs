@@ -63,6 +63,11 @@ pub enum ClusterStatement {
         /// What becomes of the old master.
         old_master: OldMaster,
     },
+    /// `FAILOVER LEAF 'host':port`: only explained. Leaves fail by themselves.
+    FailoverLeaf {
+        /// Which one.
+        leaf: NodeAddress,
+    },
     /// `RESTORE REDUNDANCY ON db`.
     RestoreRedundancy {
         /// The database.
@@ -275,8 +280,16 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsing<Option<ClusterStatement>
     Ok(Some(statement))
 }
 
+/// What EXPLAIN shows of the cluster, if that is next: a statement's plan, or what the loss of a leaf would do.
+pub(super) fn explained(cursor: &mut Cursor<'_>) -> Parsing<Option<ClusterStatement>> {
+    if cursor.words("FAILOVER LEAF") {
+        return Ok(Some(ClusterStatement::FailoverLeaf { leaf: NodeAddress::parse(cursor)? }));
+    }
+    planned(cursor)
+}
+
 /// A statement whose plan EXPLAIN can show, if one is next.
-pub(super) fn planned(cursor: &mut Cursor<'_>) -> Parsing<Option<ClusterStatement>> {
+fn planned(cursor: &mut Cursor<'_>) -> Parsing<Option<ClusterStatement>> {
     const STARTS: &[&str] = &[
         "RESTORE REDUNDANCY ON",
         "REBALANCE PARTITIONS ON",

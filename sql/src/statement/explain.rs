@@ -23,7 +23,7 @@ pub struct Explain {
 pub enum Explained {
     /// A query or a change of rows.
     Statement(Box<Statement>),
-    /// The plan of a rebalance, of restored redundancy, or of orphans to be cleared.
+    /// The plan of a rebalance, of restored redundancy, or of orphans to be cleared; what a failover would do.
     Cluster(ClusterStatement),
 }
 
@@ -55,7 +55,7 @@ impl Explain {
                 None => break,
             }
         }
-        if let Some(plan) = cluster::planned(cursor)? {
+        if let Some(plan) = cluster::explained(cursor)? {
             if analyze {
                 return Err(ParseError::unsupported("EXPLAIN ANALYZE of cluster statements"));
             }
@@ -93,6 +93,7 @@ impl Explain {
             "REBALANCE PARTITIONS",
             "REBALANCE ALL",
             "CLEAR ORPHAN",
+            "FAILOVER LEAF",
         ];
         let query = *cursor.peek() == sqlparser::tokenizer::Token::LParen;
         query || STARTS.iter().any(|words| cursor.are_words(words))

@@ -234,6 +234,43 @@ async fn views_ask_the_leaves() {
     cluster.end();
 }
 
+/// Promise (W05): `MV_REBALANCE_STATUS` has the steps of the last plan of each database as SHOW has them, and how much each
+/// copy was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_shows_plans() {
+    let dir = directory();
+    let mut cluster = Cluster::start(dir.path(), Shape { voters: 1, leaves: 4, redundancy: 2 });
+    cluster.join().await;
+    let mut conn = connect(&cluster.doors()).await;
+    make(&mut conn).await.expect("made");
+    cluster.whole("bank").await;
+    let view = "information_schema.mv_rebalance_status";
+    let count = format!("SELECT COUNT(*) FROM {view}");
+    assert_eq!(conn.query_first::<u64, _>(&count).await.expect("answered"), Some(0));
+    let free: Option<(String, u16)> = conn
+        .query_first(
+            "SELECT l.host, l.port FROM information_schema.leaves l WHERE l.port NOT IN \
+             (SELECT port FROM information_schema.distributed_partitions \
+             WHERE database_name = 'bank' AND ordinal = 0)",
+        )
+        .await
+        .expect("answered");
+    let (host, port) = free.expect("a leaf without a copy");
+    conn.query_drop(format!("COPY PARTITION bank:0 TO '{host}':{port}")).await.expect("copied");
+    until("the copy's leaf has told how much it was", async || {
+        let asked = format!(
+            "SELECT COUNT(*) FROM {view} WHERE database_name = 'bank' AND ordinal = 0 \
+             AND action LIKE 'COPY PARTITION%' AND target_host = '{host}' AND target_port = {port} \
+             AND status = 'success' AND running_time > 0 AND estimated_time_remaining_ms = 0 \
+             AND copied_bytes > 0 AND copied_bytes = total_bytes AND bytes_per_second > 0 \
+             AND waiting_for IS NULL"
+        );
+        conn.query_first::<u64, _>(asked).await.expect("answered") == Some(1)
+    })
+    .await;
+    cluster.end();
+}
+
 /// Promise (W03): the views of the cluster show copies as documented, before and after a leaf is lost and when it is
 /// back; nodes, databases and events; to those who may look.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -262,6 +262,50 @@ fn nodes_come_and_go() {
     assert_eq!(operator.nodes().len(), 2);
 }
 
+/// Promise: `rebalance` shows what it would do and changes nothing, then does it, after which there is nothing to do; who
+/// waits for no plan has none to end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_pair_of_leaves_gets_its_share() {
+    let dir = directory();
+    let Some(operator) = operator(dir.path(), "one") else { return };
+    let master = port();
+    let text = format!(
+        "redundancy: 2\nhosts:\n  - hostname: 127.0.0.1\n    nodes:\n{}{}{}",
+        node("role: Master", master),
+        node("role: Leaf", port()),
+        node("role: Leaf", port()),
+    );
+    let made = operator.setup(&text);
+    assert_eq!(made.code, 0, "{}{}", made.out, made.err);
+    let mut conn = operator.connect(master).await;
+    conn.query_drop("CREATE DATABASE `a b` PARTITIONS 4").await.expect("made");
+    let idle = operator.done(&["rebalance"]);
+    assert!(idle.out.contains("a b: nothing to do"), "{}", idle.out);
+    let resproutd = ["--resproutd", env!("CARGO_BIN_EXE_resproutd")];
+    for _ in 0..2 {
+        let (new, http) = (port().to_string(), port().to_string());
+        let create = ["create-node", "-q", "--role", "leaf", "--memory", "256MiB", "--port", &new];
+        let create = [&create[..], &["--http-port", &http], &resproutd].concat();
+        let id = operator.done(&create).out.trim().to_owned();
+        operator.done(&["add-leaf", "--id", &id]);
+    }
+    operator.until_status(0);
+    for _ in 0..2 {
+        let shown = operator.done(&["rebalance", "--database", "a b", "--dry-run"]);
+        assert!(shown.out.contains("BEFORE (M/R)") && shown.out.contains("0 / 0"), "{}", shown.out);
+        assert!(shown.err.contains("Nothing was changed"), "{}", shown.err);
+    }
+    let moved = operator.done(&["rebalance", "--watch"]);
+    assert!(moved.out.contains("steps done") && !moved.out.contains("failed"), "{}", moved.out);
+    let again = operator.done(&["rebalance", "--dry-run"]);
+    assert!(again.out.contains("a b: nothing to do"), "{}", again.out);
+    let whole = operator.done(&["restore-redundancy", "--dry-run"]);
+    assert!(whole.out.contains("a b: nothing to do"), "{}", whole.out);
+    let none = operator.done(&["rebalance", "cancel"]);
+    assert!(none.out.contains("no plan runs"), "{}", none.out);
+    assert_eq!(operator.run(&["rebalance", "--database", "nowhere"]).code, 1);
+}
+
 /// Promise (W23): while two running nodes take themselves for the master aggregator, commands that need it are refused
 /// with advice; once one is stopped they work.
 #[test]

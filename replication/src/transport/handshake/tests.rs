@@ -14,6 +14,7 @@ use crate::transport::NodeId;
 use crate::transport::error::ConnectionError;
 use crate::transport::local::{Local, LocalNode};
 use crate::transport::secret::Secret;
+use crate::wire::VERSION;
 
 /// What a side knows of the other.
 #[derive(Default)]
@@ -112,8 +113,11 @@ async fn both_sides_know_each_other() {
     let (one, two) = (party(1), party(2));
     let met = meet(&one, 2, &two, None).await;
     let (dialed, answered) = (met.dialed.unwrap(), met.answered.unwrap());
-    assert_eq!((dialed.other.node, dialed.other.run, dialed.version), (NodeId(2), 5, 1));
-    assert_eq!((answered.other.node, answered.other.run, answered.version), (NodeId(1), 5, 1));
+    assert_eq!((dialed.other.node, dialed.other.run, dialed.version), (NodeId(2), 5, VERSION));
+    assert_eq!(
+        (answered.other.node, answered.other.run, answered.version),
+        (NodeId(1), 5, VERSION)
+    );
     assert_eq!((dialed.number, answered.number), (1, 1));
     assert!(met.said.iter().all(|said| said.len() == RECORD_BYTES_MAX + 40));
     let again = meet(&one, 2, &two, None).await;
@@ -238,7 +242,7 @@ async fn s12_every_bit_counts() {
 async fn i07_another_version_is_refused() {
     let two = party(2);
     let (mut near, far) = duplex(1024);
-    let found = Versions { first: 2, last: 9 };
+    let found = Versions { first: VERSION + 1, last: VERSION + 8 };
     let one = party(1).local;
     let hello = Greeting {
         versions: found,
@@ -251,11 +255,12 @@ async fn i07_another_version_is_refused() {
     };
     near.write_all(&hello.encode(Kind::Hello)).await.unwrap();
     let error = two.answer(far).await.unwrap_err();
-    let said = "refused: protocol versions 2 to 9, here 1 to 1: upgrade the older node";
+    let expected = Versions { first: VERSION, last: VERSION };
+    let said =
+        format!("refused: protocol versions {found}, here {expected}: upgrade the older node");
     assert_eq!(error.to_string(), said);
     let mut told = Vec::new();
     near.read_to_end(&mut told).await.unwrap();
-    let expected = Versions { first: 1, last: 1 };
     assert_eq!(told, encode_refusal(Refusal::Version { expected, found }));
 }
 

@@ -98,3 +98,24 @@ pub(super) const MV_EVENTS: View = View {
     ],
     rows: |views| rows(views, ClusterView::Events),
 };
+
+/// Beside the documented columns: how much of a copy there is, and what a step waits for.
+pub(super) const MV_REBALANCE_STATUS: View = View {
+    name: "MV_REBALANCE_STATUS",
+    columns: &[
+        ("DATABASE_NAME", NAME),
+        ("ACTION", WORD),
+        ("ORDINAL", COUNT),
+        ("TARGET_HOST", NAME),
+        ("TARGET_PORT", COUNT),
+        ("PHASE", COUNT),
+        ("STATUS", WORD),
+        ("RUNNING_TIME", COUNT),
+        ("ESTIMATED_TIME_REMAINING_MS", COUNT),
+        ("COPIED_BYTES", COUNT),
+        ("TOTAL_BYTES", COUNT),
+        ("BYTES_PER_SECOND", COUNT),
+        ("WAITING_FOR", WORD),
+    ],
+    rows: |views| rows(views, ClusterView::RebalanceStatus),
+};

@@ -39,7 +39,7 @@ struct View {
 }
 
 /// All views, by name.
-const VIEWS: [View; 28] = [
+const VIEWS: [View; 29] = [
     cluster::AGGREGATORS,
     node::CHARACTER_SETS,
     node::COLLATIONS,
@@ -47,6 +47,7 @@ const VIEWS: [View; 28] = [
     cluster::DISTRIBUTED_DATABASES,
     cluster::DISTRIBUTED_PARTITIONS,
     copies::DISTRIBUTED_PARTITIONS_ON_LEAVES,
+    cluster::MV_REBALANCE_STATUS,
     node::ENGINES,
     node::EVENTS,
     tables::KEY_COLUMN_USAGE,

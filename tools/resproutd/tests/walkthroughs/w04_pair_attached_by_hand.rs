@@ -16,9 +16,9 @@ use crate::support::directory;
 const PARTITIONS: u64 = 4;
 
 async fn copy_on(conn: &mut Conn, ordinal: u64, port: u16) -> Copy {
-    let found = copies(conn).await.into_iter();
-    let found = found.filter(|copy| (copy.ordinal, copy.port) == (ordinal, port));
-    found.last().expect("it has one")
+    let mut found = copies(conn).await.into_iter();
+    let mut found = found.filter(|copy| (copy.ordinal, copy.port) == (ordinal, port));
+    found.next_back().expect("it has one")
 }
 
 /// Ordinal and state of each copy on a leaf, as the leaf says.

@@ -2,7 +2,9 @@
 
 pub mod commit;
 pub mod failover;
+mod members;
 pub mod read;
+pub mod rebalance;
 pub mod recovery;
 pub mod replay;
 pub mod replicate;
@@ -31,6 +33,8 @@ pub enum BenchCommand {
     Replicate(replicate::ReplicateArgs),
     /// What clients of a cluster see of lost nodes
     Failover(failover::FailoverArgs),
+    /// What clients of a cluster see of copies and masters that move to new leaves, and how fast they move
+    Rebalance(rebalance::RebalanceArgs),
     /// The replica of `bench replicate`
     #[command(hide = true)]
     ReplicateReplica(replicate::replica::ReplicaArgs),
@@ -52,6 +56,7 @@ pub fn run(command: &BenchCommand) -> Result<Exit, Failure> {
         BenchCommand::Read(args) => read::run(args),
         BenchCommand::Replicate(args) => replicate::run(args),
         BenchCommand::Failover(args) => failover::run(args),
+        BenchCommand::Rebalance(args) => rebalance::run(args),
         BenchCommand::ReplicateReplica(args) => replicate::replica::run(args),
         BenchCommand::RecoveryWriter(args) => recovery::writer::run(args),
     }?;

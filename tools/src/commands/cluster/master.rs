@@ -119,3 +119,8 @@ fn text(value: Value) -> Option<String> {
 pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
+
+/// A name as SQL takes it, whatever it is.
+pub(super) fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}

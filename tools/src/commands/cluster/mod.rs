@@ -14,6 +14,7 @@ mod master;
 mod orphans;
 mod probe;
 mod process;
+mod rebalance;
 mod registry;
 mod settings;
 mod setup;
@@ -89,6 +90,10 @@ pub enum ClusterCommand {
     AttachLeaf(statements::AttachLeafArgs),
     /// DETACH LEAF
     DetachLeaf(statements::DetachLeafArgs),
+    /// Moves copies until leaves have equal shares
+    Rebalance(rebalance::RebalanceArgs),
+    /// Makes second copies of what has one
+    RestoreRedundancy(rebalance::RestoreArgs),
     /// ADD AGGREGATOR
     AddAggregator(statements::AddAggregatorArgs),
     /// REMOVE AGGREGATOR
@@ -120,6 +125,8 @@ pub fn run(command: &ClusterCommand) -> Result<Exit, Failure> {
         ClusterCommand::RemoveLeaf(args) => statements::remove_leaf(args),
         ClusterCommand::AttachLeaf(args) => statements::attach_leaf(args),
         ClusterCommand::DetachLeaf(args) => statements::detach_leaf(args),
+        ClusterCommand::Rebalance(args) => rebalance::rebalance(args),
+        ClusterCommand::RestoreRedundancy(args) => rebalance::restore(args),
         ClusterCommand::AddAggregator(args) => statements::add_aggregator(args),
         ClusterCommand::RemoveAggregator(args) => statements::remove_aggregator(args),
     }

@@ -8,11 +8,8 @@
 //!
 //! After each round the lost node comes back, and every row that was ever acknowledged is looked for.
 
-mod cluster;
-mod processes;
 mod report;
 mod rounds;
-mod writers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,15 +17,16 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::cluster::Cluster;
-use self::processes::Settings;
 use self::report::{AggregatorFigure, Device, LeafFigure, Measured, Report};
 use self::rounds::{Loss, aggregator, leaf};
 use super::io_failed;
+use super::members::cluster::Cluster;
+use super::members::processes::Settings;
+use super::members::program;
 use crate::bench::device::{WriteProbe, quantile_us};
 use crate::bench::folder::BenchFolder;
 use crate::bench::statistics::is_mixed;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::output;
 
 /// How long the device is looked at, before and behind.
@@ -99,24 +97,11 @@ impl FailoverArgs {
             program: program.to_owned(),
             voters: self.voters as usize,
             leaves: self.leaves as usize,
+            spare: 0,
             redundancy: self.redundancy,
             election_timeout,
         }
     }
-}
-
-/// The nodes' program.
-fn program(given: Option<&Path>) -> Result<PathBuf, Failure> {
-    let beside = || std::env::current_exe().map(|own| own.with_file_name("resproutd"));
-    let path = match given {
-        Some(given) => given.to_owned(),
-        None => beside().map_err(io_failed("find this program"))?,
-    };
-    path.canonicalize().map_err(|error| {
-        let what = format!("cannot use {}", path.display());
-        let fix = "build it (cargo build --release --bin resproutd) or give --resproutd PATH";
-        Failure::new(what, error, fix).exiting(Exit::Usage)
-    })
 }
 
 /// Runs the bench.

@@ -2,34 +2,10 @@
 
 use serde::Serialize;
 
+use super::super::members::times::Times;
 use super::FailoverArgs;
 use super::rounds::{AggregatorRound, LeafRound};
-use crate::bench::statistics::median;
 use crate::output;
-
-/// Durations of all rounds together, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Times {
-    samples: usize,
-    p50_ms: f64,
-    /// The smallest that 99 of 100 do not exceed: of fewer than 100 the longest.
-    p99_ms: f64,
-    max_ms: f64,
-}
-
-impl Times {
-    fn new(values: impl IntoIterator<Item = f64>) -> Self {
-        let mut sorted: Vec<f64> = values.into_iter().collect();
-        sorted.sort_by(f64::total_cmp);
-        let at = (sorted.len() * 99).div_ceil(100).saturating_sub(1);
-        Self {
-            samples: sorted.len(),
-            p50_ms: median(sorted.iter().copied()),
-            p99_ms: sorted.get(at).copied().unwrap_or(0.0),
-            max_ms: sorted.last().copied().unwrap_or(0.0),
-        }
-    }
-}
 
 /// A leaf that was lost, in all rounds.
 #[derive(Clone, Debug, Serialize)]
@@ -218,23 +194,5 @@ fn beside(figure: &LeafFigure) {
     ];
     for (name, of) in all {
         line(name, &Times::new(figure.rounds.iter().map(of)), "-");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Promise: quantiles are of the samples themselves.
-    #[test]
-    fn times_are_of_the_samples() {
-        let times = Times::new((1..=200).map(f64::from));
-        assert_eq!(
-            (times.samples, times.p50_ms, times.p99_ms, times.max_ms),
-            (200, 100.5, 198.0, 200.0)
-        );
-        let few = Times::new([3.0, 1.0, 2.0]);
-        assert_eq!((few.p50_ms, few.p99_ms), (2.0, 3.0));
-        assert_eq!(Times::new([]).samples, 0);
     }
 }

@@ -11,9 +11,9 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use serde::Serialize;
 
-use super::cluster::{Cluster, Homes, PATIENCE, open, unanswered};
-use super::processes::Lost;
-use super::writers::Written;
+use super::super::members::cluster::{Cluster, Homes, PATIENCE, open, unanswered};
+use super::super::members::processes::Lost;
+use super::super::members::writers::Written;
 use crate::failure::Failure;
 
 /// Clients write for so long before anything happens.

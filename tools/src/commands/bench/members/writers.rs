@@ -20,13 +20,13 @@ const DUPLICATE: u16 = 1062;
 const AGAIN_AFTER: Duration = Duration::from_millis(2);
 
 /// Which keys are in which partition: leaves and aggregators go by the same hash.
-pub(super) struct Keys {
+pub(in crate::commands::bench) struct Keys {
     table: Table,
     partitions: usize,
 }
 
 impl Keys {
-    pub(super) fn new(partitions: usize) -> Result<Self, Failure> {
+    pub(in crate::commands::bench) fn new(partitions: usize) -> Result<Self, Failure> {
         let schema = TableSchema::builder("writes");
         let schema = schema.column("id", "bigint").primary_key(&["id"]).build();
         let table = Table::new(schema.map_err(|error| failed(&error.into()))?);
@@ -35,7 +35,7 @@ impl Keys {
     }
 
     /// The first key after that one which is in a partition.
-    pub(super) fn next(&self, after: i64, partition: usize) -> i64 {
+    pub(in crate::commands::bench) fn next(&self, after: i64, partition: usize) -> i64 {
         let is_there = |id: &i64| {
             shard_of(&self.table, &[Value::Int(*id)], self.partitions)
                 .is_ok_and(|found| found == partition)
@@ -46,34 +46,34 @@ impl Keys {
 
 /// A write that was acknowledged.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ack {
+pub(in crate::commands::bench) struct Ack {
     /// When it was sent; if more than once, the last time.
-    pub(super) begun: Instant,
-    pub(super) acked: Instant,
+    pub(in crate::commands::bench) begun: Instant,
+    pub(in crate::commands::bench) acked: Instant,
 }
 
 /// What a client did.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Written {
-    pub(super) client: i64,
+pub(in crate::commands::bench) struct Written {
+    pub(in crate::commands::bench) client: i64,
     /// Its rows have the numbers below.
-    pub(super) rows: u64,
+    pub(in crate::commands::bench) rows: u64,
     /// All that were acknowledged; not those that were found after an unknown outcome.
-    pub(super) acks: Vec<Ack>,
-    pub(super) errors: u64,
+    pub(in crate::commands::bench) acks: Vec<Ack>,
+    pub(in crate::commands::bench) errors: u64,
     /// The last error, for people.
-    pub(super) last_error: Option<String>,
+    pub(in crate::commands::bench) last_error: Option<String>,
 }
 
 impl Written {
     /// The first acknowledged write that began after that moment.
-    pub(super) fn first_since(&self, moment: Instant) -> Option<Ack> {
+    pub(in crate::commands::bench) fn first_since(&self, moment: Instant) -> Option<Ack> {
         let at = self.acks.partition_point(|ack| ack.begun < moment);
         self.acks.get(at).copied()
     }
 
     /// The longest time between two acknowledged writes of which the second is in this range.
-    pub(super) fn longest_pause(&self, from: Instant, to: Instant) -> Duration {
+    pub(in crate::commands::bench) fn longest_pause(&self, from: Instant, to: Instant) -> Duration {
         let ends = self.acks.windows(2).filter(|pair| (from..=to).contains(&pair[1].acked));
         ends.map(|pair| pair[1].acked - pair[0].acked).max().unwrap_or_default()
     }
@@ -81,12 +81,12 @@ impl Written {
 
 /// A client to be: through which aggregator it writes to which partition.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Client {
-    pub(super) number: i64,
-    pub(super) door: u16,
-    pub(super) partition: usize,
+pub(in crate::commands::bench) struct Client {
+    pub(in crate::commands::bench) number: i64,
+    pub(in crate::commands::bench) door: u16,
+    pub(in crate::commands::bench) partition: usize,
     /// Its keys are above that.
-    pub(super) above: i64,
+    pub(in crate::commands::bench) above: i64,
 }
 
 /// A client at work.
@@ -96,13 +96,16 @@ struct Running {
 }
 
 /// Clients that write until they are told to end.
-pub(super) struct Writers {
+pub(in crate::commands::bench) struct Writers {
     stop: Arc<AtomicBool>,
     all: Vec<Running>,
 }
 
 impl Writers {
-    pub(super) fn start(keys: &Arc<Keys>, clients: impl IntoIterator<Item = Client>) -> Self {
+    pub(in crate::commands::bench) fn start(
+        keys: &Arc<Keys>,
+        clients: impl IntoIterator<Item = Client>,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let start = |client: Client| {
             let written = Written { client: client.number, ..Written::default() };
@@ -115,7 +118,10 @@ impl Writers {
     }
 
     /// Waits until every client had a write acknowledged that it began after that moment.
-    pub(super) async fn all_since(&self, moment: Instant) -> Result<(), Failure> {
+    pub(in crate::commands::bench) async fn all_since(
+        &self,
+        moment: Instant,
+    ) -> Result<(), Failure> {
         let end = Instant::now() + PATIENCE;
         let has = |written: &Written| written.first_since(moment).is_some();
         while let Some(waiting) = self.all.iter().find(|of| !has(&lock(&of.written))) {
@@ -130,7 +136,7 @@ impl Writers {
     }
 
     /// Ends all, each behind the write that it is at; what they did.
-    pub(super) async fn end(self) -> Result<Vec<Written>, Failure> {
+    pub(in crate::commands::bench) async fn end(self) -> Result<Vec<Written>, Failure> {
         self.stop.store(true, Ordering::Release);
         let mut all = Vec::new();
         for Running { written, task } in self.all {

@@ -19,22 +19,24 @@ const SIGNALLED_WITHIN: Duration = Duration::from_secs(5);
 
 /// When a node was lost.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lost {
+pub(in crate::commands::bench) struct Lost {
     /// Right before the signal.
-    pub(super) at: Instant,
+    pub(in crate::commands::bench) at: Instant,
     /// When the process was seen to be gone, or to stand still: nothing that was begun later is of it.
-    pub(super) gone: Instant,
+    pub(in crate::commands::bench) gone: Instant,
 }
 
 /// How all nodes of a cluster are started.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) program: PathBuf,
-    pub(super) voters: usize,
-    pub(super) leaves: usize,
-    pub(super) redundancy: u32,
+pub(in crate::commands::bench) struct Settings {
+    pub(in crate::commands::bench) program: PathBuf,
+    pub(in crate::commands::bench) voters: usize,
+    pub(in crate::commands::bench) leaves: usize,
+    /// Of these, the last so many are added later.
+    pub(in crate::commands::bench) spare: usize,
+    pub(in crate::commands::bench) redundancy: u32,
     /// In milliseconds; the default if not said.
-    pub(super) election_timeout: Option<u64>,
+    pub(in crate::commands::bench) election_timeout: Option<u64>,
 }
 
 struct Process {
@@ -43,7 +45,7 @@ struct Process {
 }
 
 /// All nodes: aggregators first. Dropped, they are killed.
-pub(super) struct Processes {
+pub(in crate::commands::bench) struct Processes {
     dir: PathBuf,
     settings: Settings,
     all: Vec<Process>,
@@ -63,7 +65,10 @@ fn ports(count: usize) -> Vec<u16> {
 
 impl Processes {
     /// Starts all of them; the first founds a cluster, the others wait to be added.
-    pub(super) fn start(dir: &Path, settings: Settings) -> Result<Self, Failure> {
+    pub(in crate::commands::bench) fn start(
+        dir: &Path,
+        settings: Settings,
+    ) -> Result<Self, Failure> {
         let write = io_failed("write the secret of the cluster");
         fs::create_dir_all(dir).map_err(&write)?;
         let secret = secret().map_err(io_failed("draw a secret"))?;
@@ -81,7 +86,7 @@ impl Processes {
     }
 
     /// Starts a node that does not run.
-    pub(super) fn run(&mut self, at: usize) -> Result<(), Failure> {
+    pub(in crate::commands::bench) fn run(&mut self, at: usize) -> Result<(), Failure> {
         let log = self.dir.join(format!("node-{at}.log"));
         let log = File::options().create(true).append(true).open(log);
         let log = log.map_err(io_failed("write the log of a node"))?;
@@ -114,7 +119,7 @@ impl Processes {
     }
 
     /// Ends a node as `kill -9` does.
-    pub(super) fn kill(&mut self, at: usize) -> Result<Lost, Failure> {
+    pub(in crate::commands::bench) fn kill(&mut self, at: usize) -> Result<Lost, Failure> {
         let killed = io_failed("kill a node");
         let child = self.child(at)?;
         let began = Instant::now();
@@ -125,7 +130,7 @@ impl Processes {
     }
 
     /// Makes a node stand still, as a hanging machine does.
-    pub(super) fn stop(&mut self, at: usize) -> Result<Lost, Failure> {
+    pub(in crate::commands::bench) fn stop(&mut self, at: usize) -> Result<Lost, Failure> {
         let id = self.child(at)?.id();
         let began = Instant::now();
         signal(id, libc::SIGSTOP)?;
@@ -140,12 +145,12 @@ impl Processes {
     }
 
     /// Lets it go on.
-    pub(super) fn go_on(&mut self, at: usize) -> Result<(), Failure> {
+    pub(in crate::commands::bench) fn go_on(&mut self, at: usize) -> Result<(), Failure> {
         signal(self.child(at)?.id(), libc::SIGCONT)
     }
 
     /// A node that has ended by itself, and is not known to.
-    pub(super) fn ended(&mut self) -> Option<usize> {
+    pub(in crate::commands::bench) fn ended(&mut self) -> Option<usize> {
         let has_ended = |process: &mut Process| {
             process.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)))
         };
@@ -153,18 +158,18 @@ impl Processes {
     }
 
     /// Where a node of this port is in the list.
-    pub(super) fn at(&self, port: u16) -> Option<usize> {
+    pub(in crate::commands::bench) fn at(&self, port: u16) -> Option<usize> {
         self.all.iter().position(|process| process.port == port)
     }
 
     /// Ports of the aggregators, and of the leaves.
-    pub(super) fn ports(&self) -> (Vec<u16>, Vec<u16>) {
+    pub(in crate::commands::bench) fn ports(&self) -> (Vec<u16>, Vec<u16>) {
         let ports: Vec<u16> = self.all.iter().map(|process| process.port).collect();
         let (aggregators, leaves) = ports.split_at(self.settings.voters);
         (aggregators.to_vec(), leaves.to_vec())
     }
 
-    pub(super) const fn settings(&self) -> &Settings {
+    pub(in crate::commands::bench) const fn settings(&self) -> &Settings {
         &self.settings
     }
 }

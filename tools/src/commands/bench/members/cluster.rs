@@ -14,7 +14,7 @@ use crate::bench::testbed::wrong;
 use crate::failure::Failure;
 
 /// Whatever is waited for is there by then.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(in crate::commands::bench) const PATIENCE: Duration = Duration::from_secs(60);
 /// All copies are in step by then: a replica that falls out again and again is waited for anew after up to a minute.
 const WHOLE: Duration = Duration::from_secs(150);
 /// Between two looks.
@@ -23,7 +23,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(10);
 const LOGIN: Duration = Duration::from_secs(5);
 
 /// A connection with the aggregator of this port.
-pub(super) async fn open(port: u16) -> Result<Conn, Error> {
+pub(in crate::commands::bench) async fn open(port: u16) -> Result<Conn, Error> {
     let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port);
     let opening = Conn::new(options.user(Some("root")).prefer_socket(false));
     match tokio::time::timeout(LOGIN, opening).await {
@@ -33,24 +33,24 @@ pub(super) async fn open(port: u16) -> Result<Conn, Error> {
 }
 
 /// The cluster does not do what it should.
-pub(super) fn unanswered(why: impl std::fmt::Display) -> Failure {
+pub(in crate::commands::bench) fn unanswered(why: impl std::fmt::Display) -> Failure {
     Failure::new("the cluster does not answer as it should", why, "see the logs of its nodes")
 }
 
-fn lost(error: Error) -> Failure {
+pub(in crate::commands::bench) fn lost(error: Error) -> Failure {
     unanswered(error)
 }
 
 /// Who has a copy of a partition: ports of leaves.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Homes {
-    pub(super) master: Option<u16>,
-    pub(super) replicas: Vec<u16>,
+pub(in crate::commands::bench) struct Homes {
+    pub(in crate::commands::bench) master: Option<u16>,
+    pub(in crate::commands::bench) replicas: Vec<u16>,
 }
 
 /// A cluster with a table, and what is in it.
-pub(super) struct Cluster {
-    pub(super) processes: Processes,
+pub(in crate::commands::bench) struct Cluster {
+    pub(in crate::commands::bench) processes: Processes,
     keys: Arc<Keys>,
     partitions: usize,
     /// How many rows of each client were acknowledged.
@@ -60,7 +60,7 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Starts its nodes, makes them one, and a table with a row in each partition.
-    pub(super) async fn start(
+    pub(in crate::commands::bench) async fn start(
         dir: &Path,
         settings: Settings,
         partitions: usize,
@@ -89,13 +89,27 @@ impl Cluster {
 
     /// Adds all nodes but the founder.
     async fn join(&mut self) -> Result<(), Failure> {
-        let (aggregators, leaves) = self.processes.ports();
-        let mut conn = self.connect().await?;
+        let (aggregators, mut leaves) = self.processes.ports();
+        leaves.truncate(leaves.len() - self.processes.settings().spare);
         let aggregators = aggregators[1..]
             .iter()
             .map(|port| format!("ADD AGGREGATOR root@'127.0.0.1':{port} AS VOTING MEMBER"));
         let leaves = leaves.iter().map(|port| format!("ADD LEAF root@'127.0.0.1':{port}"));
-        for statement in aggregators.chain(leaves) {
+        self.add(aggregators.chain(leaves)).await
+    }
+
+    /// Adds the leaves that were kept back; their ports.
+    pub(in crate::commands::bench) async fn add_spares(&mut self) -> Result<Vec<u16>, Failure> {
+        let (_, leaves) = self.processes.ports();
+        let spares = leaves[leaves.len() - self.processes.settings().spare..].to_vec();
+        let statements = spares.iter().map(|port| format!("ADD LEAF root@'127.0.0.1':{port}"));
+        self.add(statements).await?;
+        Ok(spares)
+    }
+
+    async fn add(&mut self, statements: impl Iterator<Item = String>) -> Result<(), Failure> {
+        let mut conn = self.connect().await?;
+        for statement in statements {
             let end = Instant::now() + PATIENCE;
             // It may not listen yet.
             while let Err(error) = conn.query_drop(&statement).await {
@@ -109,7 +123,7 @@ impl Cluster {
     }
 
     /// A client of the first aggregator that answers.
-    pub(super) async fn connect(&mut self) -> Result<Conn, Failure> {
+    pub(in crate::commands::bench) async fn connect(&mut self) -> Result<Conn, Failure> {
         let end = Instant::now() + PATIENCE;
         let (aggregators, _) = self.processes.ports();
         loop {
@@ -131,7 +145,7 @@ impl Cluster {
     }
 
     /// Port of the master aggregator.
-    pub(super) async fn master_aggregator(&mut self) -> Result<u16, Failure> {
+    pub(in crate::commands::bench) async fn master_aggregator(&mut self) -> Result<u16, Failure> {
         let mut conn = self.connect().await?;
         let rows: Vec<Row> = conn.query("SHOW AGGREGATORS").await.map_err(lost)?;
         let is_master = |row: &&Row| value::<u64>(row, "Master_Aggregator") == Some(1);
@@ -140,7 +154,7 @@ impl Cluster {
     }
 
     /// Who has which copies, by ordinal.
-    pub(super) async fn homes(&mut self) -> Result<Vec<Homes>, Failure> {
+    pub(in crate::commands::bench) async fn homes(&mut self) -> Result<Vec<Homes>, Failure> {
         let mut conn = self.connect().await?;
         let rows: Vec<Row> = conn.query("SHOW PARTITIONS ON bench").await.map_err(lost)?;
         let mut homes = vec![Homes::default(); self.partitions];
@@ -160,7 +174,7 @@ impl Cluster {
     }
 
     /// Waits until the cluster knows that a leaf is away.
-    pub(super) async fn is_missed(&mut self, leaf: u16) -> Result<(), Failure> {
+    pub(in crate::commands::bench) async fn is_missed(&mut self, leaf: u16) -> Result<(), Failure> {
         self.until(&format!("the leaf on port {leaf} is missed"), PATIENCE, async |conn| {
             let leaves: Vec<Row> = conn.query("SHOW LEAVES").await?;
             let is_it = |row: &&Row| value::<u16>(row, "Port") == Some(leaf);
@@ -171,7 +185,7 @@ impl Cluster {
     }
 
     /// Waits until all nodes are online, and every partition has all copies in step.
-    pub(super) async fn whole(&mut self) -> Result<(), Failure> {
+    pub(in crate::commands::bench) async fn whole(&mut self) -> Result<(), Failure> {
         let redundancy = usize::try_from(self.processes.settings().redundancy).unwrap_or(1);
         let expected = self.partitions * redundancy;
         self.until("the cluster is whole", WHOLE, async |conn| {
@@ -186,7 +200,7 @@ impl Cluster {
         .await
     }
 
-    async fn until(
+    pub(in crate::commands::bench) async fn until(
         &mut self,
         what: &str,
         within: Duration,
@@ -214,7 +228,7 @@ impl Cluster {
     }
 
     /// Clients that write, one for each of these partitions, through these aggregators in turn.
-    pub(super) fn write(
+    pub(in crate::commands::bench) fn write(
         &mut self,
         doors: &[u16],
         partitions: impl IntoIterator<Item = usize>,
@@ -230,7 +244,10 @@ impl Cluster {
     }
 
     /// Everything that was ever acknowledged is there, and nothing else; as a failure what is not so.
-    pub(super) async fn verify(&mut self, written: &[Written]) -> Result<(), Failure> {
+    pub(in crate::commands::bench) async fn verify(
+        &mut self,
+        written: &[Written],
+    ) -> Result<(), Failure> {
         self.ledger.extend(written.iter().map(|written| (written.client, written.rows)));
         let mut conn = self.connect().await?;
         let count: Option<u64> =
@@ -267,13 +284,13 @@ impl Cluster {
     }
 
     /// Rows that were acknowledged, of all clients.
-    pub(super) fn acknowledged(&self) -> u64 {
+    pub(in crate::commands::bench) fn acknowledged(&self) -> u64 {
         self.ledger.values().sum()
     }
 }
 
 /// A column, if it is there, not NULL, and of that type.
-fn value<T: FromValue>(row: &Row, name: &str) -> Option<T> {
+pub(in crate::commands::bench) fn value<T: FromValue>(row: &Row, name: &str) -> Option<T> {
     row.get_opt(name)?.ok()
 }
 
