@@ -101,6 +101,21 @@ impl Core {
 }
 
 impl Partition {
+    /// Whether something may be unseen that was in doubt when this copy was recovered, or its term began. For a node that
+    /// stands alone, which does not read the partition before its [`Partition::settle`].
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        self.core().is_some_and(|core| core.inherited.is_open.load(Ordering::Acquire))
+    }
+
+    /// What was in doubt at a start has been ended and is shown, as far as that can be: nobody waits for the rest, whose rows
+    /// stay locked. For a partition without copies.
+    pub fn settle(&self) {
+        if let Some(core) = self.core() {
+            core.inherited.is_open.store(false, Ordering::Release);
+        }
+    }
+
     /// Waits until nothing that was in doubt when this master's term began changes keys of a range: what is there may
     /// have been acknowledged. For whoever reads a partition with copies. That may take as long as a participant has no
     /// master; the limit is the caller's.

@@ -20,6 +20,8 @@ pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// So long is waited for news of partitions, before a look without them.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long a node that stands alone waits before it looks again whether what a crash cut off is ended.
+const SETTLES: Duration = Duration::from_millis(2);
 
 /// Where a partition is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -357,12 +359,25 @@ impl Databases {
     }
 
     /// What was looked up may be out of date: partitions are elsewhere by now, or tables are others. Whether a statement
-    /// that has done nothing yet may be run again; waits for a moment, or for news.
+    /// that has done nothing yet may be run again; waits for a moment, or for news. A node that stands alone and has just
+    /// recovered is about to end what a crash cut off.
     pub(crate) async fn look_again(&self) -> bool {
-        let Self::Far(cluster) = self else { return false };
-        self.databases().iter().for_each(Database::forget_tables);
-        cluster.directory.changed(LOOK_AGAIN).await;
-        true
+        match self {
+            Self::Near(engine) => {
+                let is_unsettled = engine.databases().iter().any(|database| {
+                    database.partitions().iter().any(resprout_engine::Partition::is_unsettled)
+                });
+                if is_unsettled {
+                    tokio::time::sleep(SETTLES).await;
+                }
+                is_unsettled
+            }
+            Self::Far(cluster) => {
+                self.databases().iter().for_each(Database::forget_tables);
+                cluster.directory.changed(LOOK_AGAIN).await;
+                true
+            }
+        }
     }
 
     /// CREATE DATABASE.

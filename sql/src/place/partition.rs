@@ -5,7 +5,7 @@ use std::sync::Arc;
 use resprout_access::{FarPartition, FarPosition};
 use resprout_engine::lock::TxnId;
 use resprout_engine::table::{Catalog, Table, TableId, TableSchema};
-use resprout_engine::{Error, TableHome, Vote};
+use resprout_engine::{Error, State, TableHome, Vote};
 
 use super::transaction::Transaction;
 
@@ -40,9 +40,14 @@ impl Partition {
     /// Begins a transaction.
     ///
     /// # Errors
-    /// If the partition does not serve; of a far one the first request says so.
+    /// If the partition does not serve, or may still lack parts of transactions that a crash cut off; of a far one the first
+    /// request says so.
     pub fn begin(&self) -> Result<Transaction, Error> {
         match self {
+            Self::Near(near) if near.is_unsettled() => Err(Error::NotOnline {
+                partition: near.name().to_owned(),
+                state: State::Transitioning,
+            }),
             Self::Near(near) => near.begin().map(Transaction::Near),
             Self::Far(far) => Ok(Transaction::Far(far.begin())),
         }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use resprout_engine::{Engine, Error, InDoubt, Unknown, Vote};
+use resprout_engine::{Engine, Error, InDoubt, State, Unknown, Vote};
 
 use super::waiting::{At, Held, Waiter, Waits};
 use crate::beside::beside_tasks;
@@ -458,8 +458,20 @@ pub fn recover(engine: &Engine) -> Result<usize, Error> {
         if all_ended {
             forget_all(&database)?;
         }
+        settle(&database)?;
     }
     Ok(ended)
+}
+
+/// What was ended is shown, and read from now on.
+fn settle(database: &resprout_engine::Database) -> Result<(), Error> {
+    for partition in database.partitions().iter().filter(|partition| partition.is_unsettled()) {
+        if partition.state() == State::Online {
+            partition.flush()?;
+        }
+        partition.settle();
+    }
+    Ok(())
 }
 
 /// Ends one partition's part as the votes say. False if somebody who takes part cannot be asked,
@@ -573,8 +585,8 @@ mod tests {
     }
 
     /// Promise: wherever a commit over several partitions is cut off, after the next start either
-    /// all of it is there or nothing, and all of it once all promises were durable; no row stays
-    /// locked, and nothing has to be remembered.
+    /// all of it is there or nothing, and all of it once all promises were durable; nobody reads a part of it before, no row
+    /// stays locked, and nothing has to be remembered.
     #[test]
     fn a_commit_cut_off_at_any_step_is_whole_or_not_there() {
         // 0: no promise, 1: one of three, 2: all, 3: took effect in one, 4: in all.
@@ -606,7 +618,14 @@ mod tests {
             // No close: as after a kill, nothing else is written.
             drop((runtime, database, engine));
             let engine = open(dir.path());
+            for partition in engine.database("d").unwrap().partitions() {
+                let is_in_doubt = !partition.in_doubt().unwrap().is_empty();
+                assert_eq!(near(partition).begin().is_err(), is_in_doubt, "step {step}");
+            }
             recover(&engine).unwrap();
+            for partition in engine.database("d").unwrap().partitions() {
+                assert!(near(partition).begin().is_ok(), "step {step}");
+            }
             let expected = usize::from(step >= 2);
             assert_eq!(ids(&engine), [expected; 3], "step {step}");
             for partition in engine.database("d").unwrap().partitions() {
