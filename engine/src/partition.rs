@@ -72,8 +72,6 @@ pub struct PartitionStatus {
     pub committed: Lsn,
     /// Present term.
     pub term: Term,
-    /// Terms of the log; none before it is recovered.
-    pub history: History,
     /// Rows and index entries of the committed root.
     pub rows: u64,
     /// Page memory taken.
@@ -198,6 +196,12 @@ impl Partition {
 
     fn lock_state(&self) -> MutexGuard<'_, (State, Option<Arc<str>>)> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Terms of its log; none before it is recovered. May wait for the device, as [`Partition::status`] does not.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.core().and_then(|core| core.log.history().ok()).unwrap_or_default()
     }
 
     /// Steps to another state, with one line in the log of the node.
@@ -427,7 +431,6 @@ impl Partition {
             durable: at.map_or(Lsn::ZERO, |at| at.durable),
             committed: core.map_or(Lsn::ZERO, |core| core.publisher.committed()),
             term: core.and_then(|core| core.log.term().ok()).unwrap_or_default(),
-            history: core.and_then(|core| core.log.history().ok()).unwrap_or_default(),
             rows: core.map_or(0, |core| core.versions.committed().rows),
             memory_bytes: core.map_or(0, |core| core.memory.allocated_bytes()),
             log_since_snapshot,

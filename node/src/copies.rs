@@ -356,7 +356,11 @@ impl Copies {
                 self.remove(engine, copy)?;
                 self.make(engine, copy, decided)
             }),
-            Action::Close { copy } => self.undrive(copy),
+            Action::Close { copy } => {
+                if self.is_driven(copy) {
+                    self.driver.give_up(self.partition(copy));
+                }
+            }
             Action::Drop { copy } => self.attempt(copy, "drop", || self.remove(engine, copy)),
         }
     }
@@ -386,10 +390,15 @@ impl Copies {
 
     /// A copy is not driven any more. Another one of its partition, which may have come since, is left alone.
     fn undrive(&self, copy: CopyName) {
-        let driven = self.driver.copy(self.partition(copy));
-        if driven.is_some_and(|driven| driven.identity().instance == copy.instance) {
+        if self.is_driven(copy) {
             self.driver.remove(self.partition(copy));
         }
+    }
+
+    /// Whether just this copy is, and not another one of its partition.
+    fn is_driven(&self, copy: CopyName) -> bool {
+        let driven = self.driver.copy(self.partition(copy));
+        driven.is_some_and(|driven| driven.identity().instance == copy.instance)
     }
 
     fn remove(&self, engine: &Engine, copy: CopyName) -> Result<(), StartError> {

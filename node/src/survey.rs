@@ -109,6 +109,8 @@ impl Copies {
             let driven = driven.filter(|copy| copy.identity().instance == name.instance);
             let driven = driven.map(|copy| copy.status());
             let mut report = reported(&status);
+            let terms = stored.history();
+            report.terms = terms.entries().iter().map(|one| (one.term, one.start)).collect();
             (report.doing, report.term) = (held.doing, held.last_term.max(status.term));
             if driven.is_none() && stored.state() == State::Pending {
                 // Nobody drives an orphan.
@@ -145,7 +147,6 @@ fn reported(status: &PartitionStatus) -> CopyReport {
         committed: status.committed,
         memory_bytes: status.memory_bytes,
         disk_bytes: status.snapshot_bytes + status.log_since_snapshot,
-        terms: status.history.entries().iter().map(|one| (one.term, one.start)).collect(),
         recovery: RecoveryReport {
             phase: progress.phase.to_string(),
             done: progress.done,

@@ -163,18 +163,29 @@ impl Node {
         Ok(copy)
     }
 
-    /// Stops the copy of a partition in order, as [`Node::stop`] does all of them, and gives it up: it is
-    /// PENDING or what it failed with, and its files stay. Whether there was one.
+    /// Stops the copy of a partition in order, as [`Node::stop`] does all of them; its files stay. Whether there was one.
     pub fn remove(&self, partition: Partition) -> bool {
+        self.end_copy(partition).is_some()
+    }
+
+    /// The same, for a copy that stays and may be driven again: what has come is applied, and it is PENDING.
+    pub fn give_up(&self, partition: Partition) -> bool {
+        let ended = self.end_copy(partition);
+        if let Some(copy) = &ended {
+            copy.give_back();
+        }
+        ended.is_some()
+    }
+
+    fn end_copy(&self, partition: Partition) -> Option<Arc<CopyDriver>> {
         let mut copies = self.shared.copies.write().unwrap_or_else(PoisonError::into_inner);
         let removed = copies.remove(&partition);
         drop(copies);
         if let Some(copy) = &removed {
             copy.step(Event::Stopping);
             copy.stop(true);
-            copy.give_back();
         }
-        removed.is_some()
+        removed
     }
 
     /// All copies that were added and not removed.
