@@ -193,11 +193,14 @@ impl place::Directory for Directory {
 
     fn carry_out<'a>(&'a self, statement: &'a ClusterStatement) -> Work<'a, Result<(), SqlError>> {
         Box::pin(async move {
-            let plans = wanted(statement, &self.metadata.read())?;
+            // By the same metadata: what plans have done is not to be done once more.
+            let (plans, operations) = {
+                let metadata = self.metadata.read();
+                (wanted(statement, &metadata)?, operations(statement, &metadata)?)
+            };
             for plan in plans {
                 self.carry_out_plan(plan).await?;
             }
-            let operations = operations(statement, &self.metadata.read())?;
             if matches!(statement, ClusterStatement::AttachLeaf { .. }) {
                 return self.call_beside(operations).await;
             }

@@ -216,6 +216,29 @@ async fn w06_a_cluster_grows_and_shrinks_while_clients_write() {
     assert!(longest < Duration::from_secs(5), "writes paused for {longest:?}");
 }
 
+/// Promise (O08): a copy that is made by name is dropped by name, files and all; then there is nothing to drop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_copy_is_made_and_dropped_by_name() {
+    let builder = Cluster::builder().voters(1).leaves(2).redundancy(2);
+    let mut cluster = builder.start().await.unwrap();
+    with_table(&cluster).await;
+    let before = copies(&cluster);
+    let new = cluster.add_leaf().await.unwrap();
+    let port = {
+        let metadata = cluster.node(cluster.aggregators()[0]).unwrap().metadata().read();
+        metadata.nodes()[&new].address.port
+    };
+    let door = Door::of(&cluster).await;
+    let mut client = door.client().await;
+    client.query_drop(format!("COPY PARTITION d:0 TO '127.0.0.1':{port}")).await.unwrap();
+    assert_eq!(copies(&cluster)[0].len(), before[0].len() + 1);
+    let drop = format!("DROP PARTITION d:0 ON '127.0.0.1':{port}");
+    client.query_drop(&drop).await.unwrap();
+    assert_eq!(copies(&cluster), before);
+    let nothing = client.query_drop(&drop).await.unwrap_err().to_string();
+    assert!(nothing.contains("no orphan"), "{nothing}");
+}
+
 /// Promise (O13, section 3.1): a leaf that is stopped in order lets the other one be master first, so clients notice next to
 /// nothing and no outcome is unknown; when it is back, and nothing changes any more, its masters go back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
