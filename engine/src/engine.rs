@@ -103,7 +103,6 @@ fn check_partitions(partitions: usize) -> Result<(), Error> {
 pub(crate) struct Shared {
     pub(crate) context: Arc<Context>,
     pub(crate) databases: RwLock<BTreeMap<String, Database>>,
-    pub(crate) keeper: Mutex<Option<Keeper>>,
     /// Logs that no database claims: kept, listed, never deleted by themselves (catalogue M16).
     pub(crate) orphans: Vec<LogIdentity>,
     pub(crate) identity: Identity,
@@ -111,10 +110,31 @@ pub(crate) struct Shared {
     _lock: Box<dyn Send + Sync + fmt::Debug>,
 }
 
-/// An open data directory whose partitions are recovered. Cheap to clone.
+/// An open data directory whose partitions are recovered. Cheap to clone. When the last clone is dropped, what the engine does
+/// by itself ends first, and a snapshot under way is given up, so that the directory can be opened again at once.
 #[derive(Clone)]
 pub struct Engine {
+    /// Before what its threads use: fields are dropped in this order.
+    pub(crate) keeper: Arc<Mutex<Option<Keeper>>>,
     pub(crate) shared: Arc<Shared>,
+}
+
+impl Shared {
+    pub(crate) fn databases(&self) -> Vec<Database> {
+        let databases = self.databases.read().unwrap_or_else(PoisonError::into_inner);
+        databases.values().cloned().collect()
+    }
+
+    pub(crate) fn partitions(&self) -> Vec<Partition> {
+        self.databases().iter().map(Database::partitions).flat_map(<[_]>::to_vec).collect()
+    }
+
+    /// A snapshot under way ends with an error, and none begins.
+    pub(crate) fn stop_snapshots(&self) {
+        for partition in self.partitions() {
+            partition.inner.closing.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
 }
 
 impl fmt::Debug for Engine {
@@ -165,7 +185,7 @@ impl Engine {
         options.validate()?;
         let dir = dir.as_ref();
         let shared = Self::prepare(dir, options)?;
-        Ok(recovery::start(Self { shared: Arc::new(shared) }))
+        Ok(recovery::start(Self { keeper: Arc::default(), shared: Arc::new(shared) }))
     }
 
     fn prepare(dir: &Path, options: Options) -> Result<Shared, Error> {
@@ -206,21 +226,13 @@ impl Engine {
             databases.insert(manifest.name.clone(), Database::known(&context, manifest));
         }
         let orphans = unclaimed(&context, &databases);
-        Ok(Shared {
-            context,
-            databases: RwLock::new(databases),
-            keeper: Mutex::default(),
-            orphans,
-            identity,
-            _lock: lock,
-        })
+        Ok(Shared { context, databases: RwLock::new(databases), orphans, identity, _lock: lock })
     }
 
     /// All databases, by name.
     #[must_use]
     pub fn databases(&self) -> Vec<Database> {
-        let databases = self.shared.databases.read().unwrap_or_else(PoisonError::into_inner);
-        databases.values().cloned().collect()
+        self.shared.databases()
     }
 
     /// A database by name.
@@ -471,15 +483,11 @@ impl Engine {
     /// # Errors
     /// The first log that could not be closed; the others are closed all the same.
     pub fn close(&self) -> Result<(), Error> {
-        let partitions: Vec<Partition> =
-            self.databases().iter().flat_map(|d| d.partitions().to_vec()).collect();
-        for partition in &partitions {
-            partition.inner.closing.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
-        let keeper = self.shared.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.shared.stop_snapshots();
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(keeper);
         let mut first_error = Ok(());
-        for partition in &partitions {
+        for partition in self.shared.partitions() {
             let Some(core) = partition.core() else { continue };
             let _alone = partition.inner.exclusive.lock().unwrap_or_else(PoisonError::into_inner);
             if partition.state() == State::Unrecoverable {

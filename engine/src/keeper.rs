@@ -6,10 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::database::Database;
-use crate::engine::{Engine, Shared};
+use crate::engine::Shared;
 use crate::error::Error;
-use crate::partition::Partition;
 
 /// How late a lock wait may end.
 const LOCK_STEP: Duration = Duration::from_millis(10);
@@ -22,6 +20,7 @@ const SNAPSHOT_RETRY_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Keeper {
     stop: Arc<Stop>,
+    engine: Weak<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -41,8 +40,8 @@ impl Stop {
 }
 
 impl Keeper {
-    /// Starts the threads. They hold the engine only while they work, so dropping the last
-    /// handle ends them too.
+    /// Starts the threads. Each handle of the engine holds the keeper, so dropping the last one ends them; a snapshot
+    /// under way is given up.
     pub(crate) fn start(shared: &Arc<Shared>) -> Result<Self, Error> {
         let stop = Arc::new(Stop::default());
         let mut threads = Vec::new();
@@ -56,7 +55,7 @@ impl Keeper {
                 source,
             })?);
         }
-        Ok(Self { stop, threads })
+        Ok(Self { stop, engine: Arc::downgrade(shared), threads })
     }
 }
 
@@ -64,8 +63,11 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         *self.stop.asked.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.stop.changed.notify_all();
+        if let Some(shared) = self.engine.upgrade() {
+            shared.stop_snapshots();
+        }
         for thread in self.threads.drain(..) {
-            // The last handle of an engine may be dropped by one of its own threads.
+            // Whoever is told of a log's progress, on one of these threads, may drop the last handle.
             if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
                 tracing::error!("a keeper thread had panicked");
             }
@@ -94,7 +96,7 @@ pub(crate) fn tick(shared: &Arc<Shared>, snapshots: bool) {
     // A device that does not answer (D28): nobody may wait for it without end.
     context.device.give_up_if_stuck(context.options.stuck_after);
     let now = context.now();
-    for partition in partitions(shared) {
+    for partition in shared.partitions() {
         if let Some(core) = partition.core() {
             core.locks.expire(now);
             // What nobody waits for is written all the same, within a step.
@@ -111,14 +113,9 @@ pub(crate) fn tick(shared: &Arc<Shared>, snapshots: bool) {
     }
 }
 
-fn partitions(shared: &Arc<Shared>) -> Vec<Partition> {
-    let engine = Engine { shared: Arc::clone(shared) };
-    engine.databases().iter().map(Database::partitions).flat_map(<[_]>::to_vec).collect()
-}
-
 fn take_due_snapshots(shared: &Arc<Shared>) -> Result<(), ()> {
     let mut outcome = Ok(());
-    for partition in partitions(shared) {
+    for partition in shared.partitions() {
         let Some(trigger) = partition.snapshot_due() else { continue };
         if partition.inner.closing.load(Ordering::Relaxed) {
             continue;

@@ -41,18 +41,9 @@ fn options() -> Options {
     Options { cluster: Some(7), attach: false, slot_bytes: 64 << 10, ..Options::default() }
 }
 
-/// Opens a directory again. A thread of the engine before may hold it for a moment.
+/// Opens a directory again.
 fn reopen(dir: &tempfile::TempDir, options: &Options) -> Engine {
-    let mut opened = None;
-    until("the directory is free", || match Engine::open(dir.path(), options.clone()) {
-        Ok(engine) => {
-            opened = Some(engine);
-            true
-        }
-        Err(Error::InUse { .. } | Error::Log(resprout_wal::OpenError::InUse { .. })) => false,
-        Err(error) => panic!("{error}"),
-    });
-    opened.expect("it was opened")
+    Engine::open(dir.path(), options.clone()).expect("opens")
 }
 
 impl Node {

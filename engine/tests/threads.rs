@@ -10,6 +10,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use resprout_engine::table::{Table, TableSchema, Value};
 use resprout_engine::{
@@ -180,6 +181,38 @@ async fn client(
     }
 }
 
+/// Promise: a directory is free when the last handle of its engine is dropped, whatever the engine does by itself just then.
+#[test]
+fn a_dropped_engine_leaves_its_directory_free() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = Options { snapshot_trigger_size: 64 << 10, ..options() };
+    let text = Value::Text("x".repeat(100_000).into());
+    for round in 0..10 {
+        let engine = Engine::open(dir.path(), options.clone()).expect("the directory is free");
+        let database = engine.database("d").or_else(|_| {
+            let made = engine.create_database(
+                "d",
+                DatabaseOptions { partitions: 1, durability: Durability::Async },
+            )?;
+            let builder = TableSchema::builder("t").column("id", "bigint").column("x", "longtext");
+            made.create_table(&builder.primary_key(&["id"]).build().expect("a sound schema"))?;
+            Ok::<_, Error>(made)
+        });
+        let partition = database.expect("it is there").partitions()[0].clone();
+        let table = partition.table("t").expect("it is there");
+        // Long enough for snapshots to begin, and for one to be under way at the end.
+        let began = Instant::now();
+        let mut id = round * 1_000;
+        while began.elapsed() < Duration::from_millis(230) {
+            let mut transaction = partition.begin().expect("begun");
+            transaction.insert(&table, &[Value::Int(id), text.clone()]).expect("inserted");
+            transaction.commit().expect("committed");
+            id += 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 /// Promise: with async durability a commit reaches the disk by itself, soon, with nobody waiting and
 /// nothing following it.
 #[test]
@@ -195,10 +228,10 @@ fn async_commits_reach_the_disk_by_themselves() {
         let mut txn = partition.begin().expect("online");
         txn.insert(&accounts, &[Value::Int(id), Value::Int(BALANCE)]).expect("a new account");
         let start = txn.commit().expect("a commit").position.expect("a row was written").start;
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         while partition.status().durable <= start {
-            assert!(begun.elapsed() < std::time::Duration::from_secs(5), "row {id} never flushed");
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            assert!(begun.elapsed() < Duration::from_secs(5), "row {id} never flushed");
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
     engine.close().expect("a clean end");

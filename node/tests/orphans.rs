@@ -2,15 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod door;
-
-use std::time::{Duration, Instant};
+mod support;
 
 use door::Door;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use resprout_cluster::metadata::{Metadata, NodeState};
 use resprout_cluster::{NodeId, Ordinal, Partition};
-use resprout_node::testing::{Cluster, PATIENCE};
+use resprout_node::testing::Cluster;
+use support::{text, until};
 
 const ROWS: i64 = 40;
 
@@ -19,21 +19,6 @@ struct World {
     cluster: Cluster,
     _door: Door,
     client: Conn,
-}
-
-/// Waits until something is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so().await {
-        assert!(Instant::now() < end, "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-fn cell(row: &Row, column: &str) -> String {
-    row.get::<Option<String>, _>(column)
-        .unwrap_or_else(|| panic!("no {column}"))
-        .unwrap_or_default()
 }
 
 impl World {
@@ -100,10 +85,10 @@ impl World {
         let name = format!("x_test_{ordinal}");
         let rows = self.rows("SHOW CLUSTER STATUS").await;
         let is_it = |row: &&Row| {
-            cell(row, "DATABASE_NAME") == name && cell(row, "NODE_ID") == leaf.0.to_string()
+            text(row, "DATABASE_NAME") == name && text(row, "NODE_ID") == leaf.0.to_string()
         };
         let columns = ["ROLE", "STATE", "DETAILS"];
-        rows.iter().filter(is_it).map(|row| columns.map(|column| cell(row, column))).collect()
+        rows.iter().filter(is_it).map(|row| columns.map(|column| text(row, column))).collect()
     }
 
     /// Waits until a partition has that role on a leaf.
@@ -123,7 +108,7 @@ impl World {
             let names: Vec<_> = first.columns_ref().iter().map(|one| one.name_str()).collect();
             assert_eq!(names, ["Host", "Port", "Database"]);
         }
-        rows.iter().map(|row| cell(row, "Database")).collect()
+        rows.iter().map(|row| text(row, "Database")).collect()
     }
 
     /// Kills a leaf, and waits until its next run is online.

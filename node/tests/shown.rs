@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod door;
+mod support;
 
 use std::time::{Duration, Instant};
 
@@ -10,22 +11,8 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use resprout_cluster::NodeId;
 use resprout_cluster::metadata::NodeState;
-use resprout_node::testing::{Cluster, PATIENCE};
-
-/// Waits until something is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so().await {
-        assert!(Instant::now() < end, "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-fn text(row: &Row, column: &str) -> String {
-    row.get::<Option<String>, _>(column)
-        .unwrap_or_else(|| panic!("no {column}"))
-        .unwrap_or_default()
-}
+use resprout_node::testing::Cluster;
+use support::{text, until};
 
 fn names(rows: &[Row]) -> Vec<String> {
     rows[0].columns_ref().iter().map(|column| column.name_str().into_owned()).collect()

@@ -120,7 +120,7 @@ fn running(
     let Some((bytes, total_bytes)) = master.and_then(|master| come(&copy, &master)) else {
         return Live { awaits: awaits(0), ..Live::default() };
     };
-    let left = total_bytes - bytes;
+    let left = total_bytes.saturating_sub(bytes);
     pace.see(now_ms, Seen { come: bytes, left, unapplied: copy.unapplied_bytes });
     let awaits = awaits(left);
     let copied = Copied { bytes, total_bytes, rate: pace.rate() };

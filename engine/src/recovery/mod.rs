@@ -165,7 +165,7 @@ fn run(engine: &Engine) -> Result<RecoveryReport, Error> {
     );
     if context.options.threads {
         let keeper = Keeper::start(&engine.shared)?;
-        *engine.shared.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
+        *engine.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
     }
     Ok(report)
 }

@@ -1,13 +1,30 @@
-//! A database of four partitions, and rows in it.
+//! A database of four partitions, and rows in it; what is shown, and waited for.
 #![allow(dead_code, reason = "each test uses some of it")]
 
 use std::time::{Duration, Instant};
 
+use mysql_async::Row;
 use resprout_engine::table::{TableSchema, Value, ValueRef};
 use resprout_engine::{Error, Partition};
 use resprout_node::testing::{Cluster, PATIENCE};
 
 pub(crate) const PARTITIONS: u32 = 4;
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < end, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A value of a row that is shown; nothing for NULL.
+pub(crate) fn text(row: &Row, column: &str) -> String {
+    row.get::<Option<String>, _>(column)
+        .unwrap_or_else(|| panic!("no {column}"))
+        .unwrap_or_default()
+}
 
 pub(crate) fn schema() -> TableSchema {
     let builder = TableSchema::builder("t").column("id", "bigint").column("text", "text");

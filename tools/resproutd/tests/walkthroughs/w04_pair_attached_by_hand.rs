@@ -17,7 +17,7 @@ const PARTITIONS: u64 = 4;
 
 async fn copy_on(conn: &mut Conn, ordinal: u64, port: u16) -> Copy {
     let mut found = copies(conn).await.into_iter();
-    found.rfind(|copy| (copy.ordinal, copy.port) == (ordinal, port)).expect("it has one")
+    found.find(|copy| (copy.ordinal, copy.port) == (ordinal, port)).expect("it has one")
 }
 
 /// Ordinal and state of each copy on a leaf, as the leaf says.

@@ -36,7 +36,7 @@ pub(super) struct Copying {
 pub(super) struct Cancelled {
     /// Whether something was left to cancel.
     pub(super) was_running: bool,
-    /// From KILL QUERY until the statement was over.
+    /// From KILL QUERY until the plan was over: the statement ends sooner.
     pub(super) ended_ms: f64,
     /// Copies on leaves that the metadata do not have, when the leaves had been given time to remove them.
     pub(super) orphans: u64,
@@ -133,7 +133,6 @@ pub(super) async fn cancelled(
     let _unheard = watching.query_drop(format!("KILL QUERY {id}")).await;
     let done =
         statement.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    let ended_ms = killed.elapsed().as_secs_f64() * 1e3;
     let was_running = match done {
         Ok(()) => false,
         Err(Error::Server(error)) if error.code == INTERRUPTED => true,
@@ -144,6 +143,7 @@ pub(super) async fn cancelled(
         Ok(!rows.iter().any(steps::is_open))
     };
     cluster.until("the plan that was cancelled is over", PATIENCE, over).await?;
+    let ended_ms = killed.elapsed().as_secs_f64() * 1e3;
     let orphans = orphans(&mut watching).await?;
     reading.end().await?;
     cluster.verify(&writers.end().await?).await?;

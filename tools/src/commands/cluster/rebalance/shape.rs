@@ -49,34 +49,36 @@ impl Shape {
     ) -> Result<Self, Failure> {
         let steps = client.query(&format!("EXPLAIN {statement}"))?;
         let partitions = client.query(&format!("SHOW PARTITIONS ON {}", identifier(database)))?;
-        Ok(Self::of(&steps, &partitions))
+        Self::of(&steps, &partitions).ok_or_else(|| {
+            let why = "a step of the plan, or a partition, has columns that are not known here";
+            let fix = "use the resprout of the server's version, or the statement itself";
+            Failure::new(format!("cannot read EXPLAIN {statement}"), why, fix)
+        })
     }
 
-    fn of(steps: &Rows, partitions: &Rows) -> Self {
+    /// None if a row is not as it should be: what is not understood is not nothing.
+    fn of(steps: &Rows, partitions: &Rows) -> Option<Self> {
         let cell = |row: &[Option<String>], at: usize| row.get(at).cloned().flatten();
         let number = |row: &[Option<String>], at| cell(row, at)?.parse::<u64>().ok();
         let mut shape = Self::default();
         for row in steps {
-            let step = || {
-                Some(Step {
-                    action: cell(row, 0)?,
-                    ordinal: number(row, 1)?,
-                    target: (cell(row, 2)?, number(row, 3)?),
-                    phase: number(row, 4)?,
-                })
-            };
-            shape.steps.extend(step());
+            shape.steps.push(Step {
+                action: cell(row, 0)?,
+                ordinal: number(row, 1)?,
+                target: (cell(row, 2)?, number(row, 3)?),
+                phase: number(row, 4)?,
+            });
         }
         for row in partitions {
-            let Some(ordinal) = number(row, 0) else { continue };
-            let partition = shape.before.entry(ordinal).or_default();
+            let partition = shape.before.entry(number(row, 0)?).or_default();
+            // Without a master there is one row, of nobody.
             let (Some(host), Some(port)) = (cell(row, 1), number(row, 2)) else { continue };
             if cell(row, 3).as_deref() == Some("Master") {
                 partition.master = Some((host.clone(), port));
             }
             partition.copies.insert((host, port));
         }
-        shape
+        Some(shape)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -180,7 +182,7 @@ mod tests {
              PROMOTE PARTITION WITH DROP, 0, c, 3, 5, 12\nPROMOTE PARTITION, 1, a, 1, 5, 12\n\
              DROP PARTITION, 0, b, 2, 6, 1",
         );
-        let shape = Shape::of(&steps, &partitions);
+        let shape = Shape::of(&steps, &partitions).expect("sound rows");
         assert_eq!(shape.sentence("d"), "d: 1 copies, 2 promotions, 1 drops in 4 phases");
         assert_eq!(
             shape.leaves(),
@@ -190,6 +192,7 @@ mod tests {
                 ["c:3", "0 / 0", "2 / 0", "1"],
             ]
         );
-        assert!(Shape::of(&rows(""), &partitions).is_empty());
+        assert!(Shape::of(&rows(""), &partitions).expect("sound rows").is_empty());
+        assert!(Shape::of(&rows("COPY PARTITION, 0, c, NULL, 4, NULL"), &partitions).is_none());
     }
 }
