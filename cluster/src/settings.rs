@@ -39,6 +39,8 @@ pub const SNAPSHOTS_TO_KEEP: &str = "snapshots_to_keep";
 pub const SNAPSHOT_TRIGGER_SIZE: &str = "snapshot_trigger_size";
 /// Milliseconds that a master waits for a replica that says nothing.
 pub const SYNC_REPLICATION_TIMEOUT_MS: &str = "sync_replication_timeout_ms";
+/// MiB that a leaf sends in a second to copies that lack much, while clients use it.
+pub const CATCH_UP_MIB_PER_SECOND: &str = "catch_up_mib_per_second";
 /// Milliseconds between two heartbeats.
 pub const HEARTBEAT_INTERVAL_MS: &str = "heartbeat_interval_ms";
 /// Heartbeats in a row without an answer after which a node is lost.

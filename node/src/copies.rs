@@ -4,9 +4,12 @@
 //!   metadata ─┐                        ┌─► engine: made, dropped
 //!             ├─► reconcile ─► actions ┤
 //!   held ─────┘      ▲                 └─► driver: told what was decided
-//!     ▲              │ on one thread, whenever the metadata change, and every 20 ms
+//!     ▲              │ whenever the metadata change, and every 20 ms
 //!     └──────────────┴── engine, driver
 //! ```
+//!
+//! What copies are told is told at once, on one thread; what waits for a disk is done on another ([`files`]): a partition whose
+//! master changes does not wait until the files of another one are gone.
 //!
 //! Each copy is a database of its own in the engine, of one partition: copies come and go one by one. It is named
 //! after its database, its partition and its number.
@@ -22,23 +25,27 @@ use std::time::{Duration, Instant};
 use resprout_access::{Locate, Place};
 use resprout_cluster::manager::{Answer, Phase};
 use resprout_cluster::metadata::Metadata;
-use resprout_cluster::reconcile::{
-    Action, CopyName, Doing, Held, HeldCopy, MayGo, Pass, Progress, may_go,
-};
+use resprout_cluster::reconcile::{Action, CopyName, Difference, Doing, Held, HeldCopy, Progress};
 use resprout_cluster::{Incarnation, Instance, NodeId, Ordinal};
-use resprout_engine::{CopyOptions, Durability, Engine, State as Stored};
+use resprout_engine::{Engine, Recovery, State as Stored};
 use resprout_replication::driver::{CopyDriver, CopyStatus, Homes, Node as Driver};
 use resprout_replication::transport;
 use resprout_replication::{Decided, Partition, State};
 
 use crate::error::StartError;
-use crate::settings::of_copy;
+use crate::pace::Pace;
+use crate::settings::catch_up_rate;
 use crate::state::Shared;
+
+mod files;
 
 /// Between two looks when nothing happens.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What failed is not tried again before that.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The threads, by their place in [`Copies::threads`].
+const TELLING: usize = 0;
+const FILES: usize = 1;
 
 /// See the module.
 pub(crate) struct Copies {
@@ -60,11 +67,15 @@ pub(crate) struct Copies {
     removals: Mutex<BTreeMap<CopyName, u64>>,
     /// What failed, and when.
     failed: Mutex<BTreeMap<CopyName, Instant>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Requests of aggregators.
+    requests: AtomicU64,
+    pace: Mutex<Pace>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Locate for Copies {
     fn partition(&self, place: Place) -> Option<resprout_engine::Partition> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         self.serving(place.database, place.ordinal)
     }
 }
@@ -104,36 +115,48 @@ impl Copies {
             homes_of: 0.into(),
             removals: Mutex::default(),
             failed: Mutex::default(),
-            thread: Mutex::default(),
+            requests: 0.into(),
+            pace: Mutex::default(),
+            threads: Mutex::default(),
         });
         let recovery = Engine::recover(dir, options)?;
         // Nobody else sets it.
         let _first = copies.engine.set(recovery.engine().clone());
-        let working = copies.clone();
-        let thread = std::thread::Builder::new().name("resprout-copies".to_owned());
-        let thread = thread.spawn(move || {
-            match recovery.wait() {
-                Ok(_) => working.is_recovered.store(true, Ordering::Release),
-                Err(error) => {
-                    tracing::error!(%error, "the copies of this node cannot be recovered");
-                    working.has_failed.store(true, Ordering::Release);
-                    return;
-                }
-            }
-            while !working.is_stopping.load(Ordering::Acquire) {
-                working.look();
-                std::thread::park_timeout(LOOK_EVERY);
-            }
-        });
-        let thread = thread
-            .map_err(|error| StartError::Option { option: "threads", why: error.to_string() })?;
-        *locked(&copies.thread) = Some(thread);
+        let (working, filing) = (copies.clone(), copies.clone());
+        let work = move || working.run(recovery);
+        let threads = [
+            spawned("resprout-copies", work)?,
+            spawned("resprout-files", move || filing.run_files())?,
+        ];
+        locked(&copies.threads).extend(threads);
         Ok(copies)
+    }
+
+    /// The first thread: recovers, and then tells copies what was decided.
+    fn run(&self, recovery: Recovery) {
+        match recovery.wait() {
+            Ok(_) => self.is_recovered.store(true, Ordering::Release),
+            Err(error) => {
+                tracing::error!(%error, "the copies of this node cannot be recovered");
+                self.has_failed.store(true, Ordering::Release);
+                return;
+            }
+        }
+        while !self.is_stopping.load(Ordering::Acquire) {
+            self.pace();
+            self.look();
+            std::thread::park_timeout(LOOK_EVERY);
+        }
     }
 
     /// Something has changed.
     pub(crate) fn wake(&self) {
-        if let Some(thread) = &*locked(&self.thread) {
+        self.wake_thread(TELLING);
+        self.wake_thread(FILES);
+    }
+
+    fn wake_thread(&self, which: usize) {
+        if let Some(thread) = locked(&self.threads).get(which) {
             thread.thread().unpark();
         }
     }
@@ -262,35 +285,32 @@ impl Copies {
         }
     }
 
-    /// Compares, and acts.
-    fn look(&self) {
-        let Some(engine) = self.engine() else { return };
-        let pass = {
-            let metadata = self.metadata.read();
-            self.set_homes(&metadata);
-            self.take_up(&metadata);
-            locked(&self.progress).look(&metadata, (self.node, self.run), &self.held())
-        };
-        let Pass { actions, .. } = pass;
-        for action in actions {
-            self.act(engine, action);
-        }
-        self.remove_orphans(engine);
+    /// Copies elsewhere catch up as fast as clients let them.
+    fn pace(&self) {
+        let requests = self.requests.load(Ordering::Relaxed);
+        let is_busy = locked(&self.pace).is_busy(Instant::now(), requests);
+        let rate = if is_busy { catch_up_rate(&self.metadata.read()) } else { u64::MAX };
+        self.driver.set_catch_up_rate(rate);
     }
 
-    /// What was asked for. That a copy left the record may be known here a moment after whoever asks knows it.
-    fn remove_orphans(&self, engine: &Engine) {
-        let asked = std::mem::take(&mut *locked(&self.removals));
-        for (copy, known) in asked {
-            let may_go = may_go(&self.metadata.read(), self.node.into(), copy, known);
-            match may_go {
-                MayGo::NotYet => drop(locked(&self.removals).insert(copy, known)),
-                MayGo::No => tracing::warn!(?copy, "not removed: it may be needed"),
-                MayGo::Yes => {
-                    // What fails is asked for again, while the copy is here.
-                    self.attempt(copy, "drop", || self.remove(engine, copy));
-                }
+    /// Compares, and tells. For everything else the other thread is woken.
+    fn look(&self) {
+        let (pass, mut any_files) = {
+            let metadata = self.metadata.read();
+            self.set_homes(&metadata);
+            let pass = locked(&self.progress).look(&metadata, (self.node, self.run), &self.held());
+            // Nothing is between what is and what shall be: nobody waits to be taken up.
+            let differs = pass.difference > Difference::None;
+            (pass, differs && !self.to_take_up(&metadata).is_empty())
+        };
+        for action in pass.actions {
+            match action {
+                Action::Tell { copy, decided, .. } => self.tell(copy, decided),
+                _ => any_files = true,
             }
+        }
+        if any_files || !locked(&self.removals).is_empty() {
+            self.wake_thread(FILES);
         }
     }
 
@@ -307,116 +327,6 @@ impl Copies {
         self.driver.set_homes(homes);
     }
 
-    /// Copies that were recovered and that the record has here are driven from now on.
-    fn take_up(&self, metadata: &Metadata) {
-        for (name, stored) in self.stored() {
-            let Some(entry) = metadata.database_of(name.database) else { continue };
-            let recorded = entry.map.partition(name.ordinal);
-            let recorded = recorded.and_then(|one| one.copies.get(&self.node.into()));
-            let is_recorded = recorded.is_some_and(|copy| copy.instance == name.instance);
-            let is_driven = self.driver.copy(self.partition(name)).is_some();
-            if !is_recorded || is_driven || stored.state() != Stored::Pending {
-                continue;
-            }
-            let config = of_copy(metadata, entry.replication());
-            self.attempt(name, "take up", || {
-                self.driver.add(&stored, config)?;
-                Ok(())
-            });
-        }
-    }
-
-    /// Does something that may fail, and is tried again later then.
-    fn attempt(
-        &self,
-        name: CopyName,
-        what: &'static str,
-        act: impl FnOnce() -> Result<(), StartError>,
-    ) {
-        let waits = locked(&self.failed).get(&name).is_some_and(|at| at.elapsed() < AGAIN_AFTER);
-        if waits {
-            return;
-        }
-        match act() {
-            Ok(()) => drop(locked(&self.failed).remove(&name)),
-            Err(error) => {
-                tracing::error!(copy = ?name, %error, "cannot {what} a copy; it is tried again");
-                locked(&self.failed).insert(name, Instant::now());
-            }
-        }
-    }
-
-    fn act(&self, engine: &Engine, action: Action) {
-        match action {
-            Action::Create { copy, decided } => {
-                self.attempt(copy, "make", || self.make(engine, copy, decided));
-            }
-            Action::Tell { copy, decided, .. } => self.tell(copy, decided),
-            Action::Provision { copy, decided, .. } => self.attempt(copy, "replace", || {
-                self.remove(engine, copy)?;
-                self.make(engine, copy, decided)
-            }),
-            Action::Close { copy } => {
-                if self.is_driven(copy) {
-                    self.driver.give_up(self.partition(copy));
-                }
-            }
-            Action::Drop { copy } => self.attempt(copy, "drop", || self.remove(engine, copy)),
-        }
-    }
-
-    fn make(&self, engine: &Engine, copy: CopyName, decided: Decided) -> Result<(), StartError> {
-        let (name, config, durable) = {
-            let metadata = self.metadata.read();
-            // Dropped by now: the next look says so.
-            let Some(entry) = metadata.database_of(copy.database) else { return Ok(()) };
-            let config = of_copy(&metadata, entry.replication());
-            (stored_name(&entry.map.name, copy), config, entry.durable)
-        };
-        let durability = if durable { Durability::Sync } else { Durability::Async };
-        let CopyName { database, ordinal: Ordinal(ordinal), instance } = copy;
-        let options = CopyOptions::one(database, ordinal, instance.0, durability);
-        let made = engine.create_copies(&name, &options)?;
-        // One that was here before, and left the record, may not be closed yet.
-        self.driver.remove(self.partition(copy));
-        let recorded = decided.record.copy(instance).incarnation;
-        let least = if recorded > Incarnation(1) { Incarnation(recorded.0 + 1) } else { recorded };
-        for partition in made.partitions() {
-            self.driver.add_run(partition, config, least)?;
-        }
-        self.driver.record(self.partition(copy), decided);
-        Ok(())
-    }
-
-    /// A copy is not driven any more. Another one of its partition, which may have come since, is left alone.
-    fn undrive(&self, copy: CopyName) {
-        if self.is_driven(copy) {
-            self.driver.remove(self.partition(copy));
-        }
-    }
-
-    /// Whether just this copy is, and not another one of its partition.
-    fn is_driven(&self, copy: CopyName) -> bool {
-        let driven = self.driver.copy(self.partition(copy));
-        driven.is_some_and(|driven| driven.identity().instance == copy.instance)
-    }
-
-    fn remove(&self, engine: &Engine, copy: CopyName) -> Result<(), StartError> {
-        self.undrive(copy);
-        let databases = engine.databases();
-        let is_it = |database: &&resprout_engine::Database| {
-            database.partitions().iter().any(|partition| name_of(partition) == copy)
-        };
-        match databases.iter().find(is_it) {
-            Some(database) => {
-                engine.drop_database(database.name())?;
-                tracing::info!(?copy, "removed from this leaf");
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Ends in order: what is acknowledged stays, and logs say that they were closed.
     pub(crate) fn stop(&self) {
         self.end();
@@ -426,17 +336,22 @@ impl Copies {
         }
     }
 
-    /// Ends the thread, and nothing else.
+    /// Ends the threads, and nothing else.
     pub(crate) fn end(&self) {
         self.is_stopping.store(true, Ordering::Release);
         self.wake();
-        let thread = locked(&self.thread).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread of the copies had panicked");
+        let threads = std::mem::take(&mut *locked(&self.threads));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the copies had panicked");
+            }
         }
     }
+}
+
+fn spawned(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.map_err(|error| StartError::Option { option: "threads", why: error.to_string() })
 }
 
 fn name_of(partition: &resprout_engine::Partition) -> CopyName {

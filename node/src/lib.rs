@@ -40,6 +40,7 @@ mod operations;
 mod options;
 mod orders;
 mod orphans;
+mod pace;
 mod pings;
 mod plans;
 mod post;

@@ -7,16 +7,17 @@
 //!                            └──► engine of a leaf: snapshots
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use resprout_cluster::manager;
 use resprout_cluster::metadata::Metadata;
 use resprout_cluster::settings::{
     AGGREGATOR_FAILURE_DETECTION, ATTACH_REBALANCE_DELAY_SECONDS, AUTO_ATTACH,
-    CONSENSUS_ELECTION_TIMEOUT, DEFAULT_PARTITIONS_PER_LEAF, HEARTBEAT_CONNECT_FAILURE_LIMIT,
-    HEARTBEAT_INTERVAL_MS, HEARTBEAT_MISS_LIMIT, LEAF_FAILOVER_FANOUT, LEAF_FAILURE_DETECTION,
-    REDUNDANCY_LEVEL, SNAPSHOT_TRIGGER_SIZE, SNAPSHOTS_TO_KEEP, SYNC_REPLICATION_TIMEOUT_MS,
+    CATCH_UP_MIB_PER_SECOND, CONSENSUS_ELECTION_TIMEOUT, DEFAULT_PARTITIONS_PER_LEAF,
+    HEARTBEAT_CONNECT_FAILURE_LIMIT, HEARTBEAT_INTERVAL_MS, HEARTBEAT_MISS_LIMIT,
+    LEAF_FAILOVER_FANOUT, LEAF_FAILURE_DETECTION, REDUNDANCY_LEVEL, SNAPSHOT_TRIGGER_SIZE,
+    SNAPSHOTS_TO_KEEP, SYNC_REPLICATION_TIMEOUT_MS,
 };
 use resprout_consensus::Timing;
 use resprout_consensus::node::Handle;
@@ -26,6 +27,11 @@ use crate::copies::Copies;
 use crate::options::Options;
 use crate::state::{Machine, Shared};
 
+/// What `catch_up_mib_per_second` is for each processor, if nothing was set: sending, taking in and storing so much takes
+/// about a tenth of one.
+const MIB_PER_PROCESSOR: u64 = 16;
+static PROCESSORS: LazyLock<u64> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from) as u64);
 /// Partitions of a database for which nothing is said, by leaf, if nothing was set.
 const PARTITIONS_PER_LEAF: u32 = 8;
 
@@ -94,6 +100,7 @@ impl Given {
                 let config = of_copy(metadata, Mode::default());
                 config.timing.silent.as_millis().to_string()
             }
+            CATCH_UP_MIB_PER_SECOND => (catch_up_rate(metadata) >> 20).to_string(),
             HEARTBEAT_INTERVAL_MS => detector.interval.as_millis().to_string(),
             HEARTBEAT_MISS_LIMIT => detector.beats.to_string(),
             HEARTBEAT_CONNECT_FAILURE_LIMIT => detector.refusals.to_string(),
@@ -109,6 +116,12 @@ pub(crate) fn partitions_per_leaf(metadata: &Metadata) -> u32 {
     let set = metadata.settings().count(DEFAULT_PARTITIONS_PER_LEAF);
     let set = set.and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
     set.unwrap_or(PARTITIONS_PER_LEAF)
+}
+
+/// Bytes that a leaf sends in a second to copies that lack much, while clients use it: `catch_up_mib_per_second`.
+pub(crate) fn catch_up_rate(metadata: &Metadata) -> u64 {
+    let set = metadata.settings().count(CATCH_UP_MIB_PER_SECOND).filter(|mib| *mib > 0);
+    set.unwrap_or_else(|| MIB_PER_PROCESSOR * *PROCESSORS).saturating_mul(1 << 20)
 }
 
 /// What a copy begins with that is driven from now on.

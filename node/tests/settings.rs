@@ -123,6 +123,12 @@ async fn what_cannot_be_is_refused() {
         ("SET GLOBAL redundancy_level = 3", 1231, "redundancy_level", "2"),
         ("SET GLOBAL redundancy_level = 1", 1231, "redundancy_level", "2"),
         ("SET GLOBAL leaf_failover_fanout = 'all'", 1231, "leaf_failover_fanout", "paired"),
+        (
+            "SET GLOBAL catch_up_mib_per_second = 2000000",
+            1231,
+            "catch_up_mib_per_second",
+            &(16 * std::thread::available_parallelism().unwrap().get()).to_string(),
+        ),
         ("SET GLOBAL consensus_enabled = OFF", 1238, "consensus_enabled", "ON"),
         ("SET GLOBAL sync_replication_timeout_ms = 1", 1231, "sync_replication_timeout_ms", "5000"),
     ] {

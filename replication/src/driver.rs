@@ -20,7 +20,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     copies: RwLock<BTreeMap<Partition, Arc<CopyDriver>>>,
     /// On which node a copy lives.
     homes: RwLock<Homes>,
+    /// Bytes that the node may send in a second to copies that lack much, to all together.
+    catch_up_rate: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -89,6 +91,14 @@ impl Shared {
         self.copies.read().unwrap_or_else(PoisonError::into_inner).get(&partition).cloned()
     }
 
+    /// What goes by time. Copies that catch up share the rate for that.
+    fn tick(&self) {
+        let copies = self.all();
+        let catching_up: usize = copies.iter().map(|copy| copy.catching_up()).sum();
+        let rate = self.catch_up_rate.load(Ordering::Relaxed) / catching_up.max(1) as u64;
+        copies.iter().for_each(|copy| copy.tick(rate));
+    }
+
     fn all(&self) -> Vec<Arc<CopyDriver>> {
         self.copies.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -110,12 +120,13 @@ impl Node {
             clock,
             copies: RwLock::default(),
             homes: RwLock::default(),
+            catch_up_rate: u64::MAX.into(),
             stopping: false.into(),
         });
         let ticking = shared.clone();
         let timer = std::thread::Builder::new().name("resprout-tick".to_owned()).spawn(move || {
             while !ticking.stopping.load(Ordering::Acquire) {
-                ticking.all().iter().for_each(|copy| copy.tick());
+                ticking.tick();
                 std::thread::park_timeout(TICK);
             }
         });
@@ -132,6 +143,12 @@ impl Node {
     /// Tells where copies live. Messages of a copy are taken from its node only.
     pub fn set_homes(&self, homes: Homes) {
         *self.shared.homes.write().unwrap_or_else(PoisonError::into_inner) = homes;
+    }
+
+    /// How many bytes the node may send in a second to copies that lack much, to all together: of pages, or of the log beyond
+    /// what it grows by. Until it is said, as many as it can. They share it alike. Within a beat ([`crate::Timing`]) it holds.
+    pub fn set_catch_up_rate(&self, bytes_per_second: u64) {
+        self.shared.catch_up_rate.store(bytes_per_second, Ordering::Relaxed);
     }
 
     /// Takes over a recovered partition, which is PENDING. It waits for the record.

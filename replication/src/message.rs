@@ -127,8 +127,17 @@ pub struct ImageHead {
     pub lineage: Lineage,
     /// How many pages it has.
     pub pages: u64,
-    /// What they are together, for people: nothing is decided by it.
+    /// What they are together: for people, and for the rate of what is sent.
     pub bytes: u64,
+}
+
+impl ImageHead {
+    /// How many of its pages are so many bytes, by their mean: one at least, so that it goes on at any rate.
+    #[must_use]
+    pub fn pages_in(&self, bytes: u64) -> u64 {
+        let pages = u128::from(self.pages) * u128::from(bytes) / u128::from(self.bytes.max(1));
+        u64::try_from(pages).unwrap_or(u64::MAX).max(1)
+    }
 }
 
 /// How far a replica is.

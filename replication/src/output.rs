@@ -48,6 +48,11 @@ pub enum Event {
     },
     /// The log begins here now: what was before is given up.
     Trimmed(Lsn),
+    /// Copies that lack much may get it at this rate from now on (master): clients come first.
+    CatchUpRate {
+        /// Bytes between two beats, to one copy: of pages, or of the log beyond what it grows by.
+        bytes_per_beat: u64,
+    },
     /// A root is held for a copy, and the log behind it.
     Image {
         /// For whom.

@@ -15,7 +15,7 @@
 use resprout_replication::Decided;
 
 use crate::metadata::{DatabaseEntry, Metadata, NodeState};
-use crate::{Copy, Following, Incarnation, LeafId, NodeId, Partition};
+use crate::{Copy, Following, Incarnation, LeafId, NodeId, Partition, Term};
 
 pub use held::{CopyName, Doing, Held, HeldCopy};
 pub use removal::{MayGo, may_go};
@@ -261,6 +261,13 @@ impl Pass {
             return;
         }
         self.orphans.push(name);
+        if let (Some(term), Some(partition)) = (masters(copy), partition)
+            && term < partition.term
+        {
+            // Who waits for it to write hears so now, and not when it is closed.
+            let decided = partition.decided();
+            self.actions.push(Action::Tell { copy: name, turn: Turn::Demote, decided });
+        }
         if !matches!(copy.doing, Doing::Recovering | Doing::Pending | Doing::Unrecoverable) {
             self.actions.push(Action::Close { copy: name });
             self.note(Difference::Hard);
@@ -268,11 +275,16 @@ impl Pass {
     }
 }
 
-fn turn(held: &HeldCopy, leaf: LeafId, partition: &Partition) -> Turn {
-    let masters = match held.doing {
+/// The term in which it takes itself for master.
+fn masters(held: &HeldCopy) -> Option<Term> {
+    match held.doing {
         Doing::Transitioning(term) | Doing::Online(term) => Some(term),
         _ => None,
-    };
+    }
+}
+
+fn turn(held: &HeldCopy, leaf: LeafId, partition: &Partition) -> Turn {
+    let masters = masters(held);
     match partition.master {
         None => Turn::Fence,
         Some(master) if master == leaf && masters == Some(partition.term) => Turn::Learn,

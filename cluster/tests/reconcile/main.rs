@@ -214,6 +214,15 @@ fn m16_o10_only_dropped_databases_are_removed() {
     // An orphan that acts is closed, and kept.
     *doing(&mut held, older) = Doing::Online(Term(9));
     assert_eq!(world.look(2, &held).actions, [Action::Close { copy: older }]);
+    // A master whose term is over is told so first: closing it may take a while.
+    *doing(&mut held, older) = Doing::Online(Term(1));
+    let actions = world.look(2, &held).actions;
+    let [Action::Tell { copy, turn: Turn::Demote, ref decided }, Action::Close { .. }] =
+        actions[..]
+    else {
+        panic!("{actions:?}")
+    };
+    assert_eq!((copy, decided.record.term), (older, Term(2)));
     world.apply(Command::DropDatabase { name: "db".to_owned() });
     world.settle(2, &mut held);
     assert_eq!(held.keys().copied().collect::<Vec<_>>(), [other]);

@@ -32,6 +32,8 @@ struct Core {
     state: State,
     /// The image that it gets, or took last.
     image: Option<ImageProgress>,
+    /// On a master: the rate of catching up that it was told last, in bytes a beat.
+    catch_up_rate: Option<u64>,
     /// On a master: the log from here on is kept for others.
     hold: Option<Hold>,
     /// Where the log began when the core was told.
@@ -143,6 +145,7 @@ impl CopyDriver {
             is_busy: false,
             state: State::Pending,
             image: None,
+            catch_up_rate: None,
             hold: None,
             first,
             is_full: false,
@@ -263,6 +266,9 @@ impl CopyDriver {
         let Some(core) = guard.as_mut() else { return };
         for mut output in core.copy.step(node.clock.now(), event) {
             self.post(&node, &std::mem::take(&mut output.messages));
+            if output.turn.is_some() {
+                core.catch_up_rate = None;
+            }
             core.outbox.push_back(output);
         }
         if let Role::Replica(replica) = core.copy.role() {
@@ -463,10 +469,20 @@ impl CopyDriver {
         }
     }
 
-    /// Now and then: what goes by time.
-    pub(super) fn tick(&self) {
+    /// How many copies catch up with this one.
+    pub(super) fn catching_up(&self) -> usize {
+        match self.core().as_ref().map(|core| core.copy.role()) {
+            Some(Role::Master(master)) => master.catching_up(),
+            _ => 0,
+        }
+    }
+
+    /// Now and then: what goes by time. Each copy that lacks much may get so many bytes a second.
+    pub(super) fn tick(&self, catch_up_bytes_per_second: u64) {
         let Some(node) = self.node.upgrade() else { return };
-        let (is_due, leads, is_full, first) = {
+        let beat_ms = u64::try_from(self.config.timing.beat.as_millis()).unwrap_or(u64::MAX);
+        let bytes_per_beat = (catch_up_bytes_per_second / 1_000).saturating_mul(beat_ms);
+        let (is_due, leads, is_full, first, rate) = {
             let mut guard = self.core();
             let Some(core) = guard.as_mut() else { return };
             let is_due = node.clock.now() >= core.copy.deadline();
@@ -477,8 +493,14 @@ impl CopyDriver {
             let first = self.stored().first();
             let moved = (first > core.first).then_some(first);
             core.first = first;
-            (is_due, leads, core.is_full, moved)
+            let rate =
+                (leads && core.catch_up_rate != Some(bytes_per_beat)).then_some(bytes_per_beat);
+            core.catch_up_rate = rate.or(core.catch_up_rate);
+            (is_due, leads, core.is_full, moved, rate)
         };
+        if let Some(bytes_per_beat) = rate {
+            self.step(Event::CatchUpRate { bytes_per_beat });
+        }
         if let Some(first) = first {
             self.step(Event::Trimmed(first));
         }

@@ -25,7 +25,8 @@ impl Master {
         member.newest = id;
         member.heard = self.now;
         let is_other_run = from.incarnation != member.counted;
-        let stream = Stream::new(id, hello, self.now);
+        let mut stream = Stream::new(id, hello, self.now);
+        stream.allowance = self.pace.bytes_per_beat;
         let wants_pages = stream.hello.wants_pages;
         member.stream = Some(stream);
         if is_other_run {

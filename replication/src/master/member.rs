@@ -81,6 +81,8 @@ pub(super) struct Stream {
     pub(super) moved: Duration,
     /// When an image was offered on it last.
     pub(super) provided: Duration,
+    /// Bytes of the log that it may be sent before the next beat, while it lacks much.
+    pub(super) allowance: u64,
     /// A read from the arena is under way.
     pub(super) reading: bool,
     /// The commit mark that it was told.
@@ -106,7 +108,7 @@ pub(super) struct Hold {
     /// Last use.
     pub(super) used: Duration,
     /// Pages that it may be sent before the next beat.
-    pub(super) allowance: u32,
+    pub(super) allowance: u64,
     /// Pages that wait for that.
     pub(super) wanted: Vec<u64>,
 }
@@ -199,6 +201,7 @@ impl Stream {
             acked: None,
             moved: now,
             provided: now,
+            allowance: 0,
             reading: false,
             told: Lsn::ZERO,
         }

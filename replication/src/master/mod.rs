@@ -14,6 +14,7 @@
 //! | where a replica goes on | `greet` |
 //! | shipping, acknowledgements | `ship` |
 //! | images for copies that need pages | `provide` |
+//! | how fast copies catch up | `pace` |
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,11 +29,13 @@ use crate::{
 
 use member::Member;
 pub use member::Standing;
+use pace::Pace;
 pub use status::{MemberStatus, Status};
 
 mod commit;
 mod greet;
 mod member;
+mod pace;
 mod provide;
 mod ship;
 mod status;
@@ -57,6 +60,8 @@ pub struct Master {
     committed: Lsn,
     applied: Lsn,
     members: BTreeMap<Instance, Member>,
+    /// How fast copies catch up, and where the log ended at the beat before.
+    pace: Pace,
     now: Duration,
     next_beat: Duration,
     told: State,
@@ -93,6 +98,7 @@ impl Master {
         assert!(is_new || resumes == Some(record.term), "an LSN is never reused inside a term");
         assert!(!tail.is_inside_a_group(), "a group that is not complete");
         let recent = Recent::new(tail.end(), config.limits.recent_bytes_max);
+        let pace = Pace::new(tail.end());
         let term = record.term;
         let (others, own) = (record.copies.iter(), identity.instance);
         let members = others.filter(|(instance, _)| **instance != own);
@@ -109,6 +115,7 @@ impl Master {
             committed,
             members: members.collect(),
             decided,
+            pace,
             now,
             next_beat: now,
             told: State::Transitioning(term),
@@ -178,6 +185,7 @@ impl Master {
             Event::Chain { at, chain } => self.take_chain(at, chain),
             Event::Read { read, frames } => self.take_read(&read, frames),
             Event::Trimmed(lsn) => self.first = self.first.max(lsn),
+            Event::CatchUpRate { bytes_per_beat } => self.set_catch_up_rate(bytes_per_beat),
             Event::Image { replica, head } => self.take_image(replica, head),
             Event::Digests { image, from, digests } => self.send_digests(image, from, digests),
             Event::Pages { image, pages } => self.send_pages(image, pages),
@@ -224,6 +232,7 @@ impl Master {
         self.next_beat = self.now + self.config.timing.beat;
         self.look_after_members();
         self.resend();
+        self.allow_more();
         self.provide_more();
         let beat =
             Message::Beat { sent: self.now, end: self.tail.end(), committed: self.committed };

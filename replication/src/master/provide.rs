@@ -14,7 +14,7 @@ impl Master {
     pub(super) fn provide(&mut self, replica: Instance) {
         let may = self.may_provide();
         self.drop_older_image(replica);
-        let (now, allowance) = (self.now, self.config.limits.pages_per_beat);
+        let now = self.now;
         let Some(member) = self.members.get_mut(&replica) else { return };
         let Some(stream) = &mut member.stream else { return };
         stream.phase = StreamPhase::Providing;
@@ -27,7 +27,7 @@ impl Master {
                 self.send(replica, id, Message::Welcome(Start::Provision(head)));
             }
         } else if may {
-            let hold = Hold { head: None, used: now, allowance, wanted: Vec::new() };
+            let hold = Hold { head: None, used: now, allowance: 0, wanted: Vec::new() };
             member.hold = Some(hold);
             self.mark("a root is held for a replica");
             self.out.pages.push(PageWork::Hold { replica });
@@ -49,11 +49,13 @@ impl Master {
     }
 
     pub(super) fn take_image(&mut self, replica: Instance, head: ImageHead) {
+        let pages_per_beat = u64::from(self.config.limits.pages_per_beat);
         let Some(hold) = self.members.get_mut(&replica).and_then(|member| member.hold.as_mut())
         else {
             self.out.pages.push(PageWork::Release { replica });
             return;
         };
+        hold.allowance = head.pages_in(self.pace.bytes_per_beat).min(pages_per_beat);
         hold.head = Some(head);
         let phase = self.stream_mut(replica).map(|stream| stream.phase);
         if phase == Some(StreamPhase::Providing) {
@@ -106,11 +108,11 @@ impl Master {
             return;
         };
         let Some(image) = hold.head.as_ref().map(|head| head.id) else { return };
-        let now = hold.wanted.len().min(hold.allowance as usize);
+        let now = hold.wanted.len().min(usize::try_from(hold.allowance).unwrap_or(usize::MAX));
         if now == 0 {
             return;
         }
-        hold.allowance -= u32::try_from(now).expect("no more than the allowance");
+        hold.allowance -= now as u64;
         let pages = hold.wanted.drain(..now).collect();
         self.out.pages.push(PageWork::Read { image, pages });
     }
@@ -132,13 +134,14 @@ impl Master {
 
     /// Once in a beat: pages that had to wait, and images that nobody asks for any more.
     pub(super) fn provide_more(&mut self) {
-        let (now, config) = (self.now, self.config);
+        let (now, config, rate) = (self.now, self.config, self.pace.bytes_per_beat);
+        let most = u64::from(config.limits.pages_per_beat);
         for replica in self.members.keys().copied().collect::<Vec<_>>() {
             let Some(hold) = self.members.get_mut(&replica).and_then(|member| member.hold.as_mut())
             else {
                 continue;
             };
-            hold.allowance = config.limits.pages_per_beat;
+            hold.allowance = hold.head.as_ref().map_or(0, |head| head.pages_in(rate).min(most));
             let unused = now.saturating_sub(hold.used);
             if unused > config.timing.hold {
                 self.mark("an image that nobody fetches is given up");

@@ -55,7 +55,13 @@ impl Master {
         if !ready || stream.next >= self.tail.end() || stream.next >= limit {
             return Source::Nowhere;
         }
-        let bytes_max = self.config.limits.batch_bytes_max.min(limit.since(stream.next));
+        let mut bytes_max = self.config.limits.batch_bytes_max.min(limit.since(stream.next));
+        if self.is_paced(replica) {
+            if stream.allowance == 0 {
+                return Source::Nowhere;
+            }
+            bytes_max = bytes_max.min(stream.allowance);
+        }
         if let Some(frames) = self.recent.batch(stream.next, bytes_max) {
             return Source::Memory(frames);
         }
@@ -67,10 +73,15 @@ impl Master {
     }
 
     fn ship(&mut self, replica: Instance, frames: Vec<Frame>) {
-        let committed = self.committed;
+        let (committed, is_paced) = (self.committed, self.is_paced(replica));
         let Some(stream) = self.stream_mut(replica) else { return };
         let Some(last) = frames.last() else { return };
-        stream.next = last.header.end();
+        let next = last.header.end();
+        if is_paced {
+            // One frame always goes, however long it is.
+            stream.allowance = stream.allowance.saturating_sub(next.since(stream.next));
+        }
+        stream.next = next;
         stream.told = committed;
         let id = stream.id;
         self.send(replica, id, Message::Frames { frames, committed });

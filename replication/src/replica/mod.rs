@@ -206,6 +206,7 @@ impl Replica {
             // A master's: what it asked for before it was fenced.
             Event::Appended(frame) => self.appended(&frame),
             Event::Read { .. }
+            | Event::CatchUpRate { .. }
             | Event::Image { .. }
             | Event::Digests { .. }
             | Event::Pages { .. } => {}

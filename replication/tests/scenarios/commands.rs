@@ -222,6 +222,9 @@ fn node_command(world: &mut World, name: &str, words: &[&str]) -> bool {
         ("full", []) => world.step(id, Event::Full),
         ("stop", []) => world.step(id, Event::Stopping),
         ("space", []) => world.step(id, Event::SpaceBack),
+        ("rate", [bytes]) => {
+            world.step(id, Event::CatchUpRate { bytes_per_beat: number(bytes) });
+        }
         ("trim", [] | ["silently"]) => {
             let node = world.node(id);
             let to = node.visible;

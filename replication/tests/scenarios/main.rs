@@ -162,6 +162,15 @@ scenarios! {
     /// Promise: an older image does not take anything back.
     #[test]
     fn r16_frames_overtake_an_offer_of_pages;
+    /// Promise: a master that the record does not have any more is fenced by it, and its writers hear so.
+    #[test]
+    fn r12_a_master_that_left_the_record_is_fenced;
+    /// Promise: pages take no more than their share, and never stand still.
+    #[test]
+    fn r16_pages_go_at_the_rate_that_is_told;
+    /// Promise: the same for the log, and however much is written, a copy gains on it.
+    #[test]
+    fn r16_the_log_goes_at_the_rate_that_is_told;
     /// Promise: an orderly stop stalls nobody.
     #[test]
     fn p08_a_replica_that_stops_says_so;

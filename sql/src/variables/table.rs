@@ -69,6 +69,16 @@ pub(crate) const VARIABLES: &[Variable] = &[
         (Stays, "numbers begin with one"),
     ),
     variable("autocommit", Both, Switch, ON, (Holds, "each statement is a transaction")),
+    variable(
+        "catch_up_mib_per_second",
+        Cluster,
+        Number(0, 1 << 20),
+        number(0),
+        (
+            Holds,
+            "MiB that a leaf sends in a second to copies that lack much, while clients use it; 0: 16 for each of its processors",
+        ),
+    ),
     variable("character_set_client", Both, Text, UTF8, CHARSET),
     variable("character_set_connection", Both, Text, UTF8, CHARSET),
     variable("character_set_database", Both, Text, UTF8, CHARSET),
