@@ -24,6 +24,7 @@ pub struct FarDatabase {
     name: String,
     number: u32,
     durability: Durability,
+    sync_replication: bool,
     partitions: Vec<Partition>,
 }
 
@@ -38,6 +39,7 @@ impl FarDatabase {
             name: map.name.clone(),
             number: map.number,
             durability: map.durability,
+            sync_replication: map.sync_replication,
             partitions: (0..).zip(&map.partitions).map(partition).collect(),
         })
     }
@@ -74,6 +76,15 @@ impl Database {
         match self {
             Self::Near(near) => near.durability(),
             Self::Far(far) => far.durability,
+        }
+    }
+
+    /// Whether its commits wait for replicas; none where there are no replicas.
+    #[must_use]
+    pub fn sync_replication(&self) -> Option<bool> {
+        match self {
+            Self::Near(_) => None,
+            Self::Far(far) => Some(far.sync_replication),
         }
     }
 
