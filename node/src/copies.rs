@@ -67,6 +67,10 @@ impl Locate for Copies {
     fn partition(&self, place: Place) -> Option<resprout_engine::Partition> {
         self.serving(place.database, place.ordinal)
     }
+
+    fn office(&self) -> u64 {
+        self.metadata.read().office().number
+    }
 }
 
 impl fmt::Debug for Copies {

@@ -190,8 +190,8 @@ async fn without_a_master_aggregator_the_last_record_counts() {
         cluster.until("as it shall be", |metadata| all_are(metadata, sync)).await.unwrap();
         let (serving, partition) = cluster.master_of("d", 0).unwrap();
         insert(&partition, 1).await.unwrap();
-        // The copies have heard it: reports say so.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // The copies have heard it, and whoever is left behind could be waited for again by now.
+        tokio::time::sleep(Duration::from_secs(2)).await;
         let other = cluster.leaves().into_iter().find(|leaf| *leaf != serving).unwrap();
         let aggregator = cluster.master().unwrap();
         cluster.kill(aggregator).await;
