@@ -420,18 +420,6 @@ fn blocking(partition: &Partition, question: Question) -> Result<Reply, Error> {
             }
             Reply::Rows { rows, next: None }
         }
-        Question::Adopt(schema) => {
-            partition.adopt_table(schema)?;
-            Reply::Done
-        }
-        Question::Replace(name, schema) => {
-            partition.replace_table(&name, schema)?;
-            Reply::Done
-        }
-        Question::DropTable(name) => {
-            partition.drop_table(&name)?;
-            Reply::Done
-        }
         Question::AbortPrepared(id) => {
             partition.abort_prepared(&id)?;
             Reply::Done

@@ -30,6 +30,7 @@ mod fetch;
 mod frame;
 mod greeting;
 mod message;
+mod offices;
 mod out;
 mod partition;
 mod server;

@@ -190,12 +190,9 @@ pub enum Question {
         /// Pairs of the first key and the first that is not wanted.
         ranges: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     },
-    /// A table becomes that: [`Reply::Done`].
-    Adopt(TableSchema),
-    /// An empty table takes a table's place: [`Reply::Done`].
-    Replace(String, TableSchema),
-    /// [`Reply::Done`].
-    DropTable(String),
+    /// A change of its tables by whoever has this office: [`Reply::Number`], the newest office that is known there. If that
+    /// is another, nothing is done.
+    Define(u64, TableChange),
     /// A promise takes effect: [`Reply::Position`].
     CommitPrepared(Vec<u8>),
     /// A promise is dropped: [`Reply::Done`].
@@ -218,6 +215,19 @@ pub enum Question {
     Numbers(TableId, u64, u64),
     /// For whom the transaction of a channel waits: [`Reply::Number`].
     Awaited(u64),
+}
+
+/// A change of a partition's tables.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum TableChange {
+    /// None: whoever has the office has begun, and nothing of an earlier one is under way on this leaf any more.
+    Begin,
+    /// A table becomes that.
+    Adopt(TableSchema),
+    /// An empty table takes a table's place.
+    Replace(String, TableSchema),
+    /// A table goes.
+    Drop(String),
 }
 
 /// How a partition votes.

@@ -8,7 +8,7 @@ use resprout_engine::table::{Catalog, Table, TableId, TableSchema};
 use resprout_engine::{Error, InDoubt, Vote};
 
 use crate::client::Leaf;
-use crate::message::{Fault, Place, Question, Reply, Request, Voted};
+use crate::message::{Fault, Place, Question, Reply, Request, TableChange, Voted};
 use crate::out::Lost;
 use crate::transaction::{Changed, FarTransaction};
 
@@ -18,6 +18,8 @@ pub struct FarPartition {
     pub(crate) leaf: Arc<Leaf>,
     pub(crate) place: Place,
     name: Arc<str>,
+    /// By whose office its tables are changed.
+    office: u64,
 }
 
 /// A key and a value.
@@ -35,7 +37,7 @@ impl fmt::Debug for FarPartition {
 
 impl FarPartition {
     pub(crate) fn new(leaf: Arc<Leaf>, place: Place, name: &str) -> Self {
-        Self { leaf, place, name: Arc::from(name) }
+        Self { leaf, place, name: Arc::from(name), office: 0 }
     }
 
     /// Which.
@@ -164,31 +166,72 @@ impl FarPartition {
         }
     }
 
+    /// The same for the master aggregator that has this office: its tables are changed by that, and by no earlier one from
+    /// the first time on that its leaf hears of it.
+    #[must_use]
+    pub fn in_office(&self, office: u64) -> Self {
+        Self { office, ..self.clone() }
+    }
+
+    /// Where its leaf is.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.leaf.address
+    }
+
+    /// Its leaf hears of the office: on it nothing of an earlier one is under way any more. Whether it knows of no newer one.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub fn begin_office(&self) -> Result<bool, Error> {
+        Ok(self.define(TableChange::Begin)? == self.office)
+    }
+
+    /// The newest office that its leaf knows of: what is asked is done if it is the own one.
+    fn define(&self, change: TableChange) -> Result<u64, Error> {
+        let question = Question::Define(self.office, change);
+        match self.leaf.block(self.ask(question))? {
+            Reply::Number(Some(newest)) => Ok(newest),
+            other => Err(self.odd(&other)),
+        }
+    }
+
+    fn defined(&self, change: TableChange) -> Result<(), Error> {
+        self.forget_catalog();
+        let newest = self.define(change)?;
+        if newest == self.office {
+            return Ok(());
+        }
+        let text = format!(
+            "{}: the tables are changed by another master aggregator by now (office {newest})",
+            self.name
+        );
+        Err(Error::Elsewhere(text))
+    }
+
     /// See [`resprout_engine::Partition::adopt_table`]. Blocks.
     ///
     /// # Errors
-    /// As there; [`Error::Unreachable`].
+    /// As there; [`Error::Unreachable`]; if the office is over.
     pub fn adopt_table(&self, schema: TableSchema) -> Result<(), Error> {
-        self.forget_catalog();
-        self.done_now(Question::Adopt(schema))
+        self.defined(TableChange::Adopt(schema))
     }
 
     /// See [`resprout_engine::Partition::replace_table`]. Blocks.
     ///
     /// # Errors
-    /// As there; [`Error::Unreachable`].
+    /// As there; [`Error::Unreachable`]; if the office is over.
     pub fn replace_table(&self, name: &str, with: TableSchema) -> Result<(), Error> {
-        self.forget_catalog();
-        self.done_now(Question::Replace(name.to_owned(), with))
+        self.defined(TableChange::Replace(name.to_owned(), with))
     }
 
     /// See [`resprout_engine::Partition::drop_table`]. Blocks.
     ///
     /// # Errors
-    /// As there; [`Error::Unreachable`].
+    /// As there; [`Error::Unreachable`]; if the office is over.
     pub fn drop_table(&self, name: &str) -> Result<(), Error> {
-        self.forget_catalog();
-        self.done_now(Question::DropTable(name.to_owned()))
+        self.defined(TableChange::Drop(name.to_owned()))
     }
 
     /// See [`resprout_engine::Partition::commit_prepared_async`].

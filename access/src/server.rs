@@ -18,13 +18,17 @@ use tokio::task::JoinSet;
 use crate::channel::{Channel, Located};
 use crate::frame::{HEAD_BYTES, Head, decode_request};
 use crate::greeting;
-use crate::message::{Place, Request};
+use crate::message::{Place, Question, Request};
+use crate::offices::Offices;
 use crate::out::Out;
 
 /// Which partitions are here.
 pub trait Locate: Send + Sync + fmt::Debug + 'static {
     /// The copy of a partition, whatever it does: only one that is master and ONLINE is written to and read.
     fn partition(&self, place: Place) -> Option<Partition>;
+
+    /// The newest office of a master aggregator that is known here: changes of tables by an earlier one are refused.
+    fn office(&self) -> u64;
 }
 
 /// A greeting must be over by then.
@@ -51,14 +55,15 @@ impl Server {
     pub async fn bind(address: &str, secret: Secret, locate: Arc<dyn Locate>) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let mut tasks = JoinSet::new();
+        let (mut tasks, offices) = (JoinSet::new(), Arc::new(Offices::default()));
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 while connections.try_join_next().is_some() {}
                 match listener.accept().await {
                     Ok((stream, from)) => {
-                        connections.spawn(connection(stream, from, secret.clone(), locate.clone()));
+                        let here = (locate.clone(), offices.clone());
+                        connections.spawn(connection(stream, from, secret.clone(), here));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept connections of aggregators");
@@ -81,7 +86,7 @@ async fn connection(
     mut stream: TcpStream,
     from: SocketAddr,
     secret: Secret,
-    locate: Arc<dyn Locate>,
+    here: (Arc<dyn Locate>, Arc<Offices>),
 ) {
     let greeted = tokio::time::timeout(GREETING, greeting::answer(&mut stream, &secret)).await;
     match greeted {
@@ -95,7 +100,7 @@ async fn connection(
     let (reader, writer) = stream.into_split();
     let out = Arc::new(Out::new(writer));
     let ended = tokio::select! {
-        ended = read(reader, &out, locate) => ended,
+        ended = read(reader, &out, here) => ended,
         ended = out.run() => ended,
     };
     out.end();
@@ -116,7 +121,11 @@ fn locked(open: &Mutex<HashMap<u64, Open>>) -> MutexGuard<'_, HashMap<u64, Open>
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn read(reader: OwnedReadHalf, out: &Arc<Out>, locate: Arc<dyn Locate>) -> io::Error {
+async fn read(
+    reader: OwnedReadHalf,
+    out: &Arc<Out>,
+    (locate, offices): (Arc<dyn Locate>, Arc<Offices>),
+) -> io::Error {
     let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     let open = Channels::default();
     // Channels end with the connection: what has not promised is rolled back.
@@ -144,6 +153,12 @@ async fn read(reader: OwnedReadHalf, out: &Arc<Out>, locate: Arc<dyn Locate>) ->
             Err(error) => return io::Error::new(io::ErrorKind::InvalidData, error),
         };
         let located = match request {
+            Request::Of(place, Question::Define(office, change)) => {
+                let here = (locate.clone(), offices.clone());
+                let (to, what) = ((channel, out.clone()), (office, change));
+                working.spawn(crate::offices::defined(to, here, place, what));
+                continue;
+            }
             // Nobody says more in these.
             Request::Of(place, question) => {
                 let (out, partition) = (out.clone(), locate.partition(place));

@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use resprout_access::{
@@ -16,12 +17,16 @@ use resprout_replication::transport::Secret;
 use tempfile::TempDir;
 
 #[derive(Debug)]
-struct Here(Database);
+struct Here(Database, Arc<AtomicU64>);
 
 impl Locate for Here {
     fn partition(&self, place: Place) -> Option<Partition> {
         let of_it = self.0.number() == place.database;
         of_it.then(|| self.0.partitions().get(place.ordinal as usize).cloned()).flatten()
+    }
+
+    fn office(&self) -> u64 {
+        self.1.load(Ordering::Acquire)
     }
 }
 
@@ -30,6 +35,8 @@ struct World {
     database: Database,
     server: Option<Server>,
     client: Client,
+    /// What the leaf knows from the metadata.
+    office: Arc<AtomicU64>,
     _dir: TempDir,
 }
 
@@ -48,11 +55,12 @@ impl World {
             TableSchema::builder("t").column("id", "bigint").column("text", "varchar(40)");
         let builder = builder.primary_key(&["id"]).index("by_text", &["text"]);
         database.create_table(&builder.build().unwrap()).unwrap();
-        let locate = Arc::new(Here(database.clone()));
+        let office = Arc::new(AtomicU64::new(0));
+        let locate = Arc::new(Here(database.clone(), office.clone()));
         let known = "known to all of the cluster";
         let server = Server::bind("127.0.0.1:0", secret(known), locate).await.unwrap();
         let client = Client::new(secret(known));
-        Self { engine, database, server: Some(server), client, _dir: dir }
+        Self { engine, database, server: Some(server), client, office, _dir: dir }
     }
 
     fn far(&self, ordinal: u32) -> FarPartition {
@@ -221,7 +229,7 @@ async fn n11_a_lost_connection_rolls_back() {
         }
     };
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
-    let locate = Arc::new(Here(world.database.clone()));
+    let locate = Arc::new(Here(world.database.clone(), world.office.clone()));
     let known = secret("known to all of the cluster");
     let began = Instant::now();
     // The port is free once the tasks of the old one have ended.
@@ -379,4 +387,39 @@ async fn i01_s10_another_secret_is_refused() {
     let place = Place { database: world.database.number(), ordinal: 0 };
     let error = stranger.partition(&address, place, "d:0").table("t").unwrap_err();
     assert!(error.to_string().contains("another cluster secret"), "{error}");
+}
+
+/// Promise (rule 3, M10): tables are changed by the newest master aggregator that the leaf knows of, from the metadata or from
+/// that one itself; what an earlier one asks for is refused, of any partition, and nothing of it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn m10_tables_are_changed_by_the_newest_office() {
+    let world = World::new().await;
+    let schema = |name: &str| {
+        let builder = TableSchema::builder(name).column("id", "bigint").primary_key(&["id"]);
+        TableSchema { id: resprout_engine::table::TableId(9), ..builder.build().unwrap() }
+    };
+    let names = |ordinal: usize| {
+        let catalog = world.database.partitions()[ordinal].catalog().unwrap();
+        catalog.tables().map(|table| table.name().to_owned()).collect::<Vec<_>>()
+    };
+    let (old, new) = (world.far(0).in_office(29), world.far(1).in_office(61));
+    tokio::task::block_in_place(|| {
+        assert!(old.begin_office().unwrap());
+        old.adopt_table(schema("a")).unwrap();
+        assert!(new.begin_office().unwrap());
+        for far in [&old, &world.far(1).in_office(29)] {
+            assert!(!far.begin_office().unwrap());
+            let refused = far.drop_table("t").unwrap_err().to_string();
+            assert!(refused.contains("another master aggregator"), "{refused}");
+            assert!(far.adopt_table(schema("b")).is_err());
+            assert!(far.replace_table("t", schema("t")).is_err());
+        }
+        new.adopt_table(schema("c")).unwrap();
+        world.office.store(70, Ordering::Release);
+        assert!(new.drop_table("c").is_err());
+        assert!(!new.begin_office().unwrap());
+        assert!(world.far(0).in_office(70).begin_office().unwrap());
+    });
+    assert_eq!(names(0), ["t", "a"]);
+    assert_eq!(names(1), ["t", "c"]);
 }

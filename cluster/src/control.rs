@@ -15,7 +15,7 @@
 
 use std::time::Duration;
 
-use resprout_replication::{Decided, ImageProgress, Record, Report, Request};
+use resprout_replication::{Decided, ImageProgress, Mode as Replication, Record, Report, Request};
 
 use crate::manager::{Answer, Lock, Phase};
 use crate::metadata::bytes::{CodecError, Cursor, Field, fields, variants};
@@ -303,10 +303,11 @@ fields! {
     Answer { incarnation, phase, held, fulfilled }
     Lock { number, ordinal, to, kill }
     Decided { stamp, record }
-    Record { term, cfg, master, copies }
+    Record { term, cfg, master, copies, mode }
     Report { promised, last_term, last, instance, incarnation, healthy }
 }
 
+variants!(Replication { 1 => Received, 2 => Durable, 3 => Local });
 variants!(Phase { 1 => Recovering, 2 => Ready, 3 => Failed });
 variants!(Order {
     1 => Lock { lock },

@@ -1,6 +1,6 @@
 //! A partition's record as its copies go by it, and back: there the copies are named by their numbers only.
 
-use resprout_replication::{CopyRecord, CopyState, Decided, Record};
+use resprout_replication::{CopyRecord, CopyState, Decided, Mode, Record};
 use resprout_wal::Term;
 use thiserror::Error;
 
@@ -18,9 +18,9 @@ pub enum RecordError {
 }
 
 impl Partition {
-    /// The record for its copies.
+    /// The record for its copies, in a database whose commits are acknowledged so.
     #[must_use]
-    pub fn record(&self) -> Record {
+    pub fn record(&self, mode: Mode) -> Record {
         let copies = self.copies.iter().map(|(leaf, copy)| {
             let state = copy.state(self.master == Some(*leaf));
             (copy.instance, CopyRecord { state, incarnation: copy.incarnation })
@@ -31,16 +31,17 @@ impl Partition {
             cfg: self.cfg,
             master: master.map(|copy| copy.instance),
             copies: copies.collect(),
+            mode: Some(mode),
         }
     }
 
     /// The record with the decision behind it.
     #[must_use]
-    pub fn decided(&self) -> Decided {
-        Decided { stamp: self.stamp, record: self.record() }
+    pub fn decided(&self, mode: Mode) -> Decided {
+        Decided { stamp: self.stamp, record: self.record(mode) }
     }
 
-    /// Takes what a record says; it says so of the same copies.
+    /// Takes what a record says; it says so of the same copies. Its mode is the database's.
     ///
     /// # Errors
     /// [`RecordError`] if its copies are others; nothing has changed then.
@@ -75,6 +76,17 @@ impl Partition {
     pub(crate) fn decide(&mut self, stamp: Stamp) {
         self.cfg.0 += 1;
         self.stamp = stamp;
+    }
+
+    /// The database waits for replicas from now on, or does not any more. Either way nobody may be promoted for having been
+    /// waited for: its master stops waiting when it hears this, or has not begun to. Whoever is synchronous while a master
+    /// is being chosen has everything that was acknowledged, and keeps its right.
+    pub(crate) fn change_mode(&mut self, stamp: Stamp) {
+        if let Some(master) = self.master {
+            let others = self.copies.iter_mut().filter(|(leaf, _)| **leaf != master);
+            others.for_each(|(_, copy)| copy.following = Following::Async);
+        }
+        self.decide(stamp);
     }
 
     /// Fences the mastership that is: nobody is master in the next term, until somebody is elected. Whoever
@@ -139,13 +151,13 @@ mod tests {
     #[test]
     fn a_record_goes_there_and_back() {
         let mut partition = partition();
-        let record = partition.record();
+        let record = partition.record(Mode::Received);
         assert_eq!((record.master, record.version()), (Some(Instance(1)), (Term(5), Cfg(9))));
         assert_eq!(record.copy(Instance(1)).state, CopyState::Sync);
         assert_eq!(record.copy(Instance(3)).state, CopyState::Ready);
         assert_eq!(record.copy(Instance(2)).incarnation, Incarnation(12));
         partition.take_record(&record).unwrap();
-        assert_eq!(partition.record(), record);
+        assert_eq!(partition.record(Mode::Received), record);
     }
 
     /// Promise: a record of other copies is refused, and changes nothing.
@@ -153,7 +165,7 @@ mod tests {
     fn a_record_of_other_copies_is_refused() {
         let mut partition = partition();
         let before = partition.clone();
-        let mut record = partition.record();
+        let mut record = partition.record(Mode::Received);
         let third = record.copies.remove(&Instance(3)).unwrap();
         assert_eq!(partition.take_record(&record), Err(RecordError::Missing(Instance(3))));
         record.copies.extend([(Instance(3), third), (Instance(4), third)]);
@@ -172,7 +184,7 @@ mod tests {
         let stamp = Stamp { term: 1, index: 20 };
         partition.fence(Term(8), stamp);
         assert_eq!((partition.master, partition.former), (None, Some(LeafId(7))));
-        let decided = partition.decided();
+        let decided = partition.decided(Mode::Received);
         assert_eq!((decided.stamp, decided.record.version()), (stamp, (Term(8), Cfg(10))));
         assert_eq!(decided.record.copy(Instance(1)).state, CopyState::Sync);
         assert_eq!(decided.record.copy(Instance(2)).state, CopyState::Sync);

@@ -10,17 +10,19 @@ pub enum Planted {
     ElectUnfenced,
     ResumeUnclean,
     TrustRestarted,
+    KeepSynchronous,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::DecideOutOfOffice,
         Self::PublishAnyVersion,
         Self::ElectAnyCopy,
         Self::ElectUnfenced,
         Self::ResumeUnclean,
         Self::TrustRestarted,
+        Self::KeepSynchronous,
     ];
 
     /// What it does.
@@ -35,6 +37,9 @@ impl Planted {
             Self::ElectUnfenced => "chooses by positions from before the fencing (rule 9)",
             Self::ResumeUnclean => "lets a master go on in its term after a crash (rule 14)",
             Self::TrustRestarted => "keeps a copy synchronous after a crash (rule 15)",
+            Self::KeepSynchronous => {
+                "keeps copies synchronous that nobody waits for after ALTER DATABASE (rules 5, 6)"
+            }
         }
     }
 }

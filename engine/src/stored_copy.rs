@@ -435,6 +435,25 @@ impl StoredCopy {
         Ok(true)
     }
 
+    /// Commits of a master wait for other copies from now on, or do not any more: `paced` as in
+    /// [`StoredCopy::begin_term`]. Nothing for a copy that does not lead.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if the log has failed.
+    pub fn set_paced(&self, paced: bool) -> Result<(), Error> {
+        let core = self.core();
+        {
+            let writer = core.writer()?;
+            if !writer.leads {
+                return Ok(());
+            }
+            core.log.set_shipped(paced);
+        }
+        // What was left to the device is not to wait for the next commit.
+        core.log.seal_shipped();
+        Ok(())
+    }
+
     /// The term of the last frame of its log.
     ///
     /// # Errors

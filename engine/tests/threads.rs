@@ -186,7 +186,7 @@ async fn client(
 fn a_dropped_engine_leaves_its_directory_free() {
     let dir = tempfile::tempdir().expect("a directory");
     let options = Options { snapshot_trigger_size: 64 << 10, ..options() };
-    let text = Value::Text("x".repeat(100_000).into());
+    let text = Value::Text("x".repeat(100_000));
     for round in 0..10 {
         let engine = Engine::open(dir.path(), options.clone()).expect("the directory is free");
         let database = engine.database("d").or_else(|_| {

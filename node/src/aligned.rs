@@ -45,10 +45,14 @@ fn unaligned(metadata: &Metadata, database: &str) -> Option<Unaligned> {
 
 impl Unaligned {
     /// Without another one to go by it says itself what tables there are, as all partitions of its database do.
-    fn align(&self, access: &Client) -> Result<(), Error> {
-        let Some(from) = self.from else { return Ok(()) };
-        let database = Database::far(&self.map, access);
-        database.copy_tables(from.0 as usize, self.ordinal.0 as usize)
+    /// False, and nothing done, if the office is over.
+    fn align(&self, access: &Client, office: u64) -> Result<bool, Error> {
+        let Some(from) = self.from else { return Ok(true) };
+        let database = Database::far(&self.map, access).in_office(office);
+        if !database.begin_office()? {
+            return Ok(false);
+        }
+        database.copy_tables(from.0 as usize, self.ordinal.0 as usize).map(|()| true)
     }
 }
 
@@ -63,9 +67,10 @@ impl Operations {
             let Some(found) = unaligned(&self.metadata.read(), database) else { return Ok(()) };
             let (ordinal, term) = (found.ordinal, found.term);
             let access = self.access.clone();
-            let aligned = tokio::task::spawn_blocking(move || found.align(&access)).await;
+            let aligned = tokio::task::spawn_blocking(move || found.align(&access, office)).await;
             match aligned.map_err(failed)? {
-                Ok(()) => {}
+                Ok(true) => {}
+                Ok(false) => return Err(Returned::NotMaster),
                 // A new master is recorded before it serves.
                 Err(_) if Instant::now() < end => {
                     sleep(AGAIN_AFTER).await;
@@ -101,8 +106,11 @@ impl Operations {
             self.serves(&plan.database, ordinal, end).await?;
         }
         let _one_at_a_time = self.defining.lock().await;
-        let office = self.metadata.read().office().number;
-        self.align_tables(office, &plan.database).await?;
+        let office = self.metadata.read().office();
+        if office.holder != Some(self.node) {
+            return Err(Returned::NotMaster);
+        }
+        self.align_tables(office.number, &plan.database).await?;
         Ok(Outcome::Done)
     }
 

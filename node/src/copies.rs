@@ -78,6 +78,10 @@ impl Locate for Copies {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.serving(place.database, place.ordinal)
     }
+
+    fn office(&self) -> u64 {
+        self.metadata.read().office().number
+    }
 }
 
 impl fmt::Debug for Copies {

@@ -95,6 +95,7 @@ pub(crate) fn map(metadata: &Metadata, entry: &DatabaseEntry) -> Map {
         name: entry.map.name.clone(),
         number: entry.number,
         durability: if entry.durable { Durability::Sync } else { Durability::Async },
+        sync_replication: entry.map.sync,
         partitions: entry.map.partitions.iter().map(home).collect(),
     }
 }
@@ -136,6 +137,11 @@ impl place::Directory for Directory {
             })
             .await
         })
+    }
+
+    fn set_replication<'a>(&'a self, name: &'a str, sync: bool) -> Work<'a, Result<(), SqlError>> {
+        let command = Command::SetReplication { name: name.to_owned(), sync };
+        Box::pin(self.call(Operation::Propose { command }))
     }
 
     fn drop_database<'a>(&'a self, name: &'a str) -> Work<'a, Result<(), SqlError>> {

@@ -217,10 +217,24 @@ impl Operations {
         let told = |error: SqlError| Ended::Told { code: error.code.0, text: error.text.into() };
         let unknown = || SqlError::new(Code::BAD_DB, format!("Unknown database '{database}'"));
         let found = found.ok_or_else(|| told(unknown()))?;
-        let found = Database::far(&found, &self.access);
-        let made = tokio::task::spawn_blocking(move || found.define(&definition)).await;
-        made.map_err(failed)?.map_err(|error| told(error.into()))?;
-        Ok(Outcome::Done)
+        let found = Database::far(&found, &self.access).in_office(office);
+        let define = move || {
+            if !found.begin_office()? {
+                return Ok(false);
+            }
+            match found.define(&definition) {
+                // Another one has taken over in the middle: what is refused by then is for that one to do.
+                Err(_) if found.begin_office().is_ok_and(|is_in_office| !is_in_office) => Ok(false),
+                done => done.map(|()| true),
+            }
+        };
+        let made = tokio::task::spawn_blocking(define).await;
+        let made: Result<bool, resprout_engine::Error> = made.map_err(failed)?;
+        if made.map_err(|error| told(error.into()))? {
+            Ok(Outcome::Done)
+        } else {
+            Err(Returned::NotMaster)
+        }
     }
 
     async fn invite(&self, address: &Address) -> Result<Invited, Ended> {

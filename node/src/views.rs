@@ -157,6 +157,14 @@ fn described(happened: &Happened, is_leaf: bool) -> (&'static str, &'static str,
             let details = format!("{{\"databases\": [{}]}}", names.join(", "));
             ("ERROR", "ATTACH_CONFLICT", details)
         }
+        Happened::Replication { database, sync } => {
+            let replication = if *sync { "sync" } else { "async" };
+            let details = format!(
+                "{{\"database\": {}, \"replication\": \"{replication}\"}}",
+                quoted(database)
+            );
+            ("NOTICE", "DATABASE_REPLICATION_CHANGED", details)
+        }
         Happened::Orphaned { database, ordinal, instance } => {
             let more = format!(", \"instance\": {}", instance.0);
             ("WARNING", "COPY_ORPHANED", of(database, *ordinal, more))

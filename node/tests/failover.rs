@@ -6,9 +6,12 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use resprout_access::Definition;
 use resprout_cluster::NodeId;
 use resprout_cluster::metadata::Metadata;
+use resprout_engine::table::TableSchema;
 use resprout_node::testing::Cluster;
+use resprout_sql::place::{Database, Directory as _};
 use support::{PARTITIONS, put, record, rewrite, rows, with_table};
 
 /// Promise: a killed leaf's partitions are served by their other copies with every acknowledged row, and the leaf
@@ -129,5 +132,46 @@ async fn a_restart_in_order_changes_no_term() {
             let expected = (0..=round).chain(100..=100 + round).collect::<Vec<_>>();
             assert_eq!(rows(&partition), expected, "partition {ordinal}");
         }
+    }
+}
+
+/// Promise (M10): tables are changed by the master aggregator that is in office: one that was replaced and does not know is
+/// refused by leaves, and changes nothing, also where it has begun before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn m10_a_replaced_master_aggregator_changes_no_tables() {
+    let mut cluster = Cluster::builder().voters(3).leaves(2).redundancy(2).start().await.unwrap();
+    with_table(&cluster).await;
+    let before = cluster.master().unwrap();
+    let (directory, access) = cluster.statements_of(before).unwrap();
+    let map = directory.database("d").unwrap();
+    let office = |cluster: &Cluster| {
+        let node = cluster.node(cluster.aggregators()[0]).unwrap();
+        node.metadata().read().office().number
+    };
+    let old = office(&cluster);
+    let as_if_in_office = |office: u64, name: &str| {
+        let builder = TableSchema::builder(name).column("id", "bigint").primary_key(&["id"]);
+        let definition = Definition::Create(builder.build().unwrap());
+        let database = Database::far(&map, &access).in_office(office);
+        tokio::task::block_in_place(|| (database.begin_office(), database.define(&definition)))
+    };
+    let (begun, made) = as_if_in_office(old, "a");
+    assert!(begun.unwrap() && made.is_ok());
+    cluster.kill(before).await;
+    cluster.create_database("e", Some(2)).await.unwrap();
+    let new = office(&cluster);
+    assert!(new > old);
+    cluster.until_whole().await.unwrap();
+    let (begun, made) = as_if_in_office(old, "b");
+    assert!(!begun.unwrap());
+    let refused = made.unwrap_err().to_string();
+    assert!(refused.contains("another master aggregator"), "{refused}");
+    let (begun, made) = as_if_in_office(new, "c");
+    assert!(begun.unwrap() && made.is_ok());
+    for ordinal in 0..PARTITIONS {
+        let (_, partition) = cluster.master_of("d", ordinal).unwrap();
+        let catalog = partition.catalog().unwrap();
+        let names: Vec<_> = catalog.tables().map(|table| table.name()).collect();
+        assert_eq!(names, ["t", "a", "c"], "partition {ordinal}");
     }
 }

@@ -127,7 +127,7 @@ impl Default for Limits {
 /// What is configured for one copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// Of the database.
+    /// Of the database; the mode of a record takes its place ([`crate::Record::mode`]).
     pub mode: Mode,
     /// Times.
     pub timing: Timing,
@@ -155,6 +155,11 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Goes by the mode of a record from now on, if it has one.
+    pub(crate) fn go_by(&mut self, record: &crate::Record) {
+        self.mode = record.mode.unwrap_or(self.mode);
+    }
+
     /// Checks the settings against each other.
     ///
     /// # Errors

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{Envelope, Event, Instance, Master, Message, Output, Replica, Seed, Turn};
+use crate::{Envelope, Event, Instance, Master, Message, Mode, Output, Replica, Seed, Turn};
 
 /// Hellos that are kept for the master that a copy is about to be: more copies than a partition has.
 const EARLY_MAX: usize = 16;
@@ -48,6 +48,15 @@ impl PartitionCopy {
     #[must_use]
     pub fn role(&self) -> &Role {
         &self.role
+    }
+
+    /// When its commits are acknowledged, by the newest record that it goes by.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        match &self.role {
+            Role::Replica(replica) => replica.mode(),
+            Role::Master(master) => master.mode(),
+        }
     }
 
     /// When to step at the latest.

@@ -35,6 +35,7 @@ pub fn choose(
     config: &Config,
     reports: &BTreeMap<Instance, Report>,
 ) -> Result<Choice, NotYet> {
+    let mode = record.mode.unwrap_or(config.mode);
     let fenced = reports.values().filter(|report| report.promised >= record.term);
     let fenced: Vec<Report> = fenced.copied().collect();
     let greatest = |among: &mut dyn Iterator<Item = &Report>| {
@@ -50,7 +51,7 @@ pub fn choose(
     // An acknowledgement after a flush outlives the run that gave it.
     let is_same = |report: &&Report| {
         let known = record.copy(report.instance).incarnation;
-        config.mode == Mode::Durable || report.incarnation == known
+        mode == Mode::Durable || report.incarnation == known
     };
     let proper = fenced.iter().filter(is_sync).filter(is_same).filter(|report| report.healthy);
     if let Some(report) = greatest(&mut { proper }) {
@@ -63,10 +64,10 @@ pub fn choose(
     if missing == 0
         && let Some(report) = greatest(&mut { back })
     {
-        return Ok(Choice { report, may_have_lost: config.mode != Mode::Durable });
+        return Ok(Choice { report, may_have_lost: mode != Mode::Durable });
     }
-    // Only a database that was made so goes on without them.
-    if config.mode == Mode::Local
+    // Only a database that is so by configuration goes on without them.
+    if mode == Mode::Local
         && let Some(report) = greatest(&mut fenced.iter().filter(|report| report.healthy))
     {
         return Ok(Choice { report, may_have_lost: true });
@@ -86,7 +87,7 @@ mod tests {
             (Instance(instance), CopyRecord { state: *state, incarnation: Incarnation(1) })
         });
         let copies = copies.collect();
-        Record { term: Term(5), cfg: Cfg(9), master: None, copies }
+        Record { term: Term(5), cfg: Cfg(9), copies, ..Record::default() }
     }
 
     fn report(instance: u64, incarnation: u64, last: (u64, u64)) -> Report {
@@ -144,6 +145,19 @@ mod tests {
         assert_eq!(chosen(Mode::Received, &[Sync, Async], &[other]), None);
         let text = NotYet { missing: 1 }.to_string();
         assert!(text.contains("1 of the synchronous copies"), "{text}");
+    }
+
+    /// Promise: the choice goes by the mode of the record, whatever the copies were configured for.
+    #[test]
+    fn the_mode_of_the_record_decides() {
+        let report = report(2, 1, (4, 999));
+        let reports = BTreeMap::from([(report.instance, report)]);
+        let chosen = |said, configured| {
+            let record = Record { mode: Some(said), ..record(&[Sync, Async]) };
+            choose(&record, &Config { mode: configured, ..Config::default() }, &reports).is_ok()
+        };
+        assert!(chosen(Mode::Local, Mode::Received));
+        assert!(!chosen(Mode::Received, Mode::Local));
     }
 
     /// Promise: a copy that is not synchronous is promoted only in a database made for it.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use resprout_wal::Term;
 
-use crate::{Cfg, Incarnation, Instance, Stamp};
+use crate::{Cfg, Incarnation, Instance, Mode, Stamp};
 
 /// How a copy stands in the record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +48,10 @@ pub struct Record {
     pub master: Option<Instance>,
     /// All copies, the master's too.
     pub copies: BTreeMap<Instance, CopyRecord>,
+    /// When a commit is acknowledged by a master that goes by this record, and who is chosen where it has none; as
+    /// the copies were configured if it does not say. So a change of the database's replication is one more version,
+    /// and what was asked for or chosen under the mode before it is void (catalogue rule 6).
+    pub mode: Option<Mode>,
 }
 
 /// A record with the decision that made it.
@@ -106,16 +110,22 @@ impl Record {
     #[must_use]
     pub fn intent(&self) -> Self {
         let (term, cfg) = (Term(self.term.0 + 1), Cfg(self.cfg.0 + 1));
-        Self { term, cfg, master: None, copies: self.copies.clone() }
+        Self { term, cfg, master: None, ..self.clone() }
     }
 
-    /// The record that makes a copy master after an intent; the master before it becomes
-    /// asynchronous: it may have records that nobody else has.
+    /// The record that makes a copy master after an intent. If it says that nobody is waited for, all others are
+    /// asynchronous: what they had of the term before says nothing of this one.
     #[must_use]
     pub fn elected(&self, master: Instance, incarnation: Incarnation) -> Self {
         let mut copies = self.copies.clone();
+        if self.mode.is_some_and(|mode| !mode.is_sync()) {
+            for copy in copies.values_mut().filter(|copy| copy.state == CopyState::Sync) {
+                copy.state = CopyState::Async;
+            }
+        }
         copies.insert(master, CopyRecord { state: CopyState::Sync, incarnation });
-        Self { term: self.term, cfg: Cfg(self.cfg.0 + 1), master: Some(master), copies }
+        let (term, cfg) = (self.term, Cfg(self.cfg.0 + 1));
+        Self { term, cfg, master: Some(master), copies, mode: self.mode }
     }
 }
 
@@ -126,7 +136,8 @@ mod tests {
     fn record() -> Record {
         let copy = |state| CopyRecord { state, incarnation: Incarnation(1) };
         let copies = [(Instance(1), copy(CopyState::Sync)), (Instance(2), copy(CopyState::Sync))];
-        Record { term: Term(3), cfg: Cfg(7), master: Some(Instance(1)), copies: copies.into() }
+        let (term, cfg, master) = (Term(3), Cfg(7), Some(Instance(1)));
+        Record { term, cfg, master, copies: copies.into(), mode: None }
     }
 
     fn request() -> Request {
@@ -143,6 +154,17 @@ mod tests {
         assert_eq!(demoted.copy(Instance(2)).state, CopyState::Async);
         assert_eq!(before.intent().after(&request()), None, "the intent came first");
         assert_eq!(demoted.after(&request()), None, "asked once too often");
+    }
+
+    /// Promise: the mode goes with the record, and where nobody is waited for an election leaves nobody synchronous but
+    /// the master: who was so in the term before need not have what this one acknowledges.
+    #[test]
+    fn an_election_without_waiting_leaves_nobody_synchronous() {
+        let states = |record: &Record| [1, 2].map(|n| record.copy(Instance(n)).state);
+        let of = |mode| Record { mode, ..record() }.intent().elected(Instance(2), Incarnation(1));
+        assert_eq!(of(Some(Mode::Local)).mode, Some(Mode::Local));
+        assert_eq!(states(&of(Some(Mode::Local))), [CopyState::Async, CopyState::Sync]);
+        assert_eq!(states(&of(Some(Mode::Received))), [CopyState::Sync, CopyState::Sync]);
     }
 
     /// Promise: nobody changes how the master stands, or adds a copy, by a request.

@@ -23,11 +23,12 @@ pub enum Planted {
     ChooseAnyCopy,
     ShowPartialGroups,
     InstallWithoutPages,
+    ModeOfAnyRecord,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CountOldStreams,
         Self::CountAnyIncarnation,
         Self::StopWaitingUnasked,
@@ -46,6 +47,7 @@ impl Planted {
         Self::ChooseAnyCopy,
         Self::ShowPartialGroups,
         Self::InstallWithoutPages,
+        Self::ModeOfAnyRecord,
     ];
 
     /// What it does.
@@ -74,6 +76,9 @@ impl Planted {
             Self::ChooseAnyCopy => "promotes the copy with the longest log, whoever it is (rule 8)",
             Self::ShowPartialGroups => "shows parts of a group",
             Self::InstallWithoutPages => "puts an image in place before it has all pages",
+            Self::ModeOfAnyRecord => {
+                "stops waiting by a record that a later one has replaced (rule 6)"
+            }
         }
     }
 }

@@ -22,7 +22,8 @@ fn identity(instance: u64) -> Identity {
 fn decided() -> Decided {
     let copy = CopyRecord { state: CopyState::Sync, incarnation: Incarnation(1) };
     let copies = BTreeMap::from([(Instance(1), copy), (Instance(2), copy)]);
-    let record = Record { term: Term(1), cfg: Cfg(1), master: Some(Instance(1)), copies };
+    let record =
+        Record { term: Term(1), cfg: Cfg(1), master: Some(Instance(1)), copies, mode: None };
     Decided { stamp: Stamp { term: 1, index: 1 }, record }
 }
 

@@ -169,6 +169,7 @@ fn s09_grants_decide() {
             ("SHOW TABLES FROM other", 1044),
             ("CREATE DATABASE mine", 1044),
             ("DROP DATABASE d", 1044),
+            ("ALTER DATABASE d SET SYNC REPLICATION", 1044),
             ("GRANT SELECT ON d.* TO app", 1044),
             ("GRANT SELECT ON d.t TO app", 1142),
             ("GRANT SELECT ON *.* TO app", 1045),

@@ -68,6 +68,18 @@ fn databases_show_their_partitions() {
         assert_eq!(fails(&mut conn, "SNAPSHOT DATABASE nothing").await, 1049);
         let text = rows(&mut conn, "SHOW CREATE DATABASE d").await;
         assert_eq!(text, ["d,CREATE DATABASE `d` PARTITIONS 4 WITH SYNC DURABILITY"]);
+        // Nobody is waited for on a node that stands alone; a transaction is ended as by any definition.
+        conn.query_drop("CREATE DATABASE e PARTITIONS 1 WITH ASYNC DURABILITY")
+            .await
+            .expect("made");
+        conn.query_drop("USE e").await.expect("there");
+        for alter in
+            ["ALTER DATABASE e SET ASYNC REPLICATION", "ALTER DATABASE WITH SYNC REPLICATION"]
+        {
+            conn.query_drop(alter).await.expect(alter);
+        }
+        let text = rows(&mut conn, "SHOW CREATE DATABASE e").await;
+        assert_eq!(text, ["e,CREATE DATABASE `e` PARTITIONS 1 WITH ASYNC DURABILITY"]);
         server.end().await;
     });
 }

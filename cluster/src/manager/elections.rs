@@ -154,7 +154,8 @@ impl Manager {
             gathering.asked = Some(now);
             for (leaf, instance) in &missing {
                 let copy = copy_name(entry, partition, *instance);
-                let message = Message::AskReport { copy, decided: partition.decided() };
+                let message =
+                    Message::AskReport { copy, decided: partition.decided(entry.replication()) };
                 self.out.messages.push(((*leaf).into(), message));
             }
         }
@@ -208,14 +209,13 @@ impl Manager {
 
     fn choose(&mut self, entry: &DatabaseEntry, partition: &Partition, from: &Gathering) {
         let config = Replication {
-            mode: entry.replication(),
             #[cfg(any(test, feature = "testing"))]
             planted: planted!(self.config, ElectAnyCopy)
                 .then_some(resprout_replication::testing::Planted::ChooseAnyCopy),
             ..Replication::default()
         };
         let key = (entry.number, partition.ordinal, partition.term);
-        match choose(&partition.record(), &config, &from.reports) {
+        match choose(&partition.record(entry.replication()), &config, &from.reports) {
             Ok(choice) => {
                 let choice = prefer_former(partition, choice, &from.reports);
                 let Report { instance, incarnation, last_term, last, .. } = choice.report;

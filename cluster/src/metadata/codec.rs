@@ -13,7 +13,7 @@ use crate::{Database, Mode};
 use resprout_wal::Lsn;
 
 /// The version that this program writes, and the only one that it reads.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 pub(crate) fn encode(value: &impl Field) -> Vec<u8> {
     let mut out = Vec::new();
@@ -144,6 +144,7 @@ variants!(Happened {
     9 => Conflict { databases },
     10 => Orphaned { database, ordinal, instance },
     11 => Attached { database, ordinal, instance },
+    12 => Replication { database, sync },
 });
 variants!(LeftBy {
     1 => Drop, 2 => PromoteWithDrop, 3 => Copy, 4 => Create, 5 => Detach, 6 => Attach, 7 => AttachLeaf,

@@ -129,7 +129,7 @@ pub enum Command {
         /// Its name.
         name: String,
     },
-    /// ALTER DATABASE … REPLICATION.
+    /// ALTER DATABASE … REPLICATION. Replicas are asynchronous by it: to be waited for again they come in one by one.
     SetReplication {
         /// Its name.
         name: String,

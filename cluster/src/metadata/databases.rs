@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use resprout_replication::Mode as Replication;
 
 use super::{
-    Command, DatabaseEntry, DatabaseState, Metadata, NewHome, News, NodeState, Outcome, Refusal,
+    Command, DatabaseEntry, DatabaseState, Happened, Metadata, NewHome, News, NodeState, Outcome,
+    Refusal,
 };
 use crate::{
     Cfg, Copy, Database, Following, Incarnation, Instance, LeafId, NodeId, Ordinal, Partition,
@@ -45,9 +46,7 @@ impl Metadata {
                 self.databases.remove(name).ok_or_else(|| no_database(name))?;
             }
             Command::SetReplication { name, sync } => {
-                let entry = self.database_mut(name)?;
-                check_modes(*sync, entry.durable)?;
-                entry.map.sync = *sync;
+                self.set_replication(name, *sync, news)?;
             }
             Command::Opened { name } => self.database_mut(name)?.state = DatabaseState::Open,
             Command::SetSchema { database, version, bytes } => {
@@ -64,6 +63,26 @@ impl Metadata {
 
     pub(super) fn database_mut(&mut self, name: &str) -> Result<&mut DatabaseEntry, Refusal> {
         self.databases.get_mut(name).ok_or_else(|| no_database(name))
+    }
+
+    /// ALTER DATABASE … REPLICATION: one version more of every partition, so that whatever was asked for or chosen under the
+    /// mode before is void.
+    fn set_replication(&mut self, name: &str, sync: bool, news: News) -> Result<(), Refusal> {
+        let stamp = self.stamp(news);
+        let keeps = planted!(self, KeepSynchronous);
+        let entry = self.database_mut(name)?;
+        check_modes(sync, entry.durable)?;
+        // Said again, as calls are, it changes nothing: nobody falls out of the wait set.
+        if entry.map.sync == sync {
+            return Ok(());
+        }
+        entry.map.sync = sync;
+        for partition in &mut entry.map.partitions {
+            if keeps { partition.decide(stamp) } else { partition.change_mode(stamp) }
+        }
+        let database = name.to_owned();
+        self.tell(news, None, Happened::Replication { database, sync });
+        Ok(())
     }
 
     fn aligned(&mut self, database: &str, ordinal: Ordinal, of: Term) -> Result<(), Refusal> {

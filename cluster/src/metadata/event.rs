@@ -84,6 +84,13 @@ pub enum Happened {
         /// Which copy.
         instance: Instance,
     },
+    /// ALTER DATABASE: commits wait for replicas from now on, or do not any more.
+    Replication {
+        /// Of which database.
+        database: String,
+        /// They wait.
+        sync: bool,
+    },
     /// An orphan is a copy of its partition again.
     Attached {
         /// Of which database.

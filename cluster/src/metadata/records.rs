@@ -92,7 +92,7 @@ impl Metadata {
         let (stamp, instance) = (self.stamp(news), elected.instance);
         let any = planted!(self, ElectAnyCopy);
         let (entry, place) = self.at(at)?;
-        let is_sync = entry.map.sync;
+        let (is_sync, mode) = (entry.map.sync, entry.replication());
         let partition = &mut entry.map.partitions[place];
         let refused = |text: &str| Refusal::NotEligible { instance, text: text.to_owned() };
         if partition.master.is_some() {
@@ -108,7 +108,7 @@ impl Metadata {
         if !is_allowed && !elected.forced && !any {
             return Err(refused("it may miss acknowledged writes"));
         }
-        let record = partition.record().elected(instance, elected.incarnation);
+        let record = partition.record(mode).elected(instance, elected.incarnation);
         let Ok(()) = partition.take_record(&record) else {
             return Err(refused("the record is of other copies"));
         };
@@ -151,6 +151,7 @@ impl Metadata {
         let any_version = planted!(self, PublishAnyVersion);
         let entry = self.database_mut(database)?;
         let place = place(entry, ordinal)?;
+        let mode = entry.replication();
         let partition = &mut entry.map.partitions[place];
         let request =
             &Request { cfg: if any_version { partition.cfg } else { request.cfg }, ..*request };
@@ -161,9 +162,12 @@ impl Metadata {
         if wants_more && partition.copies[&leaf].offline {
             return Err(refused("its leaf is not there"));
         }
-        let Some(record) = partition.record().after(request) else {
+        let Some(record) = partition.record(mode).after(request) else {
             return Err(Refusal::Changed { term, cfg });
         };
+        if wants_more && !mode.is_sync() {
+            return Err(refused("its database does not wait for replicas"));
+        }
         let Ok(()) = partition.take_record(&record) else {
             return Err(refused("the record is of other copies"));
         };

@@ -176,9 +176,9 @@ pub fn reconcile(metadata: &Metadata, (leaf, run): (LeafId, Incarnation), held: 
         let difference = match held.get(&name) {
             Some(held) => {
                 let waits = copy.offline || is_unknown_run;
-                pass.compare((name, held), (leaf, waits), partition)
+                pass.compare((name, held), (leaf, waits), (entry, partition))
             }
-            None => pass.missing(name, copy, partition),
+            None => pass.missing(name, copy, (entry, partition)),
         };
         let waited_for = is_waited_for(entry, partition, leaf, copy);
         pass.note(difference.min(if waited_for { Difference::Hard } else { Difference::Soft }));
@@ -205,10 +205,16 @@ impl Pass {
     }
 
     /// The record has it and the node has not.
-    fn missing(&mut self, name: CopyName, copy: &Copy, partition: &Partition) -> Difference {
+    fn missing(
+        &mut self,
+        name: CopyName,
+        copy: &Copy,
+        (entry, partition): (&DatabaseEntry, &Partition),
+    ) -> Difference {
         // One that was there before and is not taken back is lost: another takes its place (row I03).
         if !copy.offline {
-            self.actions.push(Action::Create { copy: name, decided: partition.decided() });
+            let decided = partition.decided(entry.replication());
+            self.actions.push(Action::Create { copy: name, decided });
         }
         Difference::Hard
     }
@@ -217,13 +223,13 @@ impl Pass {
         &mut self,
         (name, held): (CopyName, &HeldCopy),
         (leaf, waits): (LeafId, bool),
-        partition: &Partition,
+        (entry, partition): (&DatabaseEntry, &Partition),
     ) -> Difference {
         let is_acting = !matches!(held.doing, Doing::Recovering | Doing::Pending);
         if held.doing == Doing::Recovering || waits && !is_acting {
             return Difference::Hard;
         }
-        let decided = partition.decided();
+        let decided = partition.decided(entry.replication());
         let master = partition.master;
         if held.doing == Doing::Unrecoverable {
             if let Some(master) = partition.serving().filter(|master| *master != leaf) {
@@ -265,7 +271,7 @@ impl Pass {
             && term < partition.term
         {
             // Who waits for it to write hears so now, and not when it is closed.
-            let decided = partition.decided();
+            let decided = partition.decided(entry.replication());
             self.actions.push(Action::Tell { copy: name, turn: Turn::Demote, decided });
         }
         if !matches!(copy.doing, Doing::Recovering | Doing::Pending | Doing::Unrecoverable) {

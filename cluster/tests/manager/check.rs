@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use resprout_cluster::execution::Change;
 use resprout_cluster::metadata::{Command, Decree, Happened, Metadata};
 use resprout_cluster::reconcile::Doing;
 use resprout_cluster::{Instance, NodeId, Ordinal, Term};
-use resprout_replication::CopyState;
+use resprout_replication::{CopyState, Mode};
 
 use crate::leaf::Leaf;
 
@@ -18,6 +19,9 @@ pub(crate) struct Checker {
     /// What clients were told is safe.
     pub(crate) acknowledged: BTreeMap<Ordinal, BTreeSet<(Term, u64)>>,
     events: u64,
+    /// The newest term that began without its master before being waited for: what that one goes on to acknowledge, until it
+    /// hears of it, is gone by configuration.
+    unwaited: BTreeMap<Ordinal, Term>,
     /// Elections that said that something may be gone.
     pub(crate) losses: u64,
     pub(crate) elections: u64,
@@ -42,6 +46,14 @@ impl Checker {
     ) {
         let is_free = matches!(decree.command, Command::Found { .. } | Command::TakeOffice { .. });
         assert!(is_free || decree.office == office, "out of office: {decree:?}");
+        if let Command::Execute { change: Change::Promote { ordinal, .. }, .. } = &decree.command
+            && !metadata.databases()["db"].map.sync
+        {
+            // Its lock may have lapsed: then what was written since is lost, where nobody waits for the heir.
+            self.acknowledged.remove(ordinal);
+            self.unwaited
+                .insert(*ordinal, metadata.partition("db", *ordinal).expect("it exists").term);
+        }
         if let Command::Elect { at, reported, .. } = &decree.command {
             // Rule 9: a position that was read before the fencing is worthless.
             let copies = leaves.values().flat_map(|leaf| &leaf.copies);
@@ -52,12 +64,15 @@ impl Checker {
             }
         }
         for event in metadata.events().iter().filter(|event| event.index > self.events) {
-            if let Happened::Elected { may_have_lost, ordinal, .. } = &event.happened {
+            if let Happened::Elected { may_have_lost, ordinal, term, .. } = &event.happened {
                 self.elections += 1;
                 if *may_have_lost {
                     self.losses += 1;
                     // It was said so: what the elected copy has is what there is.
                     self.acknowledged.remove(ordinal);
+                    if !metadata.databases()["db"].map.sync {
+                        self.unwaited.insert(*ordinal, *term);
+                    }
                 }
             }
         }
@@ -73,7 +88,10 @@ impl Checker {
         for leaf in leaves.values_mut() {
             for (name, copy) in &mut leaf.copies {
                 let safe = self.acknowledged.entry(name.ordinal).or_default();
-                safe.extend(copy.acknowledged.drain(..));
+                let acknowledged = copy.acknowledged.drain(..);
+                if self.unwaited.get(&name.ordinal).is_none_or(|term| copy.promised >= *term) {
+                    safe.extend(acknowledged);
+                }
             }
         }
         for leaf in leaves.values().filter(|leaf| leaf.up) {
@@ -91,7 +109,8 @@ impl Checker {
                 self.check_waits(metadata, (leaf, name.instance, copy), name.ordinal, term);
                 let is_first = matches!(copy.doing, Doing::Online(_))
                     && self.seen_online.insert(key, ()).is_none();
-                if is_first {
+                let is_over = self.unwaited.get(&name.ordinal).is_some_and(|newer| term < *newer);
+                if is_first && !is_over {
                     let has: BTreeSet<(Term, u64)> = copy.log.iter().copied().collect();
                     let safe = self.acknowledged.entry(name.ordinal).or_default();
                     // One that slept through later masterships has nothing of those.
@@ -118,7 +137,7 @@ impl Checker {
             return;
         }
         let waits = copy.waits_for(own);
-        for (instance, said) in &partition.record().copies {
+        for (instance, said) in &partition.record(Mode::Received).copies {
             let may = said.state == CopyState::Sync && *instance != own;
             assert!(
                 !may || waits.contains(instance),
@@ -137,7 +156,7 @@ impl Checker {
                             && copy.doing == Doing::Online(partition.term)
                     })
                 });
-                let record = partition.record();
+                let record = partition.record(Mode::Received);
                 let could_be = partition.copies.iter().any(|(leaf, recorded)| {
                     let leaf = &leaves[&NodeId::from(*leaf)];
                     let said = record.copy(recorded.instance);

@@ -7,6 +7,7 @@ use resprout_cluster::plan::{Asked, One};
 use resprout_cluster::reconcile::CopyName;
 use resprout_cluster::{Instance, LeafId, NodeId, Ordinal};
 
+use crate::leaf::LeafBug;
 use crate::world::{VOTERS, World};
 
 /// Chances in so many per round; 0 for never.
@@ -20,6 +21,8 @@ pub(crate) struct Faults {
     pub(crate) loss: u64,
     pub(crate) copy: u64,
     pub(crate) plan: u64,
+    /// ALTER DATABASE, to whichever replication it does not have.
+    pub(crate) alter: u64,
 }
 
 impl Faults {
@@ -35,6 +38,7 @@ impl Faults {
             loss: pick(5, [0, 20, 5, 0]),
             copy: pick(6, [0, 500, 0, 250]),
             plan: pick(7, [0, 60, 150, 0]),
+            alter: 0,
         }
     }
 }
@@ -88,8 +92,30 @@ impl World {
         if self.rng.chance(faults.plan) {
             self.ask_for_a_plan();
         }
+        if self.rng.chance(faults.alter) {
+            self.alter();
+        }
         self.checker.quiet_since = self.round + 1;
         self.step();
+    }
+
+    /// Somebody wants the other replication, of whoever leads or thinks that it leads; it is on record a little later, or never.
+    fn alter(&mut self) {
+        let sync = !self.metadata.databases()["db"].map.sync;
+        let by = if self.rng.chance(4) { NodeId(1 + self.rng.below(VOTERS)) } else { self.leader };
+        for copy in self
+            .leaves
+            .values_mut()
+            .filter(|leaf| leaf.bug == Some(LeafBug::AsyncBeforeRecorded))
+            .flat_map(|leaf| leaf.copies.values_mut())
+        {
+            copy.hurries = !sync;
+        }
+        self.propose(by, Command::SetReplication { name: "db".to_owned(), sync });
+        // Back and forth, before anybody has heard of the first.
+        if self.rng.chance(3) {
+            self.propose(by, Command::SetReplication { name: "db".to_owned(), sync: !sync });
+        }
     }
 
     /// Somebody asks whoever leads for a plan, or wants none any more.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use resprout_cluster::metadata::Metadata;
 use resprout_cluster::reconcile::{Action, CopyName, Doing, Held, HeldCopy, Progress};
 use resprout_cluster::{Incarnation, Instance, NodeId, Stamp, Term};
-use resprout_replication::{CopyRecord, CopyState, Decided, Record, Report, Request};
+use resprout_replication::{CopyRecord, CopyState, Decided, Mode, Record, Report, Request};
 use resprout_wal::Lsn;
 
 /// A replica that a master has not met for so long is to be left behind: five seconds.
@@ -21,6 +21,8 @@ pub(crate) enum LeafBug {
     PublishBeforeWaiting,
     /// Rule 6: a silent replica is not waited for any more, before anybody said so.
     StopWaitingUnasked,
+    /// Rule 6: nobody is waited for any more as soon as that is wanted, before the record says so.
+    AsyncBeforeRecorded,
     /// Rule 11: what waits when a newer term is heard is acknowledged.
     ZombieAcknowledges,
 }
@@ -52,6 +54,8 @@ pub(crate) struct ModelCopy {
     pub(crate) clean: bool,
     pub(crate) members: BTreeMap<Instance, Member>,
     pub(crate) locked: Option<Locked>,
+    /// It was told that nobody is to be waited for, and goes by that: a bug.
+    pub(crate) hurries: bool,
 }
 
 /// A lock that a copy is under.
@@ -108,6 +112,11 @@ impl ModelCopy {
             incarnation: self.run,
             healthy: self.doing != Doing::Unrecoverable,
         }
+    }
+
+    /// Whether commits wait for other copies, by the record that it goes by.
+    pub(crate) fn is_sync(&self) -> bool {
+        self.record.mode.is_none_or(Mode::is_sync)
     }
 
     /// Whom it waits for: who may be promoted, and whose publication it asked for.
@@ -296,6 +305,7 @@ fn trusts_unclean(metadata: &Metadata) -> bool {
 impl ModelCopy {
     fn begin(&mut self, term: Term, is_new: bool) {
         self.members.clear();
+        self.hurries = false;
         self.doing = Doing::Transitioning(term);
         if is_new {
             self.log.push((term, 0));
@@ -305,6 +315,17 @@ impl ModelCopy {
 
     /// Another version of the own record: who was published or left behind is known for it.
     fn learn(&mut self, before: &Record, own: Instance) {
+        let waited = before.mode.is_none_or(Mode::is_sync);
+        if !self.is_sync() {
+            // Nobody is waited for, whatever was asked for before.
+            self.members.values_mut().for_each(|member| {
+                (member.admitted, member.leaving) = (false, false);
+            });
+        } else if !waited {
+            // From now on only this copy may be promoted, and it has what it acknowledged without waiting.
+            self.acknowledged.extend(&self.log[..self.committed]);
+        }
+        self.hurries &= self.is_sync();
         for (instance, member) in &mut self.members {
             let (was, is) = (before.copy(*instance).state, self.record.copy(*instance).state);
             // Synchronous ones are waited for by the record; left behind they are not.
@@ -322,6 +343,7 @@ impl ModelCopy {
         durable: bool,
     ) -> Option<Request> {
         let (term, cfg) = self.record.version();
+        let is_sync = self.is_sync();
         let end = self.log.len();
         let others: Vec<_> = self.record.copies.keys().copied().collect();
         for instance in others.into_iter().filter(|other| *other != name.instance) {
@@ -340,7 +362,9 @@ impl ModelCopy {
                 CopyState::Sync if is_silent || other_run && !durable => {
                     return request(CopyState::Async, said.incarnation);
                 }
-                CopyState::Async | CopyState::Ready if !is_silent && member.run.0 > 0 => {
+                CopyState::Async | CopyState::Ready
+                    if !is_silent && member.run.0 > 0 && is_sync =>
+                {
                     if bug == Some(LeafBug::PublishBeforeWaiting) {
                         return request(CopyState::Sync, member.run);
                     }
@@ -366,13 +390,17 @@ impl ModelCopy {
 
     fn acknowledge(&mut self, until: usize) {
         let from = self.committed.min(until);
-        self.acknowledged.extend(&self.log[from..until]);
+        // What nobody waited for is not promised to outlive its master.
+        if self.is_sync() {
+            self.acknowledged.extend(&self.log[from..until]);
+        }
         self.committed = self.committed.max(until);
     }
 
     fn commit(&mut self, own: Instance, (round, bug): (u64, Option<LeafBug>), durable: bool) {
         let mut least = if durable { self.flushed } else { self.log.len() };
-        for instance in self.waits_for(own) {
+        let waits = self.is_sync() && !self.hurries;
+        for instance in self.waits_for(own).into_iter().filter(|_| waits) {
             let member = self.members.get(&instance).copied().unwrap_or_default();
             let said = self.record.copy(instance);
             let is_named = durable

@@ -1,6 +1,7 @@
 //! Seeds with faults, then healing: promises hold all the time, and everything comes together at the end.
 
 use resprout_cluster::Mode;
+use resprout_cluster::metadata::{Command, Decree};
 use resprout_cluster::testing::Planted;
 
 use crate::faults::Faults;
@@ -27,12 +28,15 @@ fn setup(seed: u64) -> Setup {
 }
 
 fn run(setup: Setup, bug: Option<LeafBug>) -> World {
+    run_with(setup, bug, Faults::of(setup.seed / 4))
+}
+
+fn run_with(setup: Setup, bug: Option<LeafBug>, faults: Faults) -> World {
     let mut world = World::new(setup);
     for leaf in world.leaves.values_mut() {
         leaf.bug = bug;
     }
     world.until(400, "a cluster begins", World::is_whole);
-    let faults = Faults::of(setup.seed / 4);
     for _ in 0..ROUNDS {
         world.faulty_step(&faults);
     }
@@ -70,6 +74,27 @@ fn clusters_keep_their_promises() {
     println!("{elections} elections, {losses} of them after all had crashed");
 }
 
+/// A database whose commits do not wait for disks, and ALTER DATABASE back and forth meanwhile.
+fn run_altered(seed: u64, planted: Option<Planted>, bug: Option<LeafBug>) -> World {
+    let faults = Faults { alter: 40 + 20 * (seed % 5), ..Faults::of(seed / 4) };
+    run_with(Setup { planted, durable: false, ..setup(seed) }, bug, faults)
+}
+
+/// Promise: the same while ALTER DATABASE goes back and forth between the two replications, on record or void with the
+/// office that decided it: what was acknowledged while commits waited, or is on record as waited for since, is there; a
+/// master that stands alone after an election without waiting says so; and all copies end as the last one says.
+#[test]
+fn replication_changes_while_everything_fails() {
+    let mut changes = 0;
+    for seed in seeds(150) {
+        println!("SEED={seed}");
+        let world = run_altered(seed, None, None);
+        let is_change = |decree: &&Decree| matches!(decree.command, Command::SetReplication { .. });
+        changes += world.log.iter().filter(is_change).count();
+    }
+    println!("{changes} changes of replication");
+}
+
 /// Promise: one seed, one trace.
 #[test]
 fn a_seed_is_a_trace() {
@@ -83,8 +108,14 @@ fn a_seed_is_a_trace() {
 
 /// Seeds until a bug is found.
 fn found(planted: Option<Planted>, bug: Option<LeafBug>) -> Option<(u64, String)> {
+    // Bugs of ALTER DATABASE need that.
+    let is_altered =
+        planted == Some(Planted::KeepSynchronous) || bug == Some(LeafBug::AsyncBeforeRecorded);
     for seed in 0..300 {
-        let attempt = || run(Setup { planted, ..setup(seed) }, bug);
+        let attempt = || match is_altered {
+            true => run_altered(seed, planted, bug),
+            false => run(Setup { planted, ..setup(seed) }, bug),
+        };
         let Err(cause) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt)) else {
             continue;
         };
@@ -109,8 +140,11 @@ fn planted_bugs_of_the_core_are_found() {
 /// Promise (R06): every planted bug of the copies, of the rules 5, 6 and 11, is found here too.
 #[test]
 fn planted_bugs_of_copies_are_found() {
-    use LeafBug::{PublishBeforeWaiting, StopWaitingUnasked, ZombieAcknowledges};
-    for bug in [PublishBeforeWaiting, StopWaitingUnasked, ZombieAcknowledges] {
+    use LeafBug::{
+        AsyncBeforeRecorded, PublishBeforeWaiting, StopWaitingUnasked, ZombieAcknowledges,
+    };
+    let all = [PublishBeforeWaiting, StopWaitingUnasked, AsyncBeforeRecorded, ZombieAcknowledges];
+    for bug in all {
         let result = found(None, Some(bug));
         println!("{bug:?}: {result:?}");
         assert!(result.is_some(), "{bug:?} was not found");

@@ -240,6 +240,14 @@ impl World {
         self.post(Parcel::ToLeaf(from, to, message));
     }
 
+    /// A command of an aggregator by the office that it knows of, in a while.
+    pub(crate) fn propose(&mut self, by: NodeId, command: Command) {
+        let office = self.aggregators[&by].metadata.office().number;
+        let decree = Decree { office, at_ms: 0, command };
+        // Nobody waits for what becomes of it.
+        self.post(Parcel::Propose(by, Proposal { id: u64::MAX, decree }));
+    }
+
     /// One step of a manager.
     pub(crate) fn aggregator(&mut self, node: NodeId, event: Event) {
         let now = self.now();

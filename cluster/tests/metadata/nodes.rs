@@ -5,6 +5,7 @@ use resprout_cluster::metadata::{
 };
 use resprout_cluster::placement::initial;
 use resprout_cluster::{Group, Incarnation, Instance, LeafId, Mode, NodeId, Term};
+use resprout_replication::Mode as Replication;
 
 use crate::world::{DB, World, address};
 
@@ -28,7 +29,10 @@ fn numbers_are_those_that_clients_know() {
         assert_eq!(Some(partition.copies[&replica].instance), new.replica);
     }
     let third = world.partition(3);
-    assert_eq!((third.term, third.record().master), (Term(5), Some(Instance(4))));
+    assert_eq!(
+        (third.term, third.record(Replication::Received).master),
+        (Term(5), Some(Instance(4)))
+    );
     let map = &world.state.databases()[DB].map;
     assert_eq!((map.next_term, map.next_instance), (Term(18), Instance(33)));
     // The first failover of test:3 is term 18.

@@ -3,7 +3,7 @@
 use resprout_cluster::execution::{Change, Refused};
 use resprout_cluster::metadata::{At, Command, Happened, LeftBy, NodeState, Outcome, Refusal};
 use resprout_cluster::{Cfg, Following, Incarnation, Instance, LeafId, Ordinal, Term};
-use resprout_replication::CopyState;
+use resprout_replication::{CopyState, Mode};
 
 use crate::world::{DB, World};
 
@@ -130,7 +130,10 @@ fn a_lost_leaf_keeps_what_it_has() {
     let published = world.refused(world.publish(0, 3, CopyState::Ready));
     assert!(published.to_string().contains("not there"), "{published}");
     world.done(world.publish(0, 3, CopyState::Async));
-    assert_eq!(world.partition(0).record().copy(Instance(3)).state, CopyState::Offline);
+    assert_eq!(
+        world.partition(0).record(Mode::Received).copy(Instance(3)).state,
+        CopyState::Offline
+    );
 }
 
 /// Promise (rule 14): a master that comes back goes on in its term if it stopped in order or never stopped;
@@ -269,4 +272,61 @@ fn plans_change_the_same_record() {
     let change = Change::AddCopy { ordinal, leaf: LeafId(9) };
     let nowhere = Command::Execute { database: DB.to_owned(), change };
     assert!(matches!(world.refused(nowhere), Refusal::NoNode { .. }));
+}
+
+/// Promise (rules 5 to 7): ALTER DATABASE makes one more version of every partition, so that what was asked for or chosen
+/// under the replication before is void; nobody keeps a right that it had for being waited for, and none is given while
+/// nobody is waited for. Said again it changes nothing. A database whose commits wait for disks stays synchronous.
+#[test]
+fn replication_is_changed_by_version() {
+    let mut world = in_step(false);
+    let alter = |sync| Command::SetReplication { name: DB.to_owned(), sync };
+    let before = world.partition(0).clone();
+    let (asked, at) = (world.publish(0, 3, CopyState::Sync), world.at(0));
+    world.done(alter(true));
+    assert_eq!(*world.partition(0), before);
+    world.done(alter(false));
+    let after = world.partition(0).clone();
+    assert_eq!((after.term, after.cfg), (before.term, Cfg(before.cfg.0 + 1)));
+    assert!(after.stamp > before.stamp);
+    assert_eq!(after.copies[&LeafId(3)].following, Following::Async);
+    let entry = &world.state.databases()[DB];
+    assert_eq!(after.record(entry.replication()).mode, Some(Mode::Local));
+    assert!(matches!(world.refused(asked), Refusal::Changed { .. }));
+    assert!(matches!(world.refused(Command::Intend { at }), Refusal::Changed { .. }));
+    let nobody = world.refused(world.publish(0, 3, CopyState::Sync));
+    assert!(nobody.to_string().contains("does not wait for replicas"), "{nobody}");
+    world.done(alter(false));
+    assert_eq!(*world.partition(0), after);
+    world.done(alter(true));
+    assert_eq!(world.partition(0).copies[&LeafId(3)].following, Following::Async);
+    world.done(world.publish(0, 3, CopyState::Sync));
+    let event = &world.state.events().back().unwrap().happened;
+    assert_eq!(*event, Happened::Replication { database: DB.to_owned(), sync: true });
+    let mut durable = in_step(true);
+    let refused = durable.refused(alter(false));
+    assert!(refused.to_string().contains("asynchronous replication with synchronous durability"));
+}
+
+/// Promise (rule 8): who is synchronous while a master is being chosen has everything that was acknowledged, and keeps its
+/// right; elected without waiting, the others lose it. Of a synchronous database only such a copy is elected, also if it was
+/// asynchronous a moment ago.
+#[test]
+fn an_election_goes_by_the_replication_of_its_time() {
+    let alter = |sync| Command::SetReplication { name: DB.to_owned(), sync };
+    let mut world = in_step(false);
+    let at = world.at(0);
+    world.done(Command::Intend { at });
+    let chosen = world.elect(0, 3, 1, &[1, 3]);
+    world.done(alter(false));
+    assert!(matches!(world.refused(chosen), Refusal::Changed { .. }));
+    assert_eq!(world.partition(0).copies[&LeafId(3)].following, Following::Sync);
+    world.done(world.elect(0, 3, 1, &[1, 3]));
+    assert_eq!(world.partition(0).copies[&LeafId(2)].following, Following::Async);
+    let at = world.at(0);
+    world.done(Command::Intend { at });
+    world.done(alter(true));
+    let behind = world.refused(world.elect(0, 1, 1, &[1, 3]));
+    assert!(behind.to_string().contains("may miss acknowledged writes"), "{behind}");
+    world.done(world.elect(0, 3, 1, &[1, 3]));
 }

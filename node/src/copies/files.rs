@@ -42,7 +42,7 @@ impl Copies {
         let mut actions = pass.actions;
         // Who is to do nothing any more does not wait for files of others.
         actions.sort_by_key(|action| !matches!(action, Action::Close { .. }));
-        for action in actions {
+        for action in &actions {
             self.act(engine, action);
         }
         self.remove_orphans(engine);
@@ -86,7 +86,8 @@ impl Copies {
         let entry = metadata.database_of(name.database)?;
         let partition = entry.map.partition(name.ordinal)?;
         let copy = partition.copies.get(&self.node.into())?;
-        (copy.instance == name.instance).then(|| (entry.replication(), partition.decided()))
+        let mode = entry.replication();
+        (copy.instance == name.instance).then(|| (mode, partition.decided(mode)))
     }
 
     /// Does something that may fail, and is tried again later then.
@@ -109,8 +110,8 @@ impl Copies {
         }
     }
 
-    fn act(&self, engine: &Engine, action: Action) {
-        match action {
+    fn act(&self, engine: &Engine, action: &Action) {
+        match *action {
             Action::Create { copy, .. } => {
                 self.attempt(copy, "make", || self.make(engine, copy));
             }

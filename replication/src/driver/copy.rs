@@ -19,7 +19,7 @@ use super::worker::{Job, Worker};
 use super::{Shared, StartError};
 use crate::{
     Alarm, Config, Envelope, Event, Identity, ImageProgress, Incarnation, Instance, MemberStatus,
-    Message, Output, PartitionCopy, Role, Seed, Stamp, State, Tail, Turn, Write,
+    Message, Mode, Output, PartitionCopy, Role, Seed, Stamp, State, Tail, Turn, Write,
 };
 
 /// The core and what it wants done.
@@ -167,10 +167,10 @@ impl CopyDriver {
         self.identity
     }
 
-    /// Its settings.
+    /// When its commits are acknowledged, by the newest record that it goes by.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.config
+    pub fn mode(&self) -> Mode {
+        self.core().as_ref().map_or(self.config.mode, |core| core.copy.mode())
     }
 
     /// The engine's side.
@@ -264,12 +264,17 @@ impl CopyDriver {
         let Some(node) = self.node.upgrade() else { return };
         let mut guard = self.core();
         let Some(core) = guard.as_mut() else { return };
+        let waits = core.copy.mode().is_sync();
         for mut output in core.copy.step(node.clock.now(), event) {
             self.post(&node, &std::mem::take(&mut output.messages));
             if output.turn.is_some() {
                 core.catch_up_rate = None;
             }
             core.outbox.push_back(output);
+        }
+        if core.copy.mode().is_sync() != waits {
+            // Behind the beginning of its term, which may be under way. Without the worker nothing counts any more.
+            drop(self.jobs.send(Job::Pace));
         }
         if let Role::Replica(replica) = core.copy.role() {
             core.image = replica.image().or(core.image);

@@ -22,6 +22,8 @@ pub(super) enum Job {
         save: bool,
     },
     BeginTerm(Term, Call),
+    /// Commits wait for other copies, or do not any more.
+    Pace,
     Lookup(Lookup),
     Read(Read),
     Pages(PageWork),
@@ -70,7 +72,7 @@ impl Worker {
                 self.copy.step(Event::Cut { to });
             }
             Job::BeginTerm(term, call) => {
-                let paced = self.copy.config().mode.is_sync();
+                let paced = self.copy.mode().is_sync();
                 let begun = if self.stored().last_term()? < term {
                     self.stored().begin_term(term, paced, call)?
                 } else {
@@ -80,6 +82,7 @@ impl Worker {
                     tracing::info!(copy = ?self.stored(), %term, "fenced before the term began");
                 }
             }
+            Job::Pace => self.stored().set_paced(self.copy.mode().is_sync())?,
             Job::Lookup(Lookup(at)) => {
                 let chain = self.stored().chain_at(at)?;
                 self.copy.step(Event::Chain { at, chain });

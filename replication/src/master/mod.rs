@@ -90,8 +90,9 @@ impl Master {
     /// If the record does not say that this copy is master, or is older than its promise.
     #[must_use]
     pub fn new(seed: Seed, decided: Decided, now: Duration) -> Self {
-        let Seed { identity, config, promise, tail, committed, first, resumes } = seed;
+        let Seed { identity, mut config, promise, tail, committed, first, resumes } = seed;
         let record = &decided.record;
+        config.go_by(record);
         assert_eq!(record.master, Some(identity.instance), "master by the record");
         assert!(record.term >= promise.term, "term {} is over", record.term);
         let is_new = record.term > tail.last_term();

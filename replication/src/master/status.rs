@@ -5,7 +5,7 @@ use std::time::Duration;
 use resprout_wal::{Lsn, Term};
 
 use super::{Master, Standing};
-use crate::{Cfg, Decided, Incarnation, Instance, State};
+use crate::{Cfg, Decided, Incarnation, Instance, Mode, State};
 
 /// A master's positions and its replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,11 @@ impl Master {
     #[must_use]
     pub fn decided(&self) -> &Decided {
         &self.decided
+    }
+
+    /// When it acknowledges.
+    pub(crate) fn mode(&self) -> Mode {
+        self.config.mode
     }
 
     /// For those who ask.

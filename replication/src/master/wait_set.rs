@@ -13,6 +13,9 @@ impl Master {
     /// A committed record: an answer, or news.
     pub(super) fn take_record(&mut self, decided: Decided) {
         let record = &decided.record;
+        if record.term == self.term() && planted!(self.config, ModeOfAnyRecord) {
+            self.config.go_by(record);
+        }
         if decided.stamp < self.decided.stamp || record.version() <= self.decided.record.version() {
             self.mark("an older record");
             return;
@@ -32,6 +35,7 @@ impl Master {
         let promise = Promise { term: record.term, stamp: decided.stamp };
         self.out.writes.push(Write::Promise(promise));
         self.decided = decided;
+        self.config.go_by(&self.decided.record);
         let copies = self.decided.record.copies.clone();
         let own = self.identity.instance;
         for (instance, copy) in copies.iter().filter(|(instance, _)| **instance != own) {
@@ -61,6 +65,14 @@ impl Master {
             if member.standing != Standing::Leaving {
                 member.standing = Standing::Sync;
             }
+            return;
+        }
+        if !config.mode.is_sync() && member.standing != Standing::Async {
+            // No fault of the copy: when commits are to wait for it again, it comes in like any other.
+            member.standing = Standing::Async;
+            (member.behind, member.near, member.sync_since) = (None, None, None);
+            member.counted = copy.incarnation;
+            self.mark("the database does not wait for replicas any more");
             return;
         }
         match member.standing {

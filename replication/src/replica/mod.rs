@@ -25,7 +25,7 @@ use resprout_wal::{Lsn, Term};
 
 use crate::{
     Alarm, Config, Decided, Envelope, Event, Halt, Identity, Incarnation, Instance, Leave, Message,
-    Output, Promise, State, StreamId, Tail, Write,
+    Mode, Output, Promise, State, StreamId, Tail, Write,
 };
 use fetch::Fetch;
 pub use fetch::ImageProgress;
@@ -374,6 +374,11 @@ impl Replica {
     #[must_use]
     pub fn promised(&self) -> Term {
         self.promised.term
+    }
+
+    /// When commits of its partition are acknowledged, as far as it knows.
+    pub(crate) fn mode(&self) -> Mode {
+        self.config.mode
     }
 
     /// Which run it is: a provisioned copy is another one.

@@ -41,6 +41,7 @@ impl Replica {
             self.to_act = true;
         }
         if is_news || taken_back {
+            self.config.go_by(&decided.record);
             self.decided = Some(decided);
         }
     }
@@ -80,8 +81,9 @@ impl Replica {
             let stamp = decided.as_ref().map_or(self.promised.stamp, |decided| decided.stamp);
             self.bind(Promise { term, stamp });
         }
-        if decided.is_some() {
-            self.decided = decided;
+        if let Some(decided) = decided {
+            self.config.go_by(&decided.record);
+            self.decided = Some(decided);
             self.to_act = true;
         }
     }

@@ -110,6 +110,8 @@ fn decide(world: &mut World, version: &str, master: &str, states: &[&str]) {
         match *word {
             "sync" => state = CopyState::Sync,
             "async" => state = CopyState::Async,
+            "received" => record.mode = Some(Mode::Received),
+            "local" => record.mode = Some(Mode::Local),
             copy => {
                 let incarnation = Incarnation(world.node(number(copy)).incarnation);
                 record.copies.insert(Instance(number(copy)), CopyRecord { state, incarnation });

@@ -174,6 +174,12 @@ scenarios! {
     /// Promise: an orderly stop stalls nobody.
     #[test]
     fn p08_a_replica_that_stops_says_so;
+    /// Promise: a database that is altered is acknowledged by the record that its master heard (rule 6).
+    #[test]
+    fn a_database_stops_waiting_when_the_record_says_so;
+    /// Promise: a change of replication makes void what was asked for before it.
+    #[test]
+    fn what_was_asked_in_another_mode_is_void;
     /// Promise: reads go by who may be promoted, not by what was heard of it (rule 12).
     #[test]
     fn r05_a_lease_ends_where_a_publication_may_be_under_way;

@@ -109,7 +109,8 @@ pub(crate) fn record(record: &Record) -> String {
         format!(" n{}.{} {}", instance.0, copy.incarnation, copy_state(copy.state))
     });
     let copies: String = copies.collect();
-    format!("{}.{} master {master},{copies}", record.term, record.cfg)
+    let mode = record.mode.map_or_else(String::new, |mode| format!(", {mode:?}"));
+    format!("{}.{} master {master},{copies}{mode}", record.term, record.cfg)
 }
 
 pub(crate) fn request(request: &Request) -> String {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use resprout_replication::{
-    Cfg, Config, CopyRecord, CopyState, Decided, Incarnation, Instance, Record, Report, Request,
-    Stamp, choose,
+    Cfg, Config, CopyRecord, CopyState, Decided, Incarnation, Instance, Mode, Record, Report,
+    Request, Stamp, choose,
 };
 use resprout_wal::Term;
 
@@ -29,6 +29,9 @@ pub(crate) struct Authority {
     /// Acknowledged writes may be gone, by rule 15 or by configuration.
     pub(crate) may_have_lost: bool,
     pub(crate) promotions: u64,
+    /// The newest term that began without its master before being waited for: until that one hears of it, what it
+    /// acknowledges is gone by configuration.
+    pub(crate) unwaited: Term,
 }
 
 /// A master that says nothing for so long is replaced.
@@ -38,11 +41,18 @@ const SILENT: Duration = Duration::from_millis(400);
 const GATHER: Duration = Duration::from_millis(120);
 
 impl Authority {
-    pub(crate) fn new(copies: u64, config: Config) -> Self {
+    /// Its record says when commits are acknowledged, if that is to change.
+    pub(crate) fn new(copies: u64, config: Config, alters: bool) -> Self {
         let state = if config.mode.is_sync() { CopyState::Sync } else { CopyState::Async };
         let copy = CopyRecord { state, incarnation: Incarnation(1) };
         let copies = (1..=copies).map(|number| (Instance(number), copy)).collect();
-        let record = Record { term: Term(1), cfg: Cfg(1), master: None, copies };
+        let record = Record {
+            term: Term(1),
+            cfg: Cfg(1),
+            master: None,
+            copies,
+            mode: alters.then_some(config.mode),
+        };
         Self {
             decided: Decided { stamp: Stamp { term: 1, index: 1 }, record },
             config,
@@ -51,6 +61,7 @@ impl Authority {
             since: Duration::ZERO,
             may_have_lost: false,
             promotions: 0,
+            unwaited: Term(0),
         }
     }
 
@@ -65,6 +76,20 @@ impl Authority {
         self.decided.stamp.term += 1;
         self.reports.clear();
         self.alive.clear();
+    }
+
+    /// The other replication: as the metadata decide it.
+    pub(crate) fn alter(&mut self) {
+        let mut record = self.decided.record.clone();
+        let sync = record.mode.is_some_and(Mode::is_sync);
+        record.mode = Some(if sync { Mode::Local } else { Mode::Received });
+        record.cfg.0 += 1;
+        if let Some(master) = record.master {
+            let others = record.copies.iter_mut().filter(|(instance, _)| **instance != master);
+            others.for_each(|(_, copy)| copy.state = CopyState::Async);
+        }
+        self.decided.record = record;
+        self.decided.stamp.index += 1;
     }
 
     /// Begins to look for another master.
@@ -120,6 +145,10 @@ impl Authority {
         });
         let Ok(choice) = choose(&self.decided.record, &self.config, &self.reports) else { return };
         self.may_have_lost |= choice.may_have_lost;
+        let waits = self.decided.record.mode.is_none_or(Mode::is_sync);
+        if choice.may_have_lost && !waits {
+            self.unwaited = self.decided.record.term;
+        }
         self.promotions += 1;
         let report = choice.report;
         let mut record = self.decided.record.elected(report.instance, report.incarnation);

@@ -261,7 +261,7 @@ impl World {
         if !self.plan.rules {
             return Ok(());
         }
-        let (mode, own) = (self.plan.config.mode, &self.nodes[&number]);
+        let (mode, own) = (self.mode(), &self.nodes[&number]);
         let heard = own.process.as_ref().map_or(Term(0), |process| process.heard);
         hold(heard <= write.term, "who heard of a newer term acknowledges nothing", || {
             format!("n{number} {write:?}, heard of {heard}")
@@ -271,6 +271,9 @@ impl World {
             format!("n{number} {write:?}")
         })?;
         self.check_runs(number, write)?;
+        if write.term < self.authority.unwaited {
+            return Ok(());
+        }
         let record = &self.authority.decided.record;
         for (other, node) in self.nodes.iter().filter(|(other, _)| **other != number) {
             let copy = record.copy(resprout_replication::Instance(*other));
@@ -286,13 +289,18 @@ impl World {
         Ok(())
     }
 
+    /// The database's, as it is on record.
+    fn mode(&self) -> Mode {
+        self.authority.decided.record.mode.unwrap_or(self.plan.config.mode)
+    }
+
     /// Rule 15: where acknowledgements do not follow a flush, only the run counts that the record
     /// names.
     fn check_runs(&self, number: u64, write: Waiting) -> Result<(), Violation> {
         let record = &self.authority.decided.record;
         let Some(process) = &self.nodes[&number].process else { return Ok(()) };
         let Role::Master(master) = process.copy.role() else { return Ok(()) };
-        if self.plan.config.mode != Mode::Received || master.cfg() != record.cfg {
+        if self.mode() != Mode::Received || master.cfg() != record.cfg {
             return Ok(());
         }
         for member in master.status().members {

@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) storm: Duration,
     /// Logs are given up as early as can be.
     pub(crate) trims: bool,
+    /// Milliseconds between two changes of the database's replication, if there are any.
+    pub(crate) alters: Option<u64>,
     /// Whether the rules are checked where they act, or only what somebody could suffer from.
     pub(crate) rules: bool,
 }
@@ -79,8 +81,17 @@ impl Plan {
             faults,
             storm: ms(3000),
             trims: rng.chance(1, 3),
+            alters: None,
             rules: std::env::var_os("RESPROUT_OUTCOMES_ONLY").is_none(),
         }
+    }
+
+    /// The same with a database that begins to wait for its replicas, and stops, again and again: without flushes.
+    pub(crate) fn altering(seed: u64) -> Self {
+        let mut plan = Self::new(seed);
+        plan.config.mode = Mode::Received;
+        plan.alters = Some(40 + seed % 7 * 60);
+        plan
     }
 
     pub(crate) fn with(mut self, bug: Planted) -> Self {

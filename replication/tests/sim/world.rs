@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use resprout_replication::{Envelope, Event as Input, Instance, Role, State, wire};
+use resprout_replication::{Envelope, Event as Input, Instance, Mode, Role, State, wire};
 use resprout_sim::agenda::Agenda;
 use resprout_sim::coverage::Coverage;
 use resprout_sim::network::{Fate, Network};
@@ -44,6 +44,7 @@ pub(crate) enum Event {
     Reader,
     Authority,
     Fault,
+    Alter,
     Undo(Undo),
     Heal,
     Poll,
@@ -95,8 +96,9 @@ impl World {
         let mut rng = Rng::new(plan.seed);
         let network = Network::new(rng.next(), plan.weather);
         Self {
-            authority: Authority::new(plan.copies, plan.config),
-            promises: Promises::new(plan.config.mode),
+            authority: Authority::new(plan.copies, plan.config, plan.alters.is_some()),
+            // What is read where nobody is waited for is as old as it may be.
+            promises: Promises::new(plan.alters.map_or(plan.config.mode, |_| Mode::Local)),
             nodes: (1..=plan.copies).map(|number| (number, Node::default())).collect(),
             plan,
             rng,
@@ -123,6 +125,9 @@ impl World {
             self.agenda.at(MS * at, event);
         }
         self.agenda.at(MS * 300, Event::Fault);
+        if self.plan.alters.is_some() {
+            self.agenda.at(MS * 200, Event::Alter);
+        }
         self.agenda.at(self.plan.storm, Event::Heal);
         self.agenda.at(self.plan.storm, Event::Poll);
         Ok(())
@@ -173,6 +178,7 @@ impl World {
             Event::Reader => self.reader(),
             Event::Authority => self.authority_looks(),
             Event::Fault => self.fault(),
+            Event::Alter => self.alter(),
             Event::Undo(undo) => self.undo(undo),
             Event::Heal => self.heal(),
             Event::Poll => self.poll(),
@@ -267,6 +273,23 @@ impl World {
         Ok(())
     }
 
+    /// ALTER DATABASE, now and then twice at once.
+    fn alter(&mut self) -> Result<(), Violation> {
+        let Some(every) = self.plan.alters.filter(|_| self.healed.is_none()) else {
+            return Ok(());
+        };
+        let wait = 1 + self.rng.below(2 * every);
+        self.agenda.after(MS * u32::try_from(wait).expect("short"), Event::Alter);
+        if !self.authority_down {
+            let times = if self.rng.chance(1, 4) { 2 } else { 1 };
+            (0..times).for_each(|_| self.authority.alter());
+            self.coverage.note("another replication");
+            let decided = self.authority.decided.clone();
+            self.trace.line(self.agenda.now(), 0, || format!("* {decided:?}"));
+        }
+        Ok(())
+    }
+
     fn says_alive(&mut self, number: u64) -> Result<(), Violation> {
         let node = self.nodes.get(&number).expect("a node");
         if node.process.is_none() || node.paused {
@@ -336,7 +359,8 @@ impl World {
         let sync = |copy: &resprout_replication::CopyRecord| {
             copy.state == resprout_replication::CopyState::Sync
         };
-        let all_sync = !self.plan.config.mode.is_sync() || record.copies.values().all(sync);
+        let mode = record.mode.unwrap_or(self.plan.config.mode);
+        let all_sync = !mode.is_sync() || record.copies.values().all(sync);
         let lost = self.authority.may_have_lost;
         let equal = processes().all(|process| {
             let (end, chain) = (process.log.end(), process.log.chain_at(process.log.end()));

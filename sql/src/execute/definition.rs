@@ -13,8 +13,8 @@ use crate::place::{Create, Database, blocking};
 use crate::protocol::resultset::Completion;
 use crate::session::Client;
 use crate::statement::{
-    AlterAction, AlterTable, CreateDatabase, CreateTable, CreateTableLike, DropTables, Replication,
-    Statement, TableName,
+    AlterAction, AlterDatabase, AlterTable, CreateDatabase, CreateTable, CreateTableLike,
+    DropTables, Replication, Statement, TableName,
 };
 
 /// Runs a statement that defines something.
@@ -43,6 +43,7 @@ pub(crate) async fn define(
             }
             Err(error) => Err(error),
         },
+        Statement::AlterDatabase(alter) => alter_database(client, alter).await,
         Statement::CreateTable(create) => create_table(client, create).await,
         Statement::CreateTableLike(create) => create_like(client, create).await,
         Statement::DropTables(drop) => drop_tables(client, drop).await,
@@ -78,6 +79,20 @@ async fn create_database(client: &Client, create: &CreateDatabase) -> Result<Com
         }
         made => made.map(|()| Completion::rows(1)),
     }
+}
+
+/// There is one character set, so of that nothing changes.
+async fn alter_database(client: &Client, alter: &AlterDatabase) -> Result<Completion, SqlError> {
+    let name = alter.name.as_deref().or(client.state.database.as_deref());
+    let name = name.ok_or_else(|| SqlError::plain(Code::NO_DB))?;
+    match alter.replication {
+        Some(wanted) => {
+            let sync = wanted == Replication::Sync;
+            client.node.databases.set_replication(name, sync).await?;
+        }
+        None => drop(client.node.databases.database(name).map_err(|_| unknown_database(name))?),
+    }
+    Ok(Completion::rows(1))
 }
 
 fn database(client: &Client, table: &TableName) -> Result<Database, SqlError> {

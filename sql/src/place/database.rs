@@ -1,5 +1,6 @@
 //! A database: its partitions, near or far.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use resprout_access::{Client, Definition, Place};
@@ -24,6 +25,7 @@ pub struct FarDatabase {
     name: String,
     number: u32,
     durability: Durability,
+    sync_replication: bool,
     partitions: Vec<Partition>,
 }
 
@@ -38,6 +40,7 @@ impl FarDatabase {
             name: map.name.clone(),
             number: map.number,
             durability: map.durability,
+            sync_replication: map.sync_replication,
             partitions: (0..).zip(&map.partitions).map(partition).collect(),
         })
     }
@@ -48,6 +51,39 @@ impl Database {
     #[must_use]
     pub fn far(map: &Map, client: &Client) -> Self {
         Self::Far(FarDatabase::new(map, client))
+    }
+
+    /// The same for the master aggregator that has this office: its tables are changed by that.
+    #[must_use]
+    pub fn in_office(&self, office: u64) -> Self {
+        let Self::Far(far) = self else { return self.clone() };
+        let partitions = far.partitions.iter().map(|partition| match partition {
+            Partition::Near(near) => Partition::Near(near.clone()),
+            Partition::Far(far) => Partition::Far(far.in_office(office)),
+        });
+        let partitions = partitions.collect();
+        let (name, number) = (far.name.clone(), far.number);
+        let (durability, sync_replication) = (far.durability, far.sync_replication);
+        Self::Far(Arc::new(FarDatabase { name, number, durability, sync_replication, partitions }))
+    }
+
+    /// Its leaves hear of the office: nothing that an earlier one asked for is under way on them any more, or will be done.
+    /// Whether none knows of a newer one. Blocks.
+    ///
+    /// # Errors
+    /// If one of them cannot be asked.
+    pub fn begin_office(&self) -> Result<bool, Error> {
+        let Self::Far(far) = self else { return Ok(true) };
+        let mut asked = BTreeSet::new();
+        for partition in &far.partitions {
+            if let Partition::Far(partition) = partition
+                && asked.insert(partition.address().to_owned())
+                && !partition.begin_office()?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Its name.
@@ -74,6 +110,15 @@ impl Database {
         match self {
             Self::Near(near) => near.durability(),
             Self::Far(far) => far.durability,
+        }
+    }
+
+    /// Whether its commits wait for replicas; none where there are no replicas.
+    #[must_use]
+    pub fn sync_replication(&self) -> Option<bool> {
+        match self {
+            Self::Near(_) => None,
+            Self::Far(far) => Some(far.sync_replication),
         }
     }
 

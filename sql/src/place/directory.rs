@@ -13,7 +13,8 @@ use resprout_engine::{DatabaseOptions, Durability, Engine, Error};
 use super::database::Database;
 use super::partition::Partition;
 use crate::error::{Code, SqlError};
-use crate::statement::ClusterStatement;
+use crate::execute::unknown_database;
+use crate::statement::{ClusterStatement, ParseError};
 
 /// Work that is waited for.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -41,6 +42,8 @@ pub struct Map {
     pub number: u32,
     /// When commits are acknowledged.
     pub durability: Durability,
+    /// Whether commits wait for replicas.
+    pub sync_replication: bool,
     /// By ordinal, without a gap.
     pub partitions: Vec<Home>,
 }
@@ -147,6 +150,9 @@ pub trait Directory: fmt::Debug + Send + Sync + 'static {
 
     /// Makes a database; returns when it serves.
     fn create<'a>(&'a self, name: &'a str, how: Create) -> Work<'a, Result<(), SqlError>>;
+
+    /// Whether commits of a database wait for replicas from now on; known here when it returns.
+    fn set_replication<'a>(&'a self, name: &'a str, sync: bool) -> Work<'a, Result<(), SqlError>>;
 
     /// Drops one.
     fn drop_database<'a>(&'a self, name: &'a str) -> Work<'a, Result<(), SqlError>>;
@@ -418,6 +424,21 @@ impl Databases {
                 database.forget_tables();
                 done
             }
+        }
+    }
+
+    /// ALTER DATABASE … REPLICATION. A node that stands alone has nobody to wait for: nothing changes there.
+    ///
+    /// # Errors
+    /// 1049; 2038 if a database whose commits wait for the disk is not to wait for replicas; what hinders it.
+    pub(crate) async fn set_replication(&self, name: &str, sync: bool) -> Result<(), SqlError> {
+        let database = self.database(name).map_err(|_| unknown_database(name))?;
+        if !sync && database.durability() == Durability::Sync {
+            return Err(ParseError::AsyncReplicationSyncDurability.into());
+        }
+        match self {
+            Self::Near(_) => Ok(()),
+            Self::Far(cluster) => cluster.directory.set_replication(name, sync).await,
         }
     }
 

@@ -102,11 +102,15 @@ impl AlterDatabase {
         let named = !option.iter().any(|word| cursor.is_word(word));
         let name = if named { Some(cursor.name()?) } else { None };
         if cursor.one_of(&["SET", "WITH"]).is_some() {
-            let sync = match cursor.one_of(&["SYNC REPLICATION", "ASYNC REPLICATION"]) {
-                Some(words) => words.starts_with("SYNC"),
+            let sync = match cursor.one_of(&["SYNC", "ASYNC"]) {
+                Some(word) => word == "SYNC",
                 None => return Err(cursor.unexpected()),
             };
-            return Ok(Self { name, replication: Some(replication(sync)) });
+            return match cursor.one_of(&["REPLICATION", "DURABILITY"]) {
+                Some("REPLICATION") => Ok(Self { name, replication: Some(replication(sync)) }),
+                Some(_) => Err(ParseError::AlterDurability),
+                None => Err(cursor.unexpected()),
+            };
         }
         let mut any = false;
         while charset::option(cursor)? {

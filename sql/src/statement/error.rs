@@ -87,6 +87,11 @@ pub enum ParseError {
     /// Asynchronous replication of a database whose commits wait for the disk (2038).
     #[error("Synchronous durability cannot be combined with asynchronous replication")]
     AsyncReplicationSyncDurability,
+    /// ALTER DATABASE of what is said once, when a database is made (MySQL 1235).
+    #[error(
+        "Durability is chosen by CREATE DATABASE and cannot be changed; copy the rows to a database that is made with the other one"
+    )]
+    AlterDurability,
     /// A number outside of its range (MySQL 1210).
     #[error("Incorrect arguments to {0}")]
     Argument(&'static str),
@@ -100,7 +105,7 @@ impl ParseError {
             Self::Syntax { .. } | Self::TooDeep { .. } => 1064,
             Self::TooLarge { .. } => 1153,
             Self::Empty => 1065,
-            Self::Unsupported(_) => 1235,
+            Self::Unsupported(_) | Self::AlterDurability => 1235,
             Self::Characters(_) => 1300,
             Self::TooManyParameters => 1390,
             Self::ValueCount { .. } => 1136,
@@ -124,6 +129,7 @@ impl ParseError {
             | Self::TooDeep { .. }
             | Self::Empty
             | Self::Unsupported(_)
+            | Self::AlterDurability
             | Self::NameTooLong(_)
             | Self::Type { .. }
             | Self::Default(_)

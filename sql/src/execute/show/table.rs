@@ -208,8 +208,13 @@ pub(super) fn create_database(
         resprout_engine::Durability::Sync => "SYNC",
         resprout_engine::Durability::Async => "ASYNC",
     };
+    let replication = match database.sync_replication() {
+        Some(true) => " SYNC REPLICATION",
+        Some(false) => " ASYNC REPLICATION",
+        None => "",
+    };
     let statement = format!(
-        "CREATE DATABASE {condition}{} PARTITIONS {partitions} WITH {durability} DURABILITY",
+        "CREATE DATABASE {condition}{} PARTITIONS {partitions} WITH {durability} DURABILITY{replication}",
         quoted_name(name)
     );
     let mut listing = Listing::new(&["Database", "Create Database"]);

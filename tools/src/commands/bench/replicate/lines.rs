@@ -128,6 +128,8 @@ impl From<RecordLine> for Decided {
             cfg: Cfg(line.cfg),
             master: line.master.map(Instance),
             copies: line.copies.into_iter().map(to_copy).collect(),
+            // Its copies are configured alike.
+            mode: None,
         };
         Self { stamp, record }
     }
