@@ -300,7 +300,7 @@ fields! {
     CopyName { database, ordinal, instance }
     HeldCopy { incarnation, doing, knows, promised, last_term, last, clean, unapplied_bytes, image }
     ImageProgress { lsn, bytes, done_bytes }
-    Answer { incarnation, phase, held, fulfilled }
+    Answer { incarnation, phase, held, fulfilled, looked }
     Lock { number, ordinal, to, kill }
     Decided { stamp, record }
     Record { term, cfg, master, copies, mode }
@@ -462,6 +462,7 @@ mod tests {
             phase: Phase::Ready,
             held: [(copy, held)].into(),
             fulfilled: 77,
+            looked: 78,
         };
         let report = CopyReport {
             stored: "d_7_9".to_owned(),

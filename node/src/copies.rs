@@ -61,6 +61,8 @@ pub(crate) struct Copies {
     has_failed: AtomicBool,
     is_stopping: AtomicBool,
     progress: Mutex<Progress>,
+    /// While files are worked on: by these metadata, or newer ones.
+    filing: Mutex<Option<u64>>,
     /// Of which metadata the driver knows where copies live.
     homes_of: AtomicU64,
     /// Copies whose files are to go, with the metadata by which that was ordered.
@@ -116,6 +118,7 @@ impl Copies {
             has_failed: false.into(),
             is_stopping: false.into(),
             progress: Mutex::default(),
+            filing: Mutex::default(),
             homes_of: 0.into(),
             removals: Mutex::default(),
             failed: Mutex::default(),
@@ -172,8 +175,10 @@ impl Copies {
 
     /// What is answered to a heartbeat.
     pub(crate) fn answer(&self) -> Answer {
-        let fulfilled = locked(&self.progress).fulfilled;
-        Answer { incarnation: self.run, phase: self.phase(), held: self.held(), fulfilled }
+        // Before what is here is looked at.
+        let Progress { fulfilled, working, .. } = self.progress();
+        let looked = locked(&self.filing).map_or(working, |filing| filing.min(working));
+        Answer { incarnation: self.run, phase: self.phase(), held: self.held(), fulfilled, looked }
     }
 
     /// How far recovery is.

@@ -107,6 +107,9 @@ pub struct Answer {
     pub held: Held,
     /// The newest metadata that it has fulfilled.
     pub fulfilled: u64,
+    /// Whatever it makes or removes from now on is by these metadata, or newer ones: what it does not have and they do not
+    /// give it, it will not have by older ones.
+    pub looked: u64,
 }
 
 /// Something happened.

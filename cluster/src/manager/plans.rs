@@ -78,7 +78,8 @@ struct Running {
     config: execution::Config,
     heard: Vec<execution::Event>,
     locks: BTreeMap<Ordinal, (usize, Lock)>,
-    removals: BTreeMap<usize, (LeafId, CopyName)>,
+    /// Copies whose files are to go, and the metadata that do not have them any more.
+    removals: BTreeMap<usize, (LeafId, CopyName, u64)>,
     /// Since when a copy is to be removed whose partition nobody serves.
     bereft: Option<Duration>,
     figures: Figures,
@@ -296,15 +297,16 @@ impl Manager {
             partition.is_some_and(|partition| partition.serving().is_some())
         };
         let now = self.now.at;
-        let all_served = running.removals.values().all(|(_, copy)| is_served(copy));
+        let all_served = running.removals.values().all(|(_, copy, _)| is_served(copy));
         running.bereft = (!all_served).then(|| running.bereft.unwrap_or(now));
         let limit = Duration::from_millis(running.config.master_limit_ms);
         let is_over = running.bereft.is_some_and(|since| now.saturating_sub(since) >= limit);
-        for (step, (leaf, copy)) in &running.removals {
+        for (step, (leaf, copy, known)) in &running.removals {
             let is_kept = is_over && !is_served(copy);
             if self.detector.is_lost((*leaf).into()) || is_kept {
                 running.heard.push(execution::Event::FilesStay(*step));
             } else if let Some(answer) = self.heard_as_known(metadata, (*leaf).into())
+                && answer.looked >= *known
                 && !answer.held.contains_key(copy)
             {
                 running.heard.push(execution::Event::FilesGone(*step));
@@ -356,7 +358,7 @@ impl Manager {
             }
             execution::Output::RemoveFiles { step, leaf, ordinal, instance } => {
                 let copy = CopyName { database: entry.number, ordinal, instance };
-                running.removals.insert(step, (leaf, copy));
+                running.removals.insert(step, (leaf, copy, self.known));
                 self.say_remove(leaf, copy);
             }
             execution::Output::Done(_) => {}
@@ -369,7 +371,7 @@ impl Manager {
         for (_, lock) in running.locks.values() {
             self.say_lock(entry, *lock);
         }
-        for (leaf, copy) in running.removals.values() {
+        for (leaf, copy, _) in running.removals.values() {
             self.say_remove(*leaf, *copy);
         }
     }

@@ -408,6 +408,7 @@ impl World {
                     phase: if round < leaf.ready_at { Phase::Recovering } else { Phase::Ready },
                     held: leaf.held(round),
                     fulfilled: leaf.progress.fulfilled,
+                    looked: leaf.progress.working,
                 };
                 self.post(Parcel::ToManager(from, Event::Answered(to, answer)));
             }

@@ -20,7 +20,9 @@ impl Copies {
             if self.is_recovered.load(Ordering::Acquire)
                 && let Some(engine) = self.engine()
             {
+                *locked(&self.filing) = Some(self.metadata.read().applied());
                 self.look_at_files(engine);
+                *locked(&self.filing) = None;
             }
             std::thread::park_timeout(AGAIN_AFTER);
         }
