@@ -300,7 +300,7 @@ impl Copies {
         }
         let mut homes = Homes::new();
         for entry in metadata.databases().values() {
-            for (leaf, copy) in entry.map.partitions.iter().flat_map(|one| &one.copies) {
+            for (leaf, copy) in entry.map.all().flat_map(|one| &one.copies) {
                 homes.insert((entry.number, copy.instance), transport::NodeId(leaf.0));
             }
         }
@@ -318,7 +318,7 @@ impl Copies {
             if !is_recorded || is_driven || stored.state() != Stored::Pending {
                 continue;
             }
-            let config = of_copy(metadata, entry.replication());
+            let config = of_copy(metadata, entry.replication(name.ordinal));
             self.attempt(name, "take up", || {
                 self.driver.add(&stored, config)?;
                 Ok(())
@@ -370,8 +370,8 @@ impl Copies {
             let metadata = self.metadata.read();
             // Dropped by now: the next look says so.
             let Some(entry) = metadata.database_of(copy.database) else { return Ok(()) };
-            let config = of_copy(&metadata, entry.replication());
-            (stored_name(&entry.map.name, copy), config, entry.durable)
+            let config = of_copy(&metadata, entry.replication(copy.ordinal));
+            (stored_name(&entry.map.name, copy), config, entry.is_durable(copy.ordinal))
         };
         let durability = if durable { Durability::Sync } else { Durability::Async };
         let CopyName { database, ordinal: Ordinal(ordinal), instance } = copy;

@@ -96,6 +96,7 @@ pub(crate) fn map(metadata: &Metadata, entry: &DatabaseEntry) -> Map {
         number: entry.number,
         durability: if entry.durable { Durability::Sync } else { Durability::Async },
         partitions: entry.map.partitions.iter().map(home).collect(),
+        reference: entry.map.reference.as_ref().map(|reference| home(&reference.partition)),
     }
 }
 

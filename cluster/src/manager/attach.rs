@@ -68,7 +68,11 @@ impl Manager {
             return None;
         }
         let (at, instance) = (at(entry, partition), copy.instance);
-        if serving.is_some_and(|master| !are_counterparts(metadata, master, leaf)) {
+        // Of reference tables each leaf has a copy, whoever serves.
+        let is_wanted = |master| {
+            entry.map.is_reference(partition.ordinal) || are_counterparts(metadata, master, leaf)
+        };
+        if serving.is_some_and(|master| !is_wanted(master)) {
             return Some(Command::Orphan { at, instance });
         }
         let clean = goes_on(&held, partition);
@@ -86,7 +90,7 @@ impl Manager {
                 continue;
             };
             let newest = held.promised.max(held.last_term);
-            if newest < entry.map.next_term {
+            if newest < entry.map.next_term_of(partition.ordinal) {
                 continue;
             }
             let key = (entry.number, partition.ordinal, newest);

@@ -69,7 +69,7 @@ impl Manager {
                 let is_heard = self.heard_as_known(metadata, (*other).into()).is_some();
                 *other != leaf
                     && is_heard
-                    && entry.map.is_promotable(heir)
+                    && entry.map.is_promotable(partition, heir)
                     && is_there(metadata, *other)
             });
         }
@@ -208,7 +208,7 @@ impl Manager {
 
     fn choose(&mut self, entry: &DatabaseEntry, partition: &Partition, from: &Gathering) {
         let config = Replication {
-            mode: entry.replication(),
+            mode: entry.replication(partition.ordinal),
             #[cfg(any(test, feature = "testing"))]
             planted: planted!(self.config, ElectAnyCopy)
                 .then_some(resprout_replication::testing::Planted::ChooseAnyCopy),

@@ -195,7 +195,7 @@ pub fn reconcile(metadata: &Metadata, (leaf, run): (LeafId, Incarnation), held: 
 
 /// Whether anybody waits for what this copy does.
 fn is_waited_for(entry: &DatabaseEntry, of: &Partition, leaf: LeafId, copy: &Copy) -> bool {
-    let may_follow_late = copy.following == Following::Async || !entry.map.sync;
+    let may_follow_late = copy.following == Following::Async || !entry.map.is_sync(of);
     of.master.is_none_or(|master| master == leaf) || !may_follow_late
 }
 

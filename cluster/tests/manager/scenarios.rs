@@ -14,7 +14,7 @@ use crate::world::{ROUND, Setup, World};
 const ONE: NodeId = NodeId(4);
 const TWO: NodeId = NodeId(5);
 
-fn whole(setup: Setup) -> World {
+pub(crate) fn whole(setup: Setup) -> World {
     let mut world = World::new(setup);
     world.until(400, "a cluster begins", World::is_whole);
     // Long enough for disks to have everything, and for the stable period to be over.
@@ -22,27 +22,27 @@ fn whole(setup: Setup) -> World {
     world
 }
 
-fn crash(world: &mut World, node: NodeId) {
+pub(crate) fn crash(world: &mut World, node: NodeId) {
     world.leaves.get_mut(&node).expect("a leaf").stop(false);
     world.checker.quiet_since = world.round;
 }
 
-fn stop(world: &mut World, node: NodeId) {
+pub(crate) fn stop(world: &mut World, node: NodeId) {
     world.leaves.get_mut(&node).expect("a leaf").stop(true);
     world.checker.quiet_since = world.round;
 }
 
-fn start(world: &mut World, node: NodeId, recovers: u64) {
+pub(crate) fn start(world: &mut World, node: NodeId, recovers: u64) {
     let ready = world.round + recovers;
     world.leaves.get_mut(&node).expect("a leaf").start(ready);
     world.checker.quiet_since = world.round;
 }
 
-fn partition(world: &World, ordinal: u32) -> &Partition {
+pub(crate) fn partition(world: &World, ordinal: u32) -> &Partition {
     world.metadata.partition("db", Ordinal(ordinal)).expect("it exists")
 }
 
-fn state(world: &World, node: NodeId) -> NodeState {
+pub(crate) fn state(world: &World, node: NodeId) -> NodeState {
     world.metadata.nodes()[&node].state
 }
 
@@ -57,7 +57,7 @@ fn roles(world: &World) -> Vec<(Ordinal, Term, Option<LeafId>, Vec<Instance>)> {
 }
 
 /// The leaf that is master and serves.
-fn online(world: &World, ordinal: u32) -> Option<NodeId> {
+pub(crate) fn online(world: &World, ordinal: u32) -> Option<NodeId> {
     let term = partition(world, ordinal).term;
     let copies = world.copies_that(|copy| copy.doing == Doing::Online(term));
     let is_up = |node: &NodeId| world.leaves[node].is_ready(world.round);
@@ -65,7 +65,7 @@ fn online(world: &World, ordinal: u32) -> Option<NodeId> {
     of.map(|(node, _)| *node).next()
 }
 
-fn ms(rounds: u64) -> u128 {
+pub(crate) fn ms(rounds: u64) -> u128 {
     (ROUND * u32::try_from(rounds).expect("small")).as_millis()
 }
 

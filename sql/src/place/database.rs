@@ -24,7 +24,10 @@ pub struct FarDatabase {
     name: String,
     number: u32,
     durability: Durability,
+    /// That of reference tables last.
     partitions: Vec<Partition>,
+    /// So many of them have rows that are spread.
+    spread: usize,
 }
 
 impl FarDatabase {
@@ -38,8 +41,20 @@ impl FarDatabase {
             name: map.name.clone(),
             number: map.number,
             durability: map.durability,
-            partitions: (0..).zip(&map.partitions).map(partition).collect(),
+            partitions: (0..)
+                .zip(map.partitions.iter().chain(&map.reference))
+                .map(partition)
+                .collect(),
+            spread: map.partitions.len(),
         })
+    }
+}
+
+impl FarDatabase {
+    /// All partitions, the one that says what tables there are first.
+    fn by_authority(&self) -> Vec<Partition> {
+        let (spread, reference) = self.partitions.split_at(self.spread);
+        [reference, spread].concat()
     }
 }
 
@@ -77,12 +92,22 @@ impl Database {
         }
     }
 
-    /// How many partitions it has.
+    /// Over how many partitions rows are spread: the first so many of all.
     #[must_use]
     pub fn count(&self) -> usize {
         match self {
             Self::Near(near) => near.partitions().len(),
-            Self::Far(far) => far.partitions.len(),
+            Self::Far(far) => far.spread,
+        }
+    }
+
+    /// The ordinal of the partition that has the rows of reference tables: one of its own in a cluster, of which each leaf has
+    /// a copy; else the first.
+    #[must_use]
+    pub fn reference(&self) -> usize {
+        match self {
+            Self::Far(far) if far.partitions.len() > far.spread => far.spread,
+            Self::Near(_) | Self::Far(_) => 0,
         }
     }
 
@@ -98,9 +123,13 @@ impl Database {
         }
     }
 
-    /// All of them, by ordinal.
+    /// All of them, by ordinal: also that of reference tables.
     pub fn partitions(&self) -> impl Iterator<Item = Partition> + '_ {
-        (0..self.count()).map(|ordinal| self.partition(ordinal))
+        let all = match self {
+            Self::Near(near) => near.partitions().len(),
+            Self::Far(far) => far.partitions.len(),
+        };
+        (0..all).map(|ordinal| self.partition(ordinal))
     }
 
     /// The ordinal of the partition with rows of these values of the shard key.
@@ -111,14 +140,20 @@ impl Database {
         shard_of(table, shard_values, self.count())
     }
 
-    /// A table, as the first partition has it.
+    /// The partition that says what tables there are: that of reference tables, of which most copies are there; else the first.
+    #[must_use]
+    pub fn definitions(&self) -> Partition {
+        self.partition(self.reference())
+    }
+
+    /// A table, as [`Database::definitions`] has it.
     ///
     /// # Errors
     /// [`Error::NoSuchTable`]; if that partition does not serve.
     pub fn table(&self, name: &str) -> Result<Arc<Table>, Error> {
         match self {
             Self::Near(near) => near.partitions()[0].table(name),
-            Self::Far(_) => self.partition(0).table(name),
+            Self::Far(_) => self.definitions().table(name),
         }
     }
 
@@ -156,7 +191,8 @@ impl Database {
                 Definition::Alter(name, change) => near.alter_table(name, change.clone()),
             },
             Self::Far(far) => {
-                let tables = TablesOf { database: &far.name, partitions: &far.partitions };
+                let partitions = far.by_authority();
+                let tables = TablesOf { database: &far.name, partitions: &partitions };
                 let done = match definition {
                     Definition::Create(schema) => tables.create(schema),
                     Definition::Drop(name) => tables.drop(name),

@@ -41,8 +41,11 @@ pub struct Map {
     pub number: u32,
     /// When commits are acknowledged.
     pub durability: Durability,
-    /// By ordinal, without a gap.
+    /// Those that rows are spread over: by ordinal, without a gap.
     pub partitions: Vec<Home>,
+    /// The one behind these, with the rows of reference tables; none in a database that was made before there was one: there
+    /// the first partition has them.
+    pub reference: Option<Home>,
 }
 
 /// How a database is made.
