@@ -39,6 +39,7 @@ impl Manager {
         if self.is_stale(entry, partition) {
             return;
         }
+        self.give_up_unrecoverable(metadata, entry, partition);
         self.look_at_returned(metadata, entry, partition);
         let key = (entry.number, partition.ordinal);
         if partition.master.is_none() {

@@ -226,7 +226,13 @@ impl Pass {
         let decided = partition.decided();
         let master = partition.master;
         if held.doing == Doing::Unrecoverable {
-            if let Some(master) = partition.serving().filter(|master| *master != leaf) {
+            // Nothing is thrown away of a copy that is not taken back, or that may be elected by the record.
+            let may_go = partition
+                .copies
+                .get(&leaf)
+                .is_some_and(|copy| !waits && copy.following == Following::Async);
+            let master = partition.serving().filter(|master| *master != leaf && may_go);
+            if let Some(master) = master {
                 self.actions.push(Action::Provision { copy: name, master, decided });
             }
             return Difference::Hard;

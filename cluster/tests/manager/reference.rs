@@ -72,6 +72,23 @@ fn another_leaf_takes_over() {
     }
 }
 
+/// Promise: whichever leaf is lost and comes back, its copy is taken back for what it is, beside any master.
+#[test]
+fn a_leaf_that_returns_keeps_its_copy() {
+    for mode in [Mode::Paired, Mode::LoadBalanced, Mode::Single] {
+        let mut world = whole(Setup { mode, durable: true, ..setup() });
+        let copies = of(&world).copies.clone();
+        for node in world.leaves.keys().copied().collect::<Vec<_>>() {
+            crash(&mut world, node);
+            world.run(40);
+            start(&mut world, node, 5);
+            world.until(400, "it is back", World::is_whole);
+            let instance = of(&world).copies[&node.into()].instance;
+            assert_eq!(instance, copies[&node.into()].instance, "{mode:?}, {node}");
+        }
+    }
+}
+
 /// Promise: a leaf that is added gets a copy, from whoever is master then.
 #[test]
 fn an_added_leaf_gets_a_copy() {

@@ -384,6 +384,41 @@ fn an_unrecoverable_copy_is_provisioned() {
     assert_eq!(world.checker.losses, 0);
 }
 
+/// Promise (R18): a copy that nobody can recover is not elected while pages take its place, also where acknowledgements outlive a
+/// crash: its master, which has everything, is waited for.
+#[test]
+fn what_could_not_be_recovered_is_not_elected() {
+    // Whether it was left behind by then depends on when messages come.
+    for seed in 0..20 {
+        not_elected(whole(Setup { seed, durable: true, ..Setup::default() }));
+    }
+}
+
+fn not_elected(mut world: World) {
+    assert_eq!(online(&world, 1), Some(TWO));
+    let run = world.metadata.nodes()[&ONE].incarnation;
+    // Back before anybody noticed: the record has it for synchronous.
+    crash(&mut world, ONE);
+    start(&mut world, ONE, 1);
+    for copy in world.leaves.get_mut(&ONE).expect("a leaf").copies.values_mut() {
+        *copy = ModelCopy { run: copy.run, doing: Doing::Unrecoverable, ..ModelCopy::default() };
+    }
+    let is_back = |world: &World| {
+        let is_known = world.metadata.nodes()[&ONE].incarnation > run;
+        is_known && !partition(world, 1).copies[&LeafId(4)].offline
+    };
+    world.until(200, "it is taken back", is_back);
+    crash(&mut world, TWO);
+    for _ in 0..100 {
+        world.checker.quiet_since = world.round;
+        world.step();
+    }
+    assert_eq!(online(&world, 1), None, "{}", world.show());
+    start(&mut world, TWO, 5);
+    world.until(400, "everything is there", World::is_whole);
+    assert_eq!(world.checker.losses, 0);
+}
+
 /// Promise (M15): a copy that knows a newer term than the metadata: nothing is decided for its partition, and people
 /// are told once.
 #[test]

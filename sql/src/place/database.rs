@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use resprout_access::{Client, Definition, Place};
-use resprout_engine::table::{Table, Value};
+use resprout_engine::table::{Catalog, Table, Value};
 use resprout_engine::{Durability, Error, TablesOf, copy_tables, shard_of};
 
 use super::directory::Map;
@@ -149,12 +149,43 @@ impl Database {
     /// A table, as [`Database::definitions`] has it.
     ///
     /// # Errors
-    /// [`Error::NoSuchTable`]; if that partition does not serve.
+    /// [`Error::NoSuchTable`]; if no partition serves.
     pub fn table(&self, name: &str) -> Result<Arc<Table>, Error> {
         match self {
             Self::Near(near) => near.partitions()[0].table(name),
-            Self::Far(_) => self.definitions().table(name),
+            Self::Far(_) => self.by_any(|partition| partition.table(name)),
         }
+    }
+
+    /// The tables, as [`Database::definitions`] has them now.
+    ///
+    /// # Errors
+    /// If no partition serves.
+    pub fn catalog_now(&self) -> Result<Catalog, Error> {
+        self.by_any(Partition::catalog_now)
+    }
+
+    /// Asks whoever says what tables there are; if it does not serve, the others, which have the same. If none does, the error of
+    /// the lowest ordinal.
+    fn by_any<T>(&self, ask: impl Fn(&Partition) -> Result<T, Error>) -> Result<T, Error> {
+        let is_away =
+            |error: &Error| matches!(error, Error::Unreachable { .. } | Error::NotOnline { .. });
+        let mut asked = ask(&self.definitions());
+        let Self::Far(far) = self else { return asked };
+        let others = if self.reference() == 0 { &[] } else { &far.partitions[..far.spread] };
+        if asked.as_ref().is_err_and(is_away) {
+            let mut lowest = None;
+            for partition in others {
+                match ask(partition) {
+                    Err(error) if is_away(&error) => {
+                        lowest.get_or_insert(error);
+                    }
+                    other => return other,
+                }
+            }
+            asked = lowest.map_or(asked, Err);
+        }
+        asked
     }
 
     /// Gives a partition the tables of another one, numbers and all, and no others. Blocks. As [`Database::define`] for the master

@@ -40,7 +40,7 @@ fn all(client: &Client, database: Option<&str>) -> Result<(String, Vec<String>),
         return Ok((INFORMATION_SCHEMA.to_owned(), views));
     }
     let database = client.node.databases.database(name).map_err(|_| unknown_database(name))?;
-    let catalog = database.definitions().catalog_now()?;
+    let catalog = database.catalog_now()?;
     let seen = catalog.tables().filter(|table| client.access.sees_table(name, table.name()));
     let mut tables: Vec<_> = seen.map(|table| table.name().to_owned()).collect();
     tables.sort();
