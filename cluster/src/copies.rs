@@ -73,6 +73,24 @@ impl Partition {
     }
 }
 
+/// The partition with the rows of all reference tables: one more, behind those that rows are spread over. Every leaf
+/// has a copy, and commits wait for all of them and their disks, whatever the database is made for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reference {
+    /// It, with the ordinal behind the last of the others.
+    pub partition: Partition,
+    /// The number of its next copy, from [`Reference::FIRST_INSTANCE`].
+    pub next_instance: Instance,
+    /// Its next mastership, from 2 like those of the others.
+    pub next_term: Term,
+}
+
+impl Reference {
+    /// Its copies are counted apart, so that those of the other partitions have the documented numbers, and no number comes
+    /// twice in a database.
+    pub const FIRST_INSTANCE: Instance = Instance(1 << 32);
+}
+
 /// A database: its partitions by ordinal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Database {
@@ -80,8 +98,10 @@ pub struct Database {
     pub name: String,
     /// Commits wait for replicas; then only those that were waited for are promoted when a leaf is lost.
     pub sync: bool,
-    /// In the order of their ordinals.
+    /// Those that rows are spread over, in the order of their ordinals.
     pub partitions: Vec<Partition>,
+    /// That of reference tables; none in a database that was made before there was one.
+    pub reference: Option<Reference>,
     /// The number of the next copy.
     pub next_instance: Instance,
     /// The next mastership.
@@ -89,32 +109,98 @@ pub struct Database {
 }
 
 impl Database {
-    /// The partition of a number.
+    /// All partitions, that of reference tables last.
+    pub fn all(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.iter().chain(self.reference.iter().map(|reference| &reference.partition))
+    }
+
+    /// The same, to change them.
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Partition> {
+        let reference = self.reference.iter_mut().map(|reference| &mut reference.partition);
+        self.partitions.iter_mut().chain(reference)
+    }
+
+    /// The partition of a number, also that of reference tables.
     #[must_use]
     pub fn partition(&self, ordinal: Ordinal) -> Option<&Partition> {
         let at = self.partitions.binary_search_by_key(&ordinal, |partition| partition.ordinal);
-        at.ok().map(|at| &self.partitions[at])
+        match at {
+            Ok(at) => Some(&self.partitions[at]),
+            Err(_) => self.reference_of(ordinal).map(|reference| &reference.partition),
+        }
     }
 
     /// The same, to change it.
     pub(crate) fn partition_mut(&mut self, ordinal: Ordinal) -> Option<&mut Partition> {
         let at = self.partitions.binary_search_by_key(&ordinal, |partition| partition.ordinal);
-        at.ok().map(|at| &mut self.partitions[at])
+        match at {
+            Ok(at) => Some(&mut self.partitions[at]),
+            Err(_) => self.reference_mut(ordinal).map(|reference| &mut reference.partition),
+        }
+    }
+
+    fn reference_of(&self, ordinal: Ordinal) -> Option<&Reference> {
+        self.reference.as_ref().filter(|reference| reference.partition.ordinal == ordinal)
+    }
+
+    fn reference_mut(&mut self, ordinal: Ordinal) -> Option<&mut Reference> {
+        self.reference.as_mut().filter(|reference| reference.partition.ordinal == ordinal)
+    }
+
+    /// Whether that is the partition of reference tables.
+    #[must_use]
+    pub fn is_reference(&self, ordinal: Ordinal) -> bool {
+        self.reference_of(ordinal).is_some()
+    }
+
+    /// Whether commits in a partition wait for replicas.
+    #[must_use]
+    pub fn is_sync(&self, of: &Partition) -> bool {
+        self.sync || self.is_reference(of.ordinal)
+    }
+
+    /// The next mastership of a partition.
+    #[must_use]
+    pub fn next_term_of(&self, ordinal: Ordinal) -> Term {
+        self.reference_of(ordinal).map_or(self.next_term, |reference| reference.next_term)
+    }
+
+    /// The same, taken.
+    pub(crate) fn take_term(&mut self, ordinal: Ordinal) -> Term {
+        let next = match self.reference_mut(ordinal) {
+            Some(reference) => &mut reference.next_term,
+            None => &mut self.next_term,
+        };
+        let term = *next;
+        next.0 += 1;
+        term
+    }
+
+    /// The number of a partition's next copy, taken.
+    pub(crate) fn take_instance(&mut self, ordinal: Ordinal) -> Instance {
+        let next = match self.reference_mut(ordinal) {
+            Some(reference) => &mut reference.next_instance,
+            None => &mut self.next_instance,
+        };
+        let instance = *next;
+        next.0 += 1;
+        instance
     }
 
     /// Copies of a partition that count: its master, and those that could be promoted.
     #[must_use]
     pub fn full_copies(&self, partition: &Partition) -> usize {
         let counts = |(leaf, copy): &(&LeafId, &Copy)| {
-            !copy.offline && (partition.master == Some(**leaf) || self.is_promotable(copy))
+            !copy.offline
+                && (partition.master == Some(**leaf) || self.is_promotable(partition, copy))
         };
         partition.copies.iter().filter(counts).count()
     }
 
     /// Whether a copy may become master without asking its old master: it follows at least as closely as
-    /// the database is made for.
+    /// the database, or the partition of reference tables, is made for.
     #[must_use]
-    pub fn is_promotable(&self, copy: &Copy) -> bool {
-        !copy.offline && (!self.sync || copy.following == Following::Sync)
+    pub fn is_promotable(&self, of: &Partition, copy: &Copy) -> bool {
+        !copy.offline && (!self.is_sync(of) || copy.following == Following::Sync)
     }
 }

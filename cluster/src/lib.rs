@@ -66,7 +66,7 @@ macro_rules! planted {
     }};
 }
 
-pub use copies::{Copy, Database, Following, Partition};
+pub use copies::{Copy, Database, Following, Partition, Reference};
 pub use id::{Address, Cfg, Incarnation, Instance, LeafId, NodeId, Ordinal, Stamp, Term};
 pub use leaf::{Group, Leaf, Mode, Standing};
 pub use record::RecordError;

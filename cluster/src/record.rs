@@ -4,7 +4,7 @@ use resprout_replication::{CopyRecord, CopyState, Decided, Mode, Record};
 use resprout_wal::Term;
 use thiserror::Error;
 
-use crate::{Copy, Database, Following, Instance, LeafId, Partition, Stamp};
+use crate::{Copy, Following, Instance, LeafId, Partition, Stamp};
 
 /// A record that is not of this partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -114,15 +114,6 @@ impl Copy {
             Following::Async if self.offline => CopyState::Offline,
             Following::Async => CopyState::Async,
         }
-    }
-}
-
-impl Database {
-    /// The next mastership's number, taken.
-    pub(crate) fn take_term(&mut self) -> Term {
-        let term = self.next_term;
-        self.next_term = Term(term.0 + 1);
-        term
     }
 }
 

@@ -129,6 +129,12 @@ impl Shared {
         self.databases().iter().map(Database::partitions).flat_map(<[_]>::to_vec).collect()
     }
 
+    /// Logs that no database claims: not the ones that were made anew since the start.
+    fn still_unclaimed(&self) -> Vec<LogIdentity> {
+        let claimed: Vec<_> = self.partitions().iter().map(|one| one.inner.identity).collect();
+        self.orphans.iter().copied().filter(|log| !claimed.contains(log)).collect()
+    }
+
     /// A snapshot under way ends with an error, and none begins.
     pub(crate) fn stop_snapshots(&self) {
         for partition in self.partitions() {
@@ -308,7 +314,26 @@ impl Engine {
             sync_durability: options.durability == Durability::Sync,
             instances: options.instances.clone(),
         };
+        self.remove_left_over(&manifest)?;
         self.make_known(&mut databases, &manifest, false)
+    }
+
+    /// The logs that a process left which was killed while it made or dropped just these copies: no database claims them, and
+    /// whoever makes a copy of that number knows that it begins empty.
+    fn remove_left_over(&self, manifest: &Manifest) -> Result<(), Error> {
+        let context = &self.shared.context;
+        let ordinals = (0..).take(manifest.instances.len());
+        for identity in ordinals.filter_map(|at| manifest.log_identity(context.cluster, at)) {
+            if context.device.found().iter().all(|found| found.identity != identity) {
+                continue;
+            }
+            tracing::warn!(log = %identity, "left over from a copy that was half made or half dropped: it is made anew");
+            context.device.remove(identity).map_err(|error| Error::Stopped {
+                partition: manifest.name.clone(),
+                reason: Arc::from(error.to_string()),
+            })?;
+        }
+        Ok(())
     }
 
     fn make_known(
@@ -440,7 +465,7 @@ impl Engine {
             memory_bytes: context.bound.taken.charged_bytes(),
             maximum_memory: context.bound.maximum(),
             partitions,
-            orphans: self.shared.orphans.clone(),
+            orphans: self.shared.still_unclaimed(),
         }
     }
 

@@ -753,3 +753,23 @@ fn a_provisioned_database_is_dropped_whole() {
     let left: Vec<_> = std::fs::read_dir(dir).expect("its folder").collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// Promise: what a process that was killed in the middle left of making or dropping a copy does not stop that copy from
+/// being made; it begins empty.
+#[test]
+fn a_copy_that_was_half_made_is_made_anew() {
+    let node = Node::new(1, Durability::Sync);
+    node.lead(1);
+    let dir = node.dir.clone();
+    drop(node);
+    // The manifest is stored last, and removed first.
+    std::fs::remove_file(dir.path().join("databases").join("d.db")).expect("removed");
+    let engine = reopen(&dir, &options());
+    assert_eq!(engine.databases().len(), 0);
+    let copies = CopyOptions { number: 3, instances: vec![1], durability: Durability::Sync };
+    let made = engine.create_copies("d", &copies).expect("made");
+    assert_eq!(made.partitions()[0].status().end, Lsn::ZERO);
+    drop((made, engine));
+    let engine = reopen(&dir, &options());
+    assert_eq!(engine.databases().len(), 1);
+}

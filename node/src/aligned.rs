@@ -35,9 +35,8 @@ struct Unaligned {
 
 fn unaligned(metadata: &Metadata, database: &str) -> Option<Unaligned> {
     let entry = metadata.databases().get(database)?;
-    let mut partitions = entry.map.partitions.iter();
-    let found = partitions.find(|partition| partition.unaligned)?;
-    let mut others = entry.map.partitions.iter().filter(|other| !other.unaligned);
+    let found = entry.map.all().find(|partition| partition.unaligned)?;
+    let mut others = entry.map.all().filter(|other| !other.unaligned);
     let from = others.find(|other| other.serving().is_some()).map(|other| other.ordinal);
     let (map, ordinal, term) = (map(metadata, entry), found.ordinal, found.term);
     Some(Unaligned { map, ordinal, term, from })

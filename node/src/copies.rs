@@ -329,7 +329,7 @@ impl Copies {
         }
         let mut homes = Homes::new();
         for entry in metadata.databases().values() {
-            for (leaf, copy) in entry.map.partitions.iter().flat_map(|one| &one.copies) {
+            for (leaf, copy) in entry.map.all().flat_map(|one| &one.copies) {
                 homes.insert((entry.number, copy.instance), transport::NodeId(leaf.0));
             }
         }

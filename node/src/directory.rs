@@ -97,6 +97,7 @@ pub(crate) fn map(metadata: &Metadata, entry: &DatabaseEntry) -> Map {
         durability: if entry.durable { Durability::Sync } else { Durability::Async },
         sync_replication: entry.map.sync,
         partitions: entry.map.partitions.iter().map(home).collect(),
+        reference: entry.map.reference.as_ref().map(|reference| home(&reference.partition)),
     }
 }
 

@@ -78,8 +78,7 @@ impl Doubts {
     fn own(&self) -> Vec<Own> {
         let metadata = self.metadata.read();
         let partitions = metadata.databases().values().flat_map(|entry| {
-            let served =
-                entry.map.partitions.iter().filter(|one| one.serving() == Some(self.node.into()));
+            let served = entry.map.all().filter(|one| one.serving() == Some(self.node.into()));
             served.map(|one| Place { database: entry.number, ordinal: one.ordinal.0 })
         });
         let own = |place: Place| {
@@ -103,7 +102,7 @@ impl Doubts {
             let name = format!("{}:{}", entry.map.name, place.ordinal);
             Some(self.access.partition(&reach(&leaf.address), place, &name))
         };
-        entry.map.partitions.iter().map(part).collect()
+        entry.map.all().map(part).collect()
     }
 
     async fn look(

@@ -373,9 +373,8 @@ impl Node {
         let databases: Vec<String> = {
             let metadata = self.metadata.read();
             let entries = metadata.databases().values();
-            let is_master = |entry: &&DatabaseEntry| {
-                entry.map.partitions.iter().any(|one| one.serving() == Some(leaf))
-            };
+            let is_master =
+                |entry: &&DatabaseEntry| entry.map.all().any(|one| one.serving() == Some(leaf));
             entries.filter(is_master).map(|entry| entry.map.name.clone()).collect()
         };
         for database in databases {

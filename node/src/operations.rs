@@ -168,8 +168,14 @@ impl Operations {
         // Commits wait for replicas, as far as there are any, unless it is said otherwise.
         let sync = sync.unwrap_or(true);
         let name = name.to_owned();
-        let create =
-            Command::CreateDatabase { name: name.clone(), homes, sync, durable, redundancy };
+        let create = Command::CreateDatabase {
+            name: name.clone(),
+            homes,
+            sync,
+            durable,
+            redundancy,
+            reference: true,
+        };
         let created = self.propose(office, create).await?;
         // Also one that is being made: it may have been asked for before.
         let exists =

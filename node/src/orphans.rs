@@ -236,7 +236,7 @@ impl Operations {
                 .await;
         }
         // Metadata that are older than what a leaf knows decide nothing for it (rule 20).
-        if orphan.term >= entry.map.next_term {
+        if orphan.term >= entry.map.next_term_of(ordinal) {
             let why = format!(
                 "the copy of {database}:{ordinal} on {address} knows term {}, which the metadata never gave out: they are stale",
                 orphan.term

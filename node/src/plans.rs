@@ -124,17 +124,19 @@ impl Operations {
         database: &str,
         asked: Option<&Asked>,
     ) -> Result<Returned, Returned> {
-        let (leaves, number) = {
+        let (leaves, number, reference) = {
             let metadata = self.metadata.read();
-            let number = metadata.databases().get(database).map(|entry| entry.number);
-            (metadata.leaves(), number)
+            let entry = metadata.databases().get(database);
+            let reference = entry.and_then(|entry| entry.map.reference.as_ref());
+            let reference = reference.map(|reference| reference.partition.ordinal.0);
+            (metadata.leaves(), entry.map(|entry| entry.number), reference)
         };
         let number = number.ok_or_else(|| AskedError::Unknown(database.to_owned()));
         let number = number.map_err(Told::from)?;
         let steps = if let Some(asked) = asked {
             let plan = self.planned(asked)?;
             let rows = explain(&leaves, &plan, self.errands.manager().averages());
-            rows.into_iter().map(shown).collect()
+            rows.into_iter().map(shown).collect::<Vec<_>>()
         } else {
             let manager = self.errands.manager();
             let rows = manager.shown(number).map_or_else(Vec::new, |one| {
@@ -142,7 +144,9 @@ impl Operations {
             });
             rows.into_iter().map(shown_status).collect()
         };
-        Ok(Returned::Steps { steps })
+        // Clients are shown the partitions that rows are spread over.
+        let steps = steps.into_iter().filter(|step: &ShownStep| Some(step.ordinal) != reference);
+        Ok(Returned::Steps { steps: steps.collect() })
     }
 }
 

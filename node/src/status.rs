@@ -257,7 +257,7 @@ fn databases(metadata: &Metadata) -> Vec<DatabaseShown> {
         DatabaseShown {
             name: name.clone(),
             partitions: partitions.len(),
-            without_master: partitions.iter().filter(|one| one.serving().is_none()).count(),
+            without_master: entry.map.all().filter(|one| one.serving().is_none()).count(),
             under_replicated: partitions.iter().filter(|one| one.usable().count() < wanted).count(),
         }
     };

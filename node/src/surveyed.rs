@@ -92,15 +92,30 @@ impl Local<'_> {
         }
     }
 
-    /// The partition's name, as people know it.
+    /// Whether it is a copy of reference tables.
+    fn is_reference(&self) -> bool {
+        self.entry.is_some_and(|entry| entry.map.is_reference(self.name.ordinal))
+    }
+
+    /// The partition's name, as people know it: that of reference tables has the database's.
     fn partition(&self) -> String {
+        if self.is_reference() {
+            return self.database();
+        }
         format!("{}_{}", self.database(), self.name.ordinal)
     }
 
+    fn is_recorded_master(&self) -> bool {
+        self.recorded.is_some_and(|(partition, _)| partition.master == Some(self.node.0.into()))
+    }
+
     fn recorded_role(&self) -> Option<&'static str> {
-        let (partition, _) = self.recorded?;
-        let is_master = partition.master == Some(self.node.0.into());
-        Some(if is_master { "Master" } else { "Replica" })
+        self.recorded?;
+        Some(match self.is_recorded_master() {
+            _ if self.is_reference() => "Reference",
+            true => "Master",
+            false => "Replica",
+        })
     }
 
     /// Whether it waits until its leaf is attached, or for nothing any more: what it was told before does not count.
@@ -116,6 +131,7 @@ impl Local<'_> {
         let recorded = self.recorded_role();
         Some(match said.doing {
             _ if recorded.is_none() => "Orphan",
+            _ if self.is_reference() => "Reference",
             _ if self.is_waiting() => "Master",
             Doing::Online(_) | Doing::Transitioning(_) | Doing::Pending | Doing::Recovering => {
                 "Master"
@@ -212,9 +228,8 @@ fn cluster_status(metadata: &Metadata, surveys: &Surveys) -> Rows {
         metadata.nodes().iter().map(|one| metadata_row(metadata, surveys, one)).collect();
     for local in &all {
         let real = masters.get(&local.name);
-        let is_replica = local.recorded_role() == Some("Replica");
-        let wanted =
-            local.recorded.filter(|_| is_replica).and_then(|(partition, _)| partition.master);
+        let follows = local.recorded.filter(|_| !local.is_recorded_master());
+        let wanted = follows.and_then(|(partition, _)| partition.master);
         let wanted = wanted.and_then(|leaf| metadata.nodes().get_key_value(&leaf.into()));
         let mut row: Vec<Value> = node_columns(local.node).into();
         row.extend([
@@ -295,7 +310,8 @@ fn metadata_row(
 
 /// `DISTRIBUTED_PARTITIONS_ON_LEAVES`: what leaves have, whether or not it is recorded.
 fn on_leaves(all: &[Local<'_>]) -> Rows {
-    let there = all.iter().filter_map(|local| Some((local, local.said?)));
+    let spread = all.iter().filter(|local| !local.is_reference());
+    let there = spread.filter_map(|local| Some((local, local.said?)));
     let row = |(local, said): (&Local<'_>, &CopyReport)| {
         let [node, host, port] = node_columns(local.node);
         let is_master = matches!(said.doing, Doing::Online(_) | Doing::Transitioning(_));
@@ -374,7 +390,8 @@ fn replication_status(all: &[Local<'_>]) -> Shown {
         ]
     };
     for link in links(all) {
-        let is_sync = link.master.entry.is_some_and(|entry| entry.map.sync);
+        let is_sync =
+            link.master.is_reference() || link.master.entry.is_some_and(|entry| entry.map.sync);
         if is_sync && !link.said.is_waited_for {
             continue;
         }
@@ -391,8 +408,10 @@ fn replication_status(all: &[Local<'_>]) -> Shown {
 fn databases_status(metadata: &Metadata, all: &[Local<'_>]) -> Rows {
     let row = |entry: &DatabaseEntry| {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-        let is_of =
-            |local: &&Local<'_>| local.name.database == entry.number && local.recorded.is_some();
+        let is_of = |local: &&Local<'_>| {
+            let is_here = local.name.database == entry.number && local.recorded.is_some();
+            is_here && !local.is_reference()
+        };
         for local in all.iter().filter(is_of) {
             *counts.entry(local.state()).or_default() += 1;
         }
@@ -410,7 +429,7 @@ fn databases_status(metadata: &Metadata, all: &[Local<'_>]) -> Rows {
             let there = partition.copies.values().filter(|copy| !copy.offline).count() as u64;
             there >= u64::from(entry.redundancy) && !is_other(partition)
         };
-        let summary = if partitions.iter().any(|partition| partition.serving().is_none()) {
+        let summary = if entry.map.all().any(|partition| partition.serving().is_none()) {
             "offline"
         } else if partitions.iter().all(is_whole) {
             "healthy"

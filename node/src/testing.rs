@@ -402,11 +402,12 @@ impl Cluster {
             let leaves = metadata.nodes().values().filter(|node| node.is_leaf());
             leaves.into_iter().all(is_online)
                 && metadata.databases().values().all(|entry| {
-                    entry.map.partitions.iter().all(|partition| {
+                    entry.map.all().all(|partition| {
                         let copies = partition.copies.iter();
                         partition.serving().is_some()
                             && copies.into_iter().all(|(leaf, copy)| {
-                                partition.master == Some(*leaf) || entry.map.is_promotable(copy)
+                                partition.master == Some(*leaf)
+                                    || entry.map.is_promotable(partition, copy)
                             })
                     })
                 })

@@ -18,10 +18,11 @@ fn names(rows: &[Row]) -> Vec<String> {
     rows[0].columns_ref().iter().map(|column| column.name_str().into_owned()).collect()
 }
 
-/// SHOW CLUSTER STATUS of databases, without the metadata.
+/// SHOW CLUSTER STATUS of partitions, without the metadata and reference tables.
 async fn copies(client: &mut Conn) -> Vec<Row> {
     let rows: Vec<Row> = client.query("SHOW CLUSTER STATUS").await.unwrap();
-    rows.into_iter().filter(|row| text(row, "DATABASE_NAME") != "cluster").collect()
+    let is_other = |row: &Row| ["cluster", "d"].contains(&&*text(row, "DATABASE_NAME"));
+    rows.into_iter().filter(|row| !is_other(row)).collect()
 }
 
 /// Role, state, role in the metadata, and port of the master that it really has, of each copy of a node.
@@ -64,6 +65,19 @@ async fn until_whole(client: &mut Conn) {
         rows.len() == 4 && rows.iter().all(is_so)
     })
     .await;
+}
+
+/// Each leaf has a copy of them, under the name of the database; one is followed by the other.
+fn reference_tables_are_shown(rows: &[Row]) {
+    let of_it = rows.iter().filter(|row| text(row, "DATABASE_NAME") == "d");
+    let columns = ["ROLE", "METADATA_ROLE", "STATE", "MASTER_PORT", "METADATA_MASTER_PORT"];
+    let mut shown: Vec<_> = of_it.map(|row| columns.map(|column| text(row, column))).collect();
+    shown.sort();
+    let follows = shown[1][3].clone();
+    assert!(!follows.is_empty());
+    let row =
+        |state: &str, port: &str| ["Reference", "Reference", state, port, port].map(str::to_owned);
+    assert_eq!(shown, [row("online", ""), row("replicating", &follows)]);
 }
 
 /// Promise: EXPLAIN FAILOVER LEAF says of each partition of the leaf who is master then, and how many that leaf would have;
@@ -126,6 +140,7 @@ async fn copies_are_shown_as_leaves_have_them() {
     let serving = metadata.iter().filter(|one| **one == ("Master".to_owned(), "online".to_owned()));
     assert_eq!(serving.count(), 1, "{metadata:?}");
     until_whole(&mut client).await;
+    reference_tables_are_shown(&rows);
     // Copies of one partition end at one position, once nobody writes.
     until("positions are equal", async || {
         let rows = copies(&mut client).await;
@@ -137,7 +152,9 @@ async fn copies_are_shown_as_leaves_have_them() {
     })
     .await;
     let links: Vec<Row> = client.query("SHOW REPLICATION STATUS").await.unwrap();
-    assert_eq!(links.len(), 2, "{links:?}");
+    let mut of: Vec<_> = links.iter().map(|link| text(link, "Database")).collect();
+    of.sort();
+    assert_eq!(of, ["d", "d_0", "d_1"], "two partitions, and reference tables");
     for link in &links {
         let found = ["Role", "Connected", "Master_State", "Slave_State"].map(|of| text(link, of));
         assert_eq!(found, ["master", "yes", "online", "replicating"]);

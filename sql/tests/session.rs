@@ -45,6 +45,36 @@ fn rows_are_written_and_read() {
     });
 }
 
+/// Promise: a reference table is one whatever keys it has and loses, and its unique keys hold over all rows; of a table with
+/// shards a unique key that partitions cannot keep apart is refused also when it is added, and hides no row.
+#[test]
+fn unique_keys_go_with_where_rows_are() {
+    run(async {
+        let (_dir, server, mut conn) = fresh().await;
+        let values: Vec<_> = (0..20).map(|n| format!("({n})")).collect();
+        for (kind, table) in [("REFERENCE ", "r"), ("", "t")] {
+            conn.query_drop(format!("CREATE {kind}TABLE {table} (n INT)")).await.unwrap();
+            let insert = format!("INSERT INTO {table} VALUES {}", values.join(","));
+            conn.query_drop(insert).await.unwrap();
+            let shown = rows(&mut conn, &format!("SHOW CREATE TABLE {table}")).await;
+            assert_eq!(shown[0].contains("REFERENCE"), table == "r", "{shown:?}");
+        }
+        conn.query_drop("ALTER TABLE r ADD UNIQUE KEY once (n)").await.unwrap();
+        assert_eq!(fails(&mut conn, "INSERT INTO r VALUES (7)").await, 1062);
+        conn.query_drop("DROP INDEX once ON r").await.unwrap();
+        conn.query_drop("INSERT INTO r VALUES (7)").await.unwrap();
+        assert_eq!(fails(&mut conn, "ALTER TABLE t ADD UNIQUE KEY once (n)").await, 1744);
+        assert_eq!(fails(&mut conn, "CREATE UNIQUE INDEX once ON t (n)").await, 1744);
+        assert_eq!(rows(&mut conn, "SELECT COUNT(*) FROM r").await, ["21"]);
+        assert_eq!(rows(&mut conn, "SELECT COUNT(*) FROM t").await, ["20"]);
+        conn.query_drop("CREATE TABLE s (id INT PRIMARY KEY, v INT)").await.unwrap();
+        assert_eq!(fails(&mut conn, "ALTER TABLE s ADD UNIQUE KEY once (v)").await, 1744);
+        conn.query_drop("ALTER TABLE s ADD UNIQUE KEY both_of_them (v, id)").await.unwrap();
+        drop(conn);
+        server.end().await;
+    });
+}
+
 /// Promise: errors have MySQL's numbers.
 #[test]
 fn errors_have_mysqls_numbers() {

@@ -146,8 +146,7 @@ pub fn apply(database: &mut Database, change: &Change) -> Result<(), Refused> {
 }
 
 fn add(database: &mut Database, ordinal: Ordinal, leaf: LeafId) -> Result<(), Refused> {
-    let instance = database.next_instance;
-    let partition = database.partition_mut(ordinal).ok_or(Refused::NoPartition)?;
+    let partition = database.partition(ordinal).ok_or(Refused::NoPartition)?;
     if partition.serving().is_none() {
         return Err(Refused::NoMaster);
     }
@@ -155,10 +154,11 @@ fn add(database: &mut Database, ordinal: Ordinal, leaf: LeafId) -> Result<(), Re
     if partition.is_usable_on(leaf) {
         return Err(Refused::HasCopy);
     }
+    let instance = database.take_instance(ordinal);
     let copy =
         Copy { instance, following: Following::Async, offline: false, incarnation: FIRST_RUN };
+    let partition = database.partition_mut(ordinal).expect("it was found");
     partition.copies.insert(leaf, copy);
-    database.next_instance = Instance(instance.0 + 1);
     Ok(())
 }
 
@@ -168,24 +168,24 @@ fn attach(
     leaf: LeafId,
     instance: Instance,
 ) -> Result<(), Refused> {
-    let (term, sync) = (database.next_term, database.sync);
-    let partition = database.partition_mut(ordinal).ok_or(Refused::NoPartition)?;
+    let partition = database.partition(ordinal).ok_or(Refused::NoPartition)?;
     if partition.is_usable_on(leaf) {
         return Err(Refused::HasCopy);
     }
-    let is_served = partition.serving().is_some();
+    let (is_served, sync) = (partition.serving().is_some(), database.is_sync(partition));
     if !is_served && let Some(other) = better(partition, sync) {
         return Err(Refused::MayHaveMore(other));
     }
+    let term = (!is_served).then(|| database.take_term(ordinal));
+    let partition = database.partition_mut(ordinal).expect("it was found");
     // Without a master it is the one that is elected: nobody in the record has more.
     let following = if is_served || !sync { Following::Async } else { Following::Sync };
     let copy = Copy { instance, following, offline: false, ..Copy::default() };
     partition.copies.insert(leaf, copy);
-    if !is_served {
+    if let Some(term) = term {
         (partition.former, partition.attached, partition.term) = (None, Some(instance), term);
         // Its tables may be those of another time.
         partition.unaligned = true;
-        database.next_term = Term(term.0 + 1);
     }
     Ok(())
 }
@@ -216,32 +216,30 @@ fn detach(
             return Err(Refused::NoMaster);
         }
     }
-    let term = database.next_term;
+    let term = is_master.then(|| database.take_term(ordinal));
     let partition = database.partition_mut(ordinal).expect("it was found");
     partition.copies.remove(&leaf);
     partition.former = partition.former.filter(|former| *former != leaf);
     partition.attached = partition.attached.filter(|attached| *attached != instance);
-    if is_master {
+    if let Some(term) = term {
         // Whoever still reaches it there is told of the next term.
         (partition.master, partition.term) = (None, term);
-        database.next_term = Term(term.0 + 1);
     }
     Ok(())
 }
 
 fn create(database: &mut Database, ordinal: Ordinal, leaf: LeafId) -> Result<(), Refused> {
-    let (instance, term) = (database.next_instance, database.next_term);
-    let partition = database.partition_mut(ordinal).ok_or(Refused::NoPartition)?;
+    let partition = database.partition(ordinal).ok_or(Refused::NoPartition)?;
     if partition.usable().next().is_some() {
         return Err(Refused::HasCopy);
     }
+    let (instance, term) = (database.take_instance(ordinal), database.take_term(ordinal));
+    let partition = database.partition_mut(ordinal).expect("it was found");
     let copy =
         Copy { instance, following: Following::Async, offline: false, incarnation: FIRST_RUN };
     partition.copies = [(leaf, copy)].into();
     (partition.master, partition.term, partition.unaligned) = (Some(leaf), term, true);
     (partition.former, partition.attached) = (None, None);
-    database.next_instance = Instance(instance.0 + 1);
-    database.next_term = Term(term.0 + 1);
     Ok(())
 }
 
@@ -257,7 +255,7 @@ fn promote(
         return Err(Refused::OtherTerm);
     }
     let copy = partition.copies.get(&to).ok_or(Refused::NoCopy)?;
-    if !database.is_promotable(copy) {
+    if !database.is_promotable(partition, copy) {
         return Err(Refused::Behind);
     }
     if let Some(leaving) = drop_leaving
@@ -265,9 +263,9 @@ fn promote(
     {
         return Err(Refused::TooFewCopies(leaving));
     }
-    let next = database.next_term;
     // Nobody wrote between the lock and this, so the old master has everything: it goes on in step.
-    let following = if database.sync { Following::Sync } else { Following::Async };
+    let following = if database.is_sync(partition) { Following::Sync } else { Following::Async };
+    let next = database.take_term(ordinal);
     let partition = database.partition_mut(ordinal).expect("it was found");
     let former = returns.then(|| partition.former.unwrap_or(before));
     partition.former = former.filter(|former| *former != to);
@@ -277,7 +275,6 @@ fn promote(
     } else if let Some(old) = partition.copies.get_mut(&before) {
         old.following = following;
     }
-    database.next_term = Term(next.0 + 1);
     Ok(())
 }
 
@@ -294,7 +291,7 @@ fn remove(
         return Err(Refused::IsMaster);
     }
     // A copy that does not count is not missed.
-    let counts = database.is_promotable(copy);
+    let counts = database.is_promotable(partition, copy);
     if counts && database.full_copies(partition) < leaving + 1 {
         return Err(Refused::TooFewCopies(leaving));
     }

@@ -96,8 +96,8 @@ impl Execution {
             let failure = Failure::TargetLost(step.target);
             return self.discard_for(at, failure);
         };
-        let is_full = if world.database.sync {
-            world.database.is_promotable(copy)
+        let is_full = if world.database.is_sync(partition) {
+            world.database.is_promotable(partition, copy)
         } else {
             self.runs[at].caught_up
         };

@@ -127,8 +127,10 @@ impl Execution {
         let recorded = partition.copies.get(&step.target).map(|copy| copy.instance);
         match step.action {
             Action::Copy | Action::CopyForce => {
-                world.database.sync
-                    && world.copy(step).is_some_and(|copy| world.database.is_promotable(copy))
+                world.database.is_sync(partition)
+                    && world
+                        .copy(step)
+                        .is_some_and(|copy| world.database.is_promotable(partition, copy))
                     && world.is_online(step.target)
             }
             Action::Promote | Action::PromoteWithDrop | Action::Create => {

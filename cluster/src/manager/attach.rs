@@ -9,11 +9,13 @@
 //! | nothing (a new disk), or it cannot be recovered | somebody serves | another copy takes its place, or pages are fetched |
 //! | nothing | nobody serves | the partition waits for somebody to decide |
 
+use resprout_replication::{CopyRecord, CopyState, Request};
+
 use super::{About, Manager, at, copy_name};
 use crate::execution::Change;
 use crate::metadata::{Command, DatabaseEntry, Happened, Kind, Metadata, NodeState};
 use crate::reconcile::{Doing, HeldCopy};
-use crate::{Copy, LeafId, Mode, NodeId, Partition};
+use crate::{Copy, Following, LeafId, Mode, NodeId, Partition};
 
 impl Manager {
     /// Decides about the copies of a partition whose leaf is being attached, or online without them.
@@ -68,12 +70,50 @@ impl Manager {
             return None;
         }
         let (at, instance) = (at(entry, partition), copy.instance);
-        if serving.is_some_and(|master| !are_counterparts(metadata, master, leaf)) {
+        // Of reference tables each leaf has a copy, whoever serves.
+        let is_wanted = |master| {
+            entry.map.is_reference(partition.ordinal) || are_counterparts(metadata, master, leaf)
+        };
+        if serving.is_some_and(|master| !is_wanted(master)) {
             return Some(Command::Orphan { at, instance });
+        }
+        if held.doing == Doing::Unrecoverable && copy.following != Following::Async {
+            return None;
         }
         let clean = goes_on(&held, partition);
         let incarnation = held.incarnation.max(copy.incarnation);
         Some(Command::TakeBack { at, instance, incarnation, clean })
+    }
+
+    /// What an unrecoverable copy had acknowledged is gone: before pages take its place it is to be none that may be elected,
+    /// also where acknowledgements outlive a crash. Its master is there, and has everything.
+    pub(super) fn give_up_unrecoverable(
+        &mut self,
+        metadata: &Metadata,
+        entry: &DatabaseEntry,
+        partition: &Partition,
+    ) {
+        let Some(master) = partition.serving() else { return };
+        let held = |leaf: LeafId, copy: &Copy| {
+            let answer = self.heard_as_known(metadata, leaf.into())?;
+            answer.held.get(&copy_name(entry, partition, copy.instance)).copied()
+        };
+        let is_lost = |(leaf, copy): &(&LeafId, &Copy)| {
+            let doing = held(**leaf, copy).map(|held| held.doing);
+            **leaf != master
+                && copy.following != Following::Async
+                && doing == Some(Doing::Unrecoverable)
+        };
+        let is_heard = self.heard_as_known(metadata, master.into()).is_some();
+        let Some((_, copy)) = partition.copies.iter().find(is_lost).filter(|_| is_heard) else {
+            return;
+        };
+        let to = CopyRecord { state: CopyState::Async, incarnation: copy.incarnation };
+        let (term, cfg, instance) = (partition.term, partition.cfg, copy.instance);
+        let (database, ordinal) = (entry.map.name.clone(), partition.ordinal);
+        let request = Request { term, cfg, instance, to };
+        let command = Command::Publish { database, ordinal, request };
+        self.propose(About::Record(entry.number, ordinal), command);
     }
 
     /// A copy that knows a newer term than the record: the metadata were restored, or replaced by force. Nothing is
@@ -86,7 +126,7 @@ impl Manager {
                 continue;
             };
             let newest = held.promised.max(held.last_term);
-            if newest < entry.map.next_term {
+            if newest < entry.map.next_term_of(partition.ordinal) {
                 continue;
             }
             let key = (entry.number, partition.ordinal, newest);

@@ -39,6 +39,7 @@ impl Manager {
         if self.is_stale(entry, partition) {
             return;
         }
+        self.give_up_unrecoverable(metadata, entry, partition);
         self.look_at_returned(metadata, entry, partition);
         let key = (entry.number, partition.ordinal);
         if partition.master.is_none() {
@@ -69,7 +70,7 @@ impl Manager {
                 let is_heard = self.heard_as_known(metadata, (*other).into()).is_some();
                 *other != leaf
                     && is_heard
-                    && entry.map.is_promotable(heir)
+                    && entry.map.is_promotable(partition, heir)
                     && is_there(metadata, *other)
             });
         }
@@ -154,8 +155,10 @@ impl Manager {
             gathering.asked = Some(now);
             for (leaf, instance) in &missing {
                 let copy = copy_name(entry, partition, *instance);
-                let message =
-                    Message::AskReport { copy, decided: partition.decided(entry.replication()) };
+                let message = Message::AskReport {
+                    copy,
+                    decided: partition.decided(entry.replication(partition.ordinal)),
+                };
                 self.out.messages.push(((*leaf).into(), message));
             }
         }
@@ -215,7 +218,11 @@ impl Manager {
             ..Replication::default()
         };
         let key = (entry.number, partition.ordinal, partition.term);
-        match choose(&partition.record(entry.replication()), &config, &from.reports) {
+        match choose(
+            &partition.record(entry.replication(partition.ordinal)),
+            &config,
+            &from.reports,
+        ) {
             Ok(choice) => {
                 let choice = prefer_former(partition, choice, &from.reports);
                 let Report { instance, incarnation, last_term, last, .. } = choice.report;

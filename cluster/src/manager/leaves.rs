@@ -137,7 +137,9 @@ impl Manager {
                 (Some(_), _) if copy.offline => false,
                 (Some(held), _) if is_master => held.doing == Doing::Online(partition.term),
                 (Some(_), None) => true,
-                (Some(_), Some(_)) if entry.map.sync => entry.map.is_promotable(copy),
+                (Some(_), Some(_)) if entry.map.is_sync(partition) => {
+                    entry.map.is_promotable(partition, copy)
+                }
                 (Some(held), Some(_)) => held.doing == Doing::Following,
             };
         }

@@ -39,6 +39,7 @@ mod figures;
 mod leaves;
 mod left;
 mod plans;
+mod reference;
 
 /// Settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -406,10 +407,11 @@ impl Manager {
         self.beat(metadata);
         self.look_at_leaves(metadata);
         for entry in metadata.databases().values() {
-            for partition in &entry.map.partitions {
+            for partition in entry.map.all() {
                 self.look_at_record(metadata, entry, partition);
             }
             self.open(metadata, entry);
+            self.look_at_reference(metadata, entry);
             self.forget_left(metadata, entry);
         }
         self.bring_masters_back(metadata);
@@ -485,10 +487,10 @@ impl Manager {
                 doing == Some(Doing::Online(partition.term))
             } else {
                 doing == Some(Doing::Following)
-                    && (!entry.map.sync || entry.map.is_promotable(copy))
+                    && (!entry.map.is_sync(partition) || entry.map.is_promotable(partition, copy))
             }
         };
-        let are_there = entry.map.partitions.iter().all(|partition| {
+        let are_there = entry.map.all().all(|partition| {
             let mut copies = partition.copies.iter().filter(|(_, copy)| !copy.offline);
             partition.serving().is_some() && copies.all(|(leaf, copy)| does(partition, leaf, copy))
         });

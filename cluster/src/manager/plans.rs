@@ -160,7 +160,9 @@ impl Manager {
     pub(super) fn show_attached(&mut self, metadata: &Metadata, node: NodeId, running_ms: u64) {
         let leaf = LeafId::from(node);
         let mut steps: BTreeMap<u32, (String, Vec<Step>)> = BTreeMap::new();
-        for (entry, partition, _) in metadata.copies_on(node) {
+        let copies = metadata.copies_on(node);
+        let spread = copies.filter(|(entry, one, _)| !entry.map.is_reference(one.ordinal));
+        for (entry, partition, _) in spread {
             let step = Step::new(partition, Phase::Attach, leaf, Action::Attach);
             let of = steps.entry(entry.number).or_insert_with(|| (entry.map.name.clone(), vec![]));
             of.1.push(step);
@@ -314,7 +316,9 @@ impl Manager {
         }
         let steps = running.execution.plan().steps.iter().enumerate();
         let caught_up = steps.filter(|(_, step)| {
-            step.action.is_copy() && !entry.map.sync && self.has_caught_up(metadata, entry, step)
+            let partition = entry.map.partition(step.ordinal);
+            let is_sync = partition.is_none_or(|partition| entry.map.is_sync(partition));
+            step.action.is_copy() && !is_sync && self.has_caught_up(metadata, entry, step)
         });
         running.heard.extend(caught_up.map(|(step, _)| execution::Event::CaughtUp(step)));
     }

@@ -50,15 +50,18 @@ pub enum CodecError {
     Text,
 }
 
-/// What is left of bytes.
-pub(crate) struct Cursor<'a>(pub(super) &'a [u8]);
+/// What is left of bytes, and the version that they are of.
+pub(crate) struct Cursor<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) version: u16,
+}
 
 impl<'a> Cursor<'a> {
     fn bytes(&mut self, need: usize) -> Result<&'a [u8], CodecError> {
-        let have = self.0.len();
+        let have = self.bytes.len();
         let (bytes, rest) =
-            self.0.split_at_checked(need).ok_or(CodecError::Short { need, have })?;
-        self.0 = rest;
+            self.bytes.split_at_checked(need).ok_or(CodecError::Short { need, have })?;
+        self.bytes = rest;
         Ok(bytes)
     }
 
@@ -70,13 +73,14 @@ impl<'a> Cursor<'a> {
 
     /// How many things follow: no more than there are bytes.
     fn count(&mut self) -> Result<usize, CodecError> {
-        let (count, have) = (u32::take(self)? as usize, self.0.len());
+        let (count, have) = (u32::take(self)? as usize, self.bytes.len());
         if count > have { Err(CodecError::Short { need: count, have }) } else { Ok(count) }
     }
 
     /// Nothing may be left.
     pub(crate) fn end(self) -> Result<(), CodecError> {
-        if self.0.is_empty() { Ok(()) } else { Err(CodecError::Trailing(self.0.len())) }
+        let left = self.bytes.len();
+        if left == 0 { Ok(()) } else { Err(CodecError::Trailing(left)) }
     }
 }
 
@@ -135,9 +139,12 @@ macro_rules! names {
     )*};
 }
 
-/// Enums: a byte for the variant, then its fields.
+/// Enums: a byte for the variant, then its fields. What older versions wrote otherwise has bytes of its own.
 macro_rules! variants {
-    ($type:ident { $($tag:literal => $variant:ident $({ $($field:ident),* $(,)? })?),* $(,)? }) => {
+    (
+        $type:ident { $($tag:literal => $variant:ident $({ $($field:ident),* $(,)? })?),* $(,)? }
+        $(older { $($old:literal => $take:path),* })?
+    ) => {
         impl Field for $type {
             fn put(&self, out: &mut Vec<u8>) {
                 match self {
@@ -153,6 +160,7 @@ macro_rules! variants {
                         $($(let $field = Field::take(from)?;)*)?
                         Ok(Self::$variant $({ $($field),* })?)
                     })*
+                    $($($old => $take(from),)*)?
                     found => Err(CodecError::Value { what: stringify!($type), found: found.into() }),
                 }
             }

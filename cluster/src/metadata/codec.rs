@@ -9,11 +9,15 @@ use super::{
     DatabaseEntry, DatabaseState, Kind, Metadata, Node, NodeState, Office, Role, Versioned,
 };
 use crate::execution::{Change, Refused};
-use crate::{Database, Mode};
+use crate::{Database, Mode, Reference};
 use resprout_wal::Lsn;
 
-/// The version that this program writes, and the only one that it reads.
+/// The version that this program writes.
 pub const VERSION: u16 = 5;
+/// The oldest that it reads of what is stored: there databases have no partition for reference tables.
+const OLDEST: u16 = 4;
+/// The first with partitions for reference tables.
+const WITH_REFERENCES: u16 = 5;
 
 pub(crate) fn encode(value: &impl Field) -> Vec<u8> {
     let mut out = Vec::new();
@@ -22,19 +26,25 @@ pub(crate) fn encode(value: &impl Field) -> Vec<u8> {
     out
 }
 
+/// From what a node says: those that talk are of one version.
 pub(crate) fn decode<T: Field>(bytes: &[u8]) -> Result<T, CodecError> {
-    let mut from = Cursor(bytes);
+    decode_since(VERSION, bytes)
+}
+
+fn decode_since<T: Field>(oldest: u16, bytes: &[u8]) -> Result<T, CodecError> {
+    let mut from = Cursor { bytes, version: VERSION };
     let found = u16::take(&mut from)?;
-    if found != VERSION {
+    if !(oldest..=VERSION).contains(&found) {
         return Err(CodecError::Version { found, expected: VERSION });
     }
+    from.version = found;
     let value = T::take(&mut from)?;
     from.end()?;
     Ok(value)
 }
 
 macro_rules! codec {
-    ($($type:ty),*) => {$(
+    ($($type:ty: $oldest:expr),*) => {$(
         impl $type {
             /// As bytes.
             #[must_use]
@@ -47,13 +57,13 @@ macro_rules! codec {
             /// # Errors
             /// [`CodecError`] if they are not whole, of another version, or not what is written.
             pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-                decode(bytes)
+                decode_since($oldest, bytes)
             }
         }
     )*};
 }
 
-codec!(Decree, Outcome, Metadata);
+codec!(Decree: OLDEST, Outcome: VERSION, Metadata: OLDEST);
 
 impl Field for Metadata {
     fn put(&self, out: &mut Vec<u8>) {
@@ -100,7 +110,10 @@ impl Metadata {
     fn check_names(&self) -> Result<(), CodecError> {
         for (name, entry) in &self.databases {
             let is_sorted = entry.map.partitions.is_sorted_by(|one, two| one.ordinal < two.ordinal);
-            if *name != entry.map.name || !is_sorted {
+            let reference =
+                entry.map.reference.as_ref().map(|one| one.partition.ordinal.0 as usize);
+            let is_last = reference.is_none_or(|ordinal| ordinal == entry.map.partitions.len());
+            if *name != entry.map.name || !is_sorted || !is_last {
                 return Err(CodecError::Order);
             }
             if entry.left.len() > LEFT_MAX {
@@ -118,7 +131,7 @@ fields! {
     Versioned { version, bytes }
     DatabaseEntry { number, durable, redundancy, state, schema, map, left }
     Left { ordinal, leaf, instance, by, index, at_ms }
-    Database { name, sync, partitions, next_instance, next_term }
+    Reference { partition, next_instance, next_term }
     Event { index, at_ms, node, happened }
     Decree { office, at_ms, command }
     At { database, ordinal, term, cfg }
@@ -166,7 +179,6 @@ variants!(Command {
     6 => SetRole { node, role },
     7 => RemoveNode { node, force },
     8 => SetNodeState { node, from, to, incarnation },
-    9 => CreateDatabase { name, homes, sync, durable, redundancy },
     10 => DropDatabase { name },
     11 => SetReplication { name, sync },
     12 => Opened { name },
@@ -182,7 +194,8 @@ variants!(Command {
     22 => Record { node, happened },
     23 => ForgetLeft { database, copies },
     24 => Aligned { database, ordinal, term },
-});
+    25 => CreateDatabase { name, homes, sync, durable, redundancy, reference },
+} older { 9 => create_without_reference });
 variants!(Outcome {
     1 => Done, 2 => Office { office }, 3 => Added { node }, 4 => Created { database }, 5 => Refused { refusal },
 });
@@ -207,6 +220,44 @@ variants!(Refusal {
     18 => Step { refused },
     19 => Version { version },
 });
+
+impl Field for Database {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.name.put(out);
+        self.sync.put(out);
+        self.partitions.put(out);
+        self.next_instance.put(out);
+        self.next_term.put(out);
+        self.reference.put(out);
+    }
+
+    fn take(from: &mut Cursor<'_>) -> Result<Self, CodecError> {
+        Ok(Self {
+            name: Field::take(from)?,
+            sync: Field::take(from)?,
+            partitions: Field::take(from)?,
+            next_instance: Field::take(from)?,
+            next_term: Field::take(from)?,
+            reference: if from.version < WITH_REFERENCES { None } else { Field::take(from)? },
+        })
+    }
+}
+
+/// CREATE DATABASE as older versions have it in their logs: it made no partition for reference tables then, and makes none
+/// when it is applied again.
+fn create_without_reference(from: &mut Cursor<'_>) -> Result<Command, CodecError> {
+    if from.version >= WITH_REFERENCES {
+        return Err(CodecError::Value { what: "Command", found: 9 });
+    }
+    Ok(Command::CreateDatabase {
+        name: Field::take(from)?,
+        homes: Field::take(from)?,
+        sync: Field::take(from)?,
+        durable: Field::take(from)?,
+        redundancy: Field::take(from)?,
+        reference: false,
+    })
+}
 
 impl Field for Lsn {
     fn put(&self, out: &mut Vec<u8>) {

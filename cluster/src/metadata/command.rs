@@ -123,6 +123,8 @@ pub enum Command {
         durable: bool,
         /// Copies of each partition.
         redundancy: u32,
+        /// With a partition for reference tables, a copy of it on each leaf that is there.
+        reference: bool,
     },
     /// DROP DATABASE: its copies go wherever they are, also from leaves that come back later.
     DropDatabase {

@@ -5,23 +5,32 @@ use std::collections::BTreeMap;
 use resprout_replication::Mode as Replication;
 
 use super::{
-    Command, DatabaseEntry, DatabaseState, Happened, Metadata, NewHome, News, NodeState, Outcome,
-    Refusal,
+    Command, DatabaseEntry, DatabaseState, Happened, Metadata, NewHome, News, Node, NodeState,
+    Outcome, Refusal,
 };
 use crate::{
     Cfg, Copy, Database, Following, Incarnation, Instance, LeafId, NodeId, Ordinal, Partition,
-    Stamp, Term,
+    Reference, Stamp, Term,
 };
 
 /// Partitions of one database at most: more than any cluster has use for.
 const PARTITIONS_MAX: usize = 1 << 16;
 
 impl DatabaseEntry {
-    /// When a commit is acknowledged.
+    /// When a commit in a partition is acknowledged.
     #[must_use]
-    pub fn replication(&self) -> Replication {
+    pub fn replication(&self, ordinal: Ordinal) -> Replication {
+        if self.map.is_reference(ordinal) {
+            return Replication::Durable;
+        }
         // What cannot be together was refused when it was made.
         Replication::new(self.map.sync, self.durable).unwrap_or(Replication::Durable)
+    }
+
+    /// Whether commits in a partition wait for disks.
+    #[must_use]
+    pub fn is_durable(&self, ordinal: Ordinal) -> bool {
+        self.durable || self.map.is_reference(ordinal)
     }
 }
 
@@ -32,7 +41,7 @@ impl Metadata {
         news: News,
     ) -> Result<Outcome, Refusal> {
         match command {
-            Command::CreateDatabase { name, homes, sync, durable, redundancy } => {
+            Command::CreateDatabase { name, homes, sync, durable, redundancy, reference } => {
                 let entry = DatabaseEntry {
                     number: self.next_database,
                     durable: *durable,
@@ -40,7 +49,7 @@ impl Metadata {
                     map: Database { sync: *sync, name: name.clone(), ..Database::default() },
                     ..DatabaseEntry::default()
                 };
-                return self.create_database(entry, homes, news);
+                return self.create_database(entry, (homes, *reference), news);
             }
             Command::DropDatabase { name } => {
                 self.databases.remove(name).ok_or_else(|| no_database(name))?;
@@ -99,7 +108,7 @@ impl Metadata {
     fn create_database(
         &mut self,
         mut entry: DatabaseEntry,
-        homes: &[NewHome],
+        (homes, has_reference): (&[NewHome], bool),
         news: News,
     ) -> Result<Outcome, Refusal> {
         let name = entry.map.name.clone();
@@ -116,9 +125,42 @@ impl Metadata {
         entry.map.next_instance = Instance(1 + count + replicas);
         entry.map.next_term = Term(2 + count);
         let number = entry.number;
+        let ordinal = Ordinal(u32::try_from(homes.len()).unwrap_or(u32::MAX));
+        entry.map.reference = has_reference.then(|| self.new_reference(number, ordinal, stamp));
         self.next_database += 1;
         self.databases.insert(name, entry);
         Ok(Outcome::Created { database: number })
+    }
+
+    /// A copy on each leaf that is there; of several databases the masters are on different ones.
+    fn new_reference(&self, database: u32, ordinal: Ordinal, stamp: Stamp) -> Reference {
+        let online = |(id, node): (&NodeId, &Node)| {
+            (node.is_leaf() && node.state == NodeState::Online).then_some(LeafId::from(*id))
+        };
+        let leaves: Vec<LeafId> = self.nodes.iter().filter_map(online).collect();
+        let master = leaves.get(database as usize % leaves.len().max(1)).copied();
+        let mut reference = Reference {
+            next_instance: Reference::FIRST_INSTANCE,
+            next_term: Term(3),
+            ..Reference::default()
+        };
+        let others = leaves.iter().copied().filter(|leaf| Some(*leaf) != master);
+        for leaf in master.into_iter().chain(others) {
+            let is_master = Some(leaf) == master;
+            let copy = Copy {
+                instance: reference.next_instance,
+                following: if is_master { Following::Sync } else { Following::Async },
+                offline: false,
+                incarnation: Incarnation(1),
+            };
+            reference.next_instance.0 += 1;
+            reference.partition.copies.insert(leaf, copy);
+        }
+        let copies = std::mem::take(&mut reference.partition.copies);
+        let (term, cfg) = (Term(2), Cfg(1));
+        reference.partition =
+            Partition { ordinal, master, term, cfg, stamp, copies, ..Partition::default() };
+        reference
     }
 
     /// Whoever placed them may have seen other leaves.

@@ -307,8 +307,7 @@ impl Metadata {
     ) -> impl Iterator<Item = (&DatabaseEntry, &Partition, &crate::Copy)> {
         let leaf = LeafId::from(node);
         self.databases.values().flat_map(move |entry| {
-            let partitions = entry.map.partitions.iter();
-            partitions.filter_map(move |partition| {
+            entry.map.all().filter_map(move |partition| {
                 partition.copies.get(&leaf).map(|copy| (entry, partition, copy))
             })
         })

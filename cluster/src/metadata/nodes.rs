@@ -1,8 +1,11 @@
 //! Commands about the cluster and its nodes.
 
-use super::{Happened, Kind, Metadata, News, Node, NodeState, Office, Outcome, Refusal, Role};
+use super::records::fence;
+use super::{
+    DatabaseEntry, Happened, Kind, Metadata, News, Node, NodeState, Office, Outcome, Refusal, Role,
+};
 use crate::placement;
-use crate::{Address, Group, Incarnation, LeafId, NodeId};
+use crate::{Address, Copy, Group, Incarnation, LeafId, NodeId, Partition};
 
 impl Metadata {
     pub(super) fn found(&mut self, cluster: u128, address: &Address) -> Result<Outcome, Refusal> {
@@ -114,7 +117,7 @@ impl Metadata {
         if kind == (Kind::Aggregator { role: Role::Voter }) {
             self.check_last_voter(node)?;
         }
-        let copies = self.copies_on(node).count() as u64;
+        let copies = self.copies_needed(node) as u64;
         if copies > 0 && !force {
             return Err(Refusal::HasCopies { node, copies });
         }
@@ -127,20 +130,28 @@ impl Metadata {
         Ok(())
     }
 
+    /// Copies on a leaf that it cannot go with. All other leaves have the rows of reference tables, too: a copy of these
+    /// is missed only if it is their master's, or they have none.
+    fn copies_needed(&self, node: NodeId) -> usize {
+        let is_needed = |(entry, partition, _): &(&DatabaseEntry, &Partition, &Copy)| {
+            let master = partition.serving();
+            !entry.map.is_reference(partition.ordinal)
+                || master.is_none_or(|master| master == LeafId::from(node))
+        };
+        self.copies_on(node).filter(is_needed).count()
+    }
+
     /// What a removed leaf has leaves the record. A mastership there is fenced: somebody else begins the next.
     fn give_up_copies(&mut self, leaf: LeafId, news: News) {
         let stamp = self.stamp(news);
         for entry in self.databases.values_mut() {
-            for at in 0..entry.map.partitions.len() {
-                let partition = &entry.map.partitions[at];
-                if !partition.copies.contains_key(&leaf) {
-                    continue;
+            let there = entry.map.all().filter(|partition| partition.copies.contains_key(&leaf));
+            let there: Vec<_> = there.map(|partition| partition.ordinal).collect();
+            for ordinal in there {
+                if entry.map.partition(ordinal).and_then(|one| one.master) == Some(leaf) {
+                    fence(entry, ordinal, stamp);
                 }
-                if partition.master == Some(leaf) {
-                    let term = entry.map.take_term();
-                    entry.map.partitions[at].fence(term, stamp);
-                }
-                let partition = &mut entry.map.partitions[at];
+                let Some(partition) = entry.map.partition_mut(ordinal) else { continue };
                 partition.copies.remove(&leaf);
                 partition.former = partition.former.filter(|former| *former != leaf);
                 partition.decide(stamp);
@@ -178,7 +189,7 @@ impl Metadata {
     fn mark_offline(&mut self, leaf: LeafId, news: News) {
         let stamp = self.stamp(news);
         for entry in self.databases.values_mut() {
-            for partition in &mut entry.map.partitions {
+            for partition in entry.map.all_mut() {
                 let copy = partition.copies.get_mut(&leaf).filter(|copy| !copy.offline);
                 if let Some(copy) = copy {
                     copy.offline = true;

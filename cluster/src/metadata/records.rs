@@ -63,13 +63,12 @@ impl Metadata {
         Ok(Outcome::Done)
     }
 
-    /// The record at the version that is meant, and what counts its database's terms.
-    fn at(&mut self, at: &At) -> Result<(&mut DatabaseEntry, usize), Refusal> {
+    /// The database whose record of a partition is at the version that is meant.
+    fn at(&mut self, at: &At) -> Result<&mut DatabaseEntry, Refusal> {
         let entry = self.database_mut(&at.database)?;
-        let place = place(entry, at.ordinal)?;
-        let Partition { term, cfg, .. } = entry.map.partitions[place];
+        let Partition { term, cfg, .. } = *record(entry, at.ordinal)?;
         if (term, cfg) == (at.term, at.cfg) {
-            Ok((entry, place))
+            Ok(entry)
         } else {
             Err(Refusal::Changed { term, cfg })
         }
@@ -77,8 +76,7 @@ impl Metadata {
 
     fn intend(&mut self, at: &At, news: News) -> Result<(), Refusal> {
         let stamp = self.stamp(news);
-        let (entry, place) = self.at(at)?;
-        let term = fence(entry, place, stamp);
+        let term = fence(self.at(at)?, at.ordinal, stamp);
         self.tell_fenced(at, term, news);
         Ok(())
     }
@@ -91,9 +89,10 @@ impl Metadata {
     fn elect(&mut self, at: &At, elected: &Elected<'_>, news: News) -> Result<(), Refusal> {
         let (stamp, instance) = (self.stamp(news), elected.instance);
         let any = planted!(self, ElectAnyCopy);
-        let (entry, place) = self.at(at)?;
-        let (is_sync, mode) = (entry.map.sync, entry.replication());
-        let partition = &mut entry.map.partitions[place];
+        let entry = self.at(at)?;
+        let is_sync = entry.map.sync || entry.map.is_reference(at.ordinal);
+        let mode = entry.replication(at.ordinal);
+        let partition = record(entry, at.ordinal)?;
         let refused = |text: &str| Refusal::NotEligible { instance, text: text.to_owned() };
         if partition.master.is_some() {
             return Err(refused("the partition has a master; its mastership must end first"));
@@ -150,9 +149,8 @@ impl Metadata {
         let stamp = self.stamp(news);
         let any_version = planted!(self, PublishAnyVersion);
         let entry = self.database_mut(database)?;
-        let place = place(entry, ordinal)?;
-        let mode = entry.replication();
-        let partition = &mut entry.map.partitions[place];
+        let mode = entry.replication(ordinal);
+        let partition = record(entry, ordinal)?;
         let request =
             &Request { cfg: if any_version { partition.cfg } else { request.cfg }, ..*request };
         let (term, cfg, instance) = (partition.term, partition.cfg, request.instance);
@@ -185,9 +183,9 @@ impl Metadata {
         let stamp = self.stamp(news);
         let resumes = planted!(self, ResumeUnclean);
         let trusts = planted!(self, TrustRestarted);
-        let (entry, place) = self.at(at)?;
-        let mode = entry.replication();
-        let partition = &mut entry.map.partitions[place];
+        let entry = self.at(at)?;
+        let mode = entry.replication(at.ordinal);
+        let partition = record(entry, at.ordinal)?;
         let refused = |text: &str| Refusal::NotEligible { instance, text: text.to_owned() };
         let leaf = partition.leaf_of(instance).ok_or_else(|| refused("it is not recorded"))?;
         let (is_master, is_served) =
@@ -212,7 +210,7 @@ impl Metadata {
         }
         // Otherwise nobody serves, and whoever chooses has to see that it is another run.
         if is_master && !goes_on {
-            let term = fence(entry, place, stamp);
+            let term = fence(entry, at.ordinal, stamp);
             self.tell_fenced(at, term, news);
         } else {
             partition.decide(stamp);
@@ -222,8 +220,8 @@ impl Metadata {
 
     fn orphan(&mut self, at: &At, instance: Instance, news: News) -> Result<(), Refusal> {
         let stamp = self.stamp(news);
-        let (entry, place) = self.at(at)?;
-        let partition = &mut entry.map.partitions[place];
+        let entry = self.at(at)?;
+        let partition = record(entry, at.ordinal)?;
         let refused = |text: &str| Refusal::NotEligible { instance, text: text.to_owned() };
         let leaf = partition.leaf_of(instance).ok_or_else(|| refused("it is not recorded"))?;
         if partition.serving().is_none_or(|master| master == leaf) {
@@ -253,8 +251,7 @@ impl Metadata {
         let before =
             entry.map.partition(change.ordinal()).map(|partition| partition.copies.clone());
         execution::apply(&mut entry.map, change).map_err(|refused| Refusal::Step { refused })?;
-        let place = place(entry, change.ordinal())?;
-        entry.map.partitions[place].stamp = stamp;
+        record(entry, change.ordinal())?.stamp = stamp;
         let by = LeftBy::from(change);
         entry.note_left(change.ordinal(), &before.unwrap_or_default(), (by, news));
         self.tell_of(database, change, news);
@@ -280,13 +277,15 @@ impl Metadata {
     }
 }
 
-fn place(entry: &DatabaseEntry, ordinal: Ordinal) -> Result<usize, Refusal> {
-    let found = entry.map.partitions.binary_search_by_key(&ordinal, |partition| partition.ordinal);
-    found.map_err(|_| Refusal::NoPartition { ordinal })
+fn record(entry: &mut DatabaseEntry, ordinal: Ordinal) -> Result<&mut Partition, Refusal> {
+    entry.map.partition_mut(ordinal).ok_or(Refusal::NoPartition { ordinal })
 }
 
-fn fence(entry: &mut DatabaseEntry, place: usize, stamp: Stamp) -> Term {
-    let term = entry.map.take_term();
-    entry.map.partitions[place].fence(term, stamp);
+/// Ends the mastership of a partition that there is; the term of the next.
+pub(super) fn fence(entry: &mut DatabaseEntry, ordinal: Ordinal, stamp: Stamp) -> Term {
+    let term = entry.map.take_term(ordinal);
+    if let Some(partition) = entry.map.partition_mut(ordinal) {
+        partition.fence(term, stamp);
+    }
     term
 }

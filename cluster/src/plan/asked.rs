@@ -112,14 +112,15 @@ fn heir(
         leaves.iter().any(|other| other.id == id && other.standing == Standing::Online)
     };
     let mut copies = partition.copies.iter();
-    let heir =
-        copies.find(|(id, copy)| **id != leaf && is_online(**id) && database.is_promotable(copy));
+    let heir = copies.find(|(id, copy)| {
+        **id != leaf && is_online(**id) && database.is_promotable(partition, copy)
+    });
     heir.map(|(heir, _)| *heir)
 }
 
 /// Masters on a leaf pass to replicas that have everything; what has none stays.
 fn hand_over(leaves: &[Leaf], database: &Database, leaf: LeafId) -> Plan {
-    let steps = database.partitions.iter().filter(|one| one.serving() == Some(leaf));
+    let steps = database.all().filter(|one| one.serving() == Some(leaf));
     let steps = steps.filter_map(|partition| {
         let heir = heir(leaves, database, (partition, leaf))?;
         Some(Step::new(partition, Phase::Promote, heir, Action::Promote))

@@ -13,7 +13,7 @@ pub fn bring_back(leaves: &[Leaf], database: &Database, only: Option<LeafId>) ->
         let former = partition.former.filter(|former| only.is_none_or(|only| only == *former))?;
         let master = partition.serving().filter(|master| *master != former)?;
         let copy = partition.copies.get(&former)?;
-        let may = database.is_promotable(copy) && is_online(former) && is_online(master);
+        let may = database.is_promotable(partition, copy) && is_online(former) && is_online(master);
         may.then(|| Step::new(partition, Phase::Promote, former, Action::Promote))
     };
     let steps = database.partitions.iter().filter_map(step).collect();

@@ -37,7 +37,7 @@ pub fn failover(leaves: &[Leaf], database: &Database, lost: LeafId) -> Failover 
         let others = partition.copies.iter().filter(|(leaf, _)| **leaf != lost && is_there(**leaf));
         let others: Vec<(LeafId, &Copy)> = others.map(|(leaf, copy)| (*leaf, copy)).collect();
         if partition.master == Some(lost) {
-            let heir = heir(database, &others, &failover.gains);
+            let heir = heir((database, partition), &others, &failover.gains);
             failover.takeovers.push(Takeover { ordinal: partition.ordinal, heir });
             if let Some(heir) = heir {
                 *failover.gains.entry(heir).or_default() += 1;
@@ -50,11 +50,11 @@ pub fn failover(leaves: &[Leaf], database: &Database, lost: LeafId) -> Failover 
 }
 
 fn heir(
-    database: &Database,
+    (database, partition): (&Database, &Partition),
     others: &[(LeafId, &Copy)],
     gains: &BTreeMap<LeafId, u64>,
 ) -> Option<LeafId> {
-    let eligible = others.iter().filter(|(_, copy)| database.is_promotable(copy));
+    let eligible = others.iter().filter(|(_, copy)| database.is_promotable(partition, copy));
     let best = eligible.min_by_key(|(leaf, copy)| {
         let gained = gains.get(leaf).copied().unwrap_or(0);
         (std::cmp::Reverse(copy.following), gained, *leaf)

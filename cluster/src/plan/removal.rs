@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{Action, Phase, Plan, Step, plan};
 use crate::placement::{Request, Unplaceable, target};
-use crate::{Address, Database, Leaf, LeafId, Mode, Ordinal, Standing};
+use crate::{Address, Database, Leaf, LeafId, Mode, Ordinal, Partition, Standing};
 
 /// A partition whose last copy would be gone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +61,7 @@ pub fn ensure_safety(
         for partition in &database.partitions {
             let serves = |(leaf, copy): (&LeafId, &crate::Copy)| {
                 let is_master = partition.master == Some(*leaf) && !copy.offline;
-                stays(*leaf) && (is_master || database.is_promotable(copy))
+                stays(*leaf) && (is_master || database.is_promotable(partition, copy))
             };
             let touched = partition.usable().any(|leaf| going.contains(&leaf));
             if touched && !partition.copies.iter().any(serves) {
@@ -93,11 +93,47 @@ pub enum Removal {
 }
 
 /// The plan that frees some leaves of a database. In pairs their partners take over, alone; else everything
-/// moves to the other leaves, evened out.
+/// moves to the other leaves, evened out. Of reference tables another leaf becomes master; that a leaf has a copy of them holds
+/// nothing up.
 ///
 /// # Errors
 /// [`RemovalError`] if a leaf is not known, several are not of one group, or there is no place left.
 pub fn remove(
+    leaves: &[Leaf],
+    (database, mode): (&Database, Mode),
+    going: &BTreeSet<LeafId>,
+    removal: Removal,
+) -> Result<Plan, RemovalError> {
+    let spread = remove_spread(leaves, (database, mode), going, removal)?;
+    let Some(step) = reference_passes(leaves, database, going)? else { return Ok(spread) };
+    let least = spread.least_copies;
+    let steps = spread.steps.into_iter().chain([step]).collect();
+    Ok(Plan::new(leaves, database, steps, least))
+}
+
+/// The promotion for reference tables, if their master goes.
+fn reference_passes(
+    leaves: &[Leaf],
+    database: &Database,
+    going: &BTreeSet<LeafId>,
+) -> Result<Option<Step>, RemovalError> {
+    let partition = database.reference.as_ref().map(|reference| &reference.partition);
+    let is_going = |one: &&Partition| one.serving().is_some_and(|leaf| going.contains(&leaf));
+    let Some(partition) = partition.filter(is_going) else { return Ok(None) };
+    let stays = |leaf: &LeafId| {
+        let is_it = |other: &Leaf| other.id == *leaf && other.standing == Standing::Online;
+        !going.contains(leaf) && leaves.iter().any(is_it)
+    };
+    let mut copies = partition.copies.iter();
+    let heir = copies.find(|(leaf, copy)| stays(leaf) && database.is_promotable(partition, copy));
+    let Some((heir, _)) = heir else {
+        let (database, ordinal) = (database.name.clone(), partition.ordinal);
+        return Err(RemovalError::LastCopy(vec![Unsafe { database, ordinal }]));
+    };
+    Ok(Some(Step::new(partition, Phase::Promote, *heir, Action::Promote)))
+}
+
+fn remove_spread(
     leaves: &[Leaf],
     (database, mode): (&Database, Mode),
     going: &BTreeSet<LeafId>,

@@ -195,7 +195,7 @@ pub fn reconcile(metadata: &Metadata, (leaf, run): (LeafId, Incarnation), held: 
 
 /// Whether anybody waits for what this copy does.
 fn is_waited_for(entry: &DatabaseEntry, of: &Partition, leaf: LeafId, copy: &Copy) -> bool {
-    let may_follow_late = copy.following == Following::Async || !entry.map.sync;
+    let may_follow_late = copy.following == Following::Async || !entry.map.is_sync(of);
     of.master.is_none_or(|master| master == leaf) || !may_follow_late
 }
 
@@ -213,7 +213,7 @@ impl Pass {
     ) -> Difference {
         // One that was there before and is not taken back is lost: another takes its place (row I03).
         if !copy.offline {
-            let decided = partition.decided(entry.replication());
+            let decided = partition.decided(entry.replication(partition.ordinal));
             self.actions.push(Action::Create { copy: name, decided });
         }
         Difference::Hard
@@ -229,10 +229,16 @@ impl Pass {
         if held.doing == Doing::Recovering || waits && !is_acting {
             return Difference::Hard;
         }
-        let decided = partition.decided(entry.replication());
+        let decided = partition.decided(entry.replication(partition.ordinal));
         let master = partition.master;
         if held.doing == Doing::Unrecoverable {
-            if let Some(master) = partition.serving().filter(|master| *master != leaf) {
+            // Nothing is thrown away of a copy that is not taken back, or that may be elected by the record.
+            let may_go = partition
+                .copies
+                .get(&leaf)
+                .is_some_and(|copy| !waits && copy.following == Following::Async);
+            let master = partition.serving().filter(|master| *master != leaf && may_go);
+            if let Some(master) = master {
                 self.actions.push(Action::Provision { copy: name, master, decided });
             }
             return Difference::Hard;
@@ -271,7 +277,7 @@ impl Pass {
             && term < partition.term
         {
             // Who waits for it to write hears so now, and not when it is closed.
-            let decided = partition.decided(entry.replication());
+            let decided = partition.decided(entry.replication(partition.ordinal));
             self.actions.push(Action::Tell { copy: name, turn: Turn::Demote, decided });
         }
         if !matches!(copy.doing, Doing::Recovering | Doing::Pending | Doing::Unrecoverable) {

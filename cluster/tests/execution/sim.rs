@@ -148,7 +148,8 @@ impl Sim {
                     assert!(is_new != kill, "locked twice, or killed before: {ordinal}");
                     let partition = self.partition(ordinal);
                     let copy = partition.copies.get(&to);
-                    let is_full = copy.is_some_and(|copy| self.database.is_promotable(copy));
+                    let is_full =
+                        copy.is_some_and(|copy| self.database.is_promotable(partition, copy));
                     if is_full && !self.chance(self.faults.step) {
                         self.owe(Owed::Event(Event::Drained(step)));
                     } else if self.rng.chance(2) {
@@ -302,7 +303,10 @@ impl Sim {
             let Some(copy) = partition.copies.get_mut(&lost) else { continue };
             (copy.offline, copy.following) = (true, Following::Async);
             if partition.master == Some(lost) {
-                let heir = partition.copies.iter().find(|(_, copy)| is_sync.is_promotable(copy));
+                let heir = partition
+                    .copies
+                    .iter()
+                    .find(|(_, copy)| is_sync.is_promotable(partition, copy));
                 let heir = heir.map(|(leaf, _)| *leaf);
                 if heir.is_none() {
                     self.last_master.insert(partition.ordinal, lost);

@@ -132,7 +132,7 @@ impl Checker {
         term: Term,
     ) {
         let Some(partition) = metadata.partition("db", ordinal) else { return };
-        let is_sync = metadata.databases()["db"].map.sync;
+        let is_sync = metadata.databases()["db"].map.is_sync(partition);
         if partition.term != term || !matches!(copy.doing, Doing::Online(_)) || !is_sync {
             return;
         }
@@ -149,7 +149,7 @@ impl Checker {
 
     fn check_bereft(&mut self, round: u64, metadata: &Metadata, leaves: &BTreeMap<NodeId, Leaf>) {
         for entry in metadata.databases().values() {
-            for partition in &entry.map.partitions {
+            for partition in entry.map.all() {
                 let is_online = leaves.values().filter(|leaf| leaf.is_ready(round)).any(|leaf| {
                     leaf.copies.iter().any(|(name, copy)| {
                         name.ordinal == partition.ordinal

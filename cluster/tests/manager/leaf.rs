@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use resprout_cluster::metadata::Metadata;
 use resprout_cluster::reconcile::{Action, CopyName, Doing, Held, HeldCopy, Progress};
-use resprout_cluster::{Incarnation, Instance, NodeId, Stamp, Term};
+use resprout_cluster::{Incarnation, Instance, NodeId, Ordinal, Stamp, Term};
 use resprout_replication::{CopyRecord, CopyState, Decided, Mode, Record, Report, Request};
 use resprout_wal::Lsn;
 
@@ -146,6 +146,17 @@ impl Leaf {
         }
     }
 
+    /// The partition of reference tables, as far as is known here.
+    pub(crate) fn reference(&self) -> Option<Ordinal> {
+        let entry = self.metadata.databases().get("db")?;
+        entry.map.reference.as_ref().map(|reference| reference.partition.ordinal)
+    }
+
+    /// Whether commits of a copy wait for disks.
+    pub(crate) fn is_durable(&self, name: CopyName) -> bool {
+        self.durable || self.reference() == Some(name.ordinal)
+    }
+
     pub(crate) fn runs(&self, round: u64) -> bool {
         self.up && round >= self.paused_until
     }
@@ -278,8 +289,9 @@ impl Leaf {
         if !self.runs(round) {
             return said;
         }
-        let (bug, durable) = (self.bug, self.durable);
+        let (bug, all_durable, reference) = (self.bug, self.durable, self.reference());
         for (name, copy) in &mut self.copies {
+            let durable = all_durable || reference == Some(name.ordinal);
             if !copy.is_master() {
                 continue;
             }

@@ -5,6 +5,7 @@
 mod check;
 mod faults;
 mod leaf;
+mod reference;
 mod scenarios;
 mod sim;
 mod world;

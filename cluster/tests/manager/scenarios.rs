@@ -14,7 +14,7 @@ use crate::world::{ROUND, Setup, World};
 const ONE: NodeId = NodeId(4);
 const TWO: NodeId = NodeId(5);
 
-fn whole(setup: Setup) -> World {
+pub(crate) fn whole(setup: Setup) -> World {
     let mut world = World::new(setup);
     world.until(400, "a cluster begins", World::is_whole);
     // Long enough for disks to have everything, and for the stable period to be over.
@@ -22,27 +22,27 @@ fn whole(setup: Setup) -> World {
     world
 }
 
-fn crash(world: &mut World, node: NodeId) {
+pub(crate) fn crash(world: &mut World, node: NodeId) {
     world.leaves.get_mut(&node).expect("a leaf").stop(false);
     world.checker.quiet_since = world.round;
 }
 
-fn stop(world: &mut World, node: NodeId) {
+pub(crate) fn stop(world: &mut World, node: NodeId) {
     world.leaves.get_mut(&node).expect("a leaf").stop(true);
     world.checker.quiet_since = world.round;
 }
 
-fn start(world: &mut World, node: NodeId, recovers: u64) {
+pub(crate) fn start(world: &mut World, node: NodeId, recovers: u64) {
     let ready = world.round + recovers;
     world.leaves.get_mut(&node).expect("a leaf").start(ready);
     world.checker.quiet_since = world.round;
 }
 
-fn partition(world: &World, ordinal: u32) -> &Partition {
+pub(crate) fn partition(world: &World, ordinal: u32) -> &Partition {
     world.metadata.partition("db", Ordinal(ordinal)).expect("it exists")
 }
 
-fn state(world: &World, node: NodeId) -> NodeState {
+pub(crate) fn state(world: &World, node: NodeId) -> NodeState {
     world.metadata.nodes()[&node].state
 }
 
@@ -57,7 +57,7 @@ fn roles(world: &World) -> Vec<(Ordinal, Term, Option<LeafId>, Vec<Instance>)> {
 }
 
 /// The leaf that is master and serves.
-fn online(world: &World, ordinal: u32) -> Option<NodeId> {
+pub(crate) fn online(world: &World, ordinal: u32) -> Option<NodeId> {
     let term = partition(world, ordinal).term;
     let copies = world.copies_that(|copy| copy.doing == Doing::Online(term));
     let is_up = |node: &NodeId| world.leaves[node].is_ready(world.round);
@@ -65,7 +65,7 @@ fn online(world: &World, ordinal: u32) -> Option<NodeId> {
     of.map(|(node, _)| *node).next()
 }
 
-fn ms(rounds: u64) -> u128 {
+pub(crate) fn ms(rounds: u64) -> u128 {
     (ROUND * u32::try_from(rounds).expect("small")).as_millis()
 }
 
@@ -381,6 +381,41 @@ fn an_unrecoverable_copy_is_provisioned() {
         *copy = ModelCopy { run: copy.run, doing: Doing::Unrecoverable, ..ModelCopy::default() };
     }
     world.until(300, "everything is there", World::is_whole);
+    assert_eq!(world.checker.losses, 0);
+}
+
+/// Promise (R18): a copy that nobody can recover is not elected while pages take its place, also where acknowledgements outlive a
+/// crash: its master, which has everything, is waited for.
+#[test]
+fn what_could_not_be_recovered_is_not_elected() {
+    // Whether it was left behind by then depends on when messages come.
+    for seed in 0..20 {
+        not_elected(whole(Setup { seed, durable: true, ..Setup::default() }));
+    }
+}
+
+fn not_elected(mut world: World) {
+    assert_eq!(online(&world, 1), Some(TWO));
+    let run = world.metadata.nodes()[&ONE].incarnation;
+    // Back before anybody noticed: the record has it for synchronous.
+    crash(&mut world, ONE);
+    start(&mut world, ONE, 1);
+    for copy in world.leaves.get_mut(&ONE).expect("a leaf").copies.values_mut() {
+        *copy = ModelCopy { run: copy.run, doing: Doing::Unrecoverable, ..ModelCopy::default() };
+    }
+    let is_back = |world: &World| {
+        let is_known = world.metadata.nodes()[&ONE].incarnation > run;
+        is_known && !partition(world, 1).copies[&LeafId(4)].offline
+    };
+    world.until(200, "it is taken back", is_back);
+    crash(&mut world, TWO);
+    for _ in 0..100 {
+        world.checker.quiet_since = world.round;
+        world.step();
+    }
+    assert_eq!(online(&world, 1), None, "{}", world.show());
+    start(&mut world, TWO, 5);
+    world.until(400, "everything is there", World::is_whole);
     assert_eq!(world.checker.losses, 0);
 }
 

@@ -1,8 +1,8 @@
 //! Seeds with faults, then healing: promises hold all the time, and everything comes together at the end.
 
-use resprout_cluster::Mode;
-use resprout_cluster::metadata::{Command, Decree};
+use resprout_cluster::metadata::{Command, Decree, Happened};
 use resprout_cluster::testing::Planted;
+use resprout_cluster::{Mode, Ordinal};
 
 use crate::faults::Faults;
 use crate::leaf::LeafBug;
@@ -93,6 +93,27 @@ fn replication_changes_while_everything_fails() {
         changes += world.log.iter().filter(is_change).count();
     }
     println!("{changes} changes of replication");
+}
+
+/// Promise: the same for the partition of reference tables, which has a copy on every leaf, and whose acknowledged writes
+/// no crash takes, whatever its database is made for: in the end all leaves have it again.
+#[test]
+fn reference_tables_keep_their_promises() {
+    let (mut elections, mut losses) = (0, 0);
+    for seed in seeds(80) {
+        println!("SEED={seed}");
+        let world = run(Setup { reference: true, ..setup(seed) }, None);
+        let lost = world.metadata.events().iter().filter(|event| {
+            matches!(
+                &event.happened,
+                Happened::Elected { ordinal: Ordinal(4), may_have_lost: true, .. }
+            )
+        });
+        assert_eq!(lost.count(), 0, "{}", world.show());
+        elections += world.checker.elections;
+        losses += world.checker.losses;
+    }
+    println!("{elections} elections, {losses} of them after all had crashed");
 }
 
 /// Promise: one seed, one trace.

@@ -82,6 +82,8 @@ pub(crate) struct Setup {
     pub(crate) partitions: u32,
     pub(crate) sync: bool,
     pub(crate) durable: bool,
+    /// With a partition for reference tables.
+    pub(crate) reference: bool,
     pub(crate) planted: Option<Planted>,
     pub(crate) config: Config,
 }
@@ -100,6 +102,7 @@ impl Default for Setup {
             partitions: 2,
             sync: true,
             durable: false,
+            reference: false,
             planted: None,
             config,
         }
@@ -175,9 +178,20 @@ impl World {
             sync: setup.sync,
             durable: setup.durable,
             redundancy: u32::try_from(setup.mode.copies()).expect("small"),
+            reference: setup.reference,
         });
         let leader = self.leader;
         self.aggregator(leader, Event::Leads(true));
+    }
+
+    /// ADD LEAF of one that starts there.
+    pub(crate) fn add_leaf(&mut self) -> NodeId {
+        let id = self.metadata.nodes().keys().map(|node| node.0).max().expect("some") + 1;
+        let (address, incarnation) = (address(id), Incarnation(1));
+        self.commit(Command::AddLeaf { address, group: None, incarnation });
+        let durable = self.leaves.values().any(|leaf| leaf.durable);
+        self.leaves.insert(NodeId(id), Leaf::new(NodeId(id), durable));
+        NodeId(id)
     }
 
     /// What the office decides, without a manager.
@@ -467,7 +481,7 @@ impl World {
                 }
                 let mut one = self.take_copy(master, of);
                 let mut other = self.take_copy(node, name);
-                let durable = self.leaves[&node].durable;
+                let durable = self.leaves[&node].is_durable(name);
                 ModelCopy::exchange(&mut one, &mut other, name.instance, round, durable);
                 self.put_copy(master, of, one);
                 self.put_copy(node, name, other);
@@ -494,8 +508,9 @@ impl World {
     fn write(&mut self) {
         let round = self.round;
         for leaf in self.leaves.values_mut().filter(|leaf| leaf.is_ready(round)) {
-            let durable = leaf.durable;
-            for copy in leaf.copies.values_mut() {
+            let (all_durable, reference) = (leaf.durable, leaf.reference());
+            for (name, copy) in &mut leaf.copies {
+                let durable = all_durable || reference == Some(name.ordinal);
                 if let Doing::Online(term) = copy.doing
                     && copy.locked.is_none()
                     && self.rng.chance(2)
@@ -537,10 +552,11 @@ impl World {
                 && leaf.progress.success.text() == "Success"
                 && leaf.copies.values().all(|copy| copy.locked.is_none())
         };
-        let partitions =
-            self.metadata.databases().values().flat_map(|entry| {
-                entry.map.partitions.iter().map(move |partition| (entry, partition))
-            });
+        let partitions = self
+            .metadata
+            .databases()
+            .values()
+            .flat_map(|entry| entry.map.all().map(move |partition| (entry, partition)));
         let is_orphaned = |ordinal: Ordinal| {
             let events = self.metadata.events().iter();
             events.map(|event| &event.happened).any(|happened| {
@@ -550,6 +566,8 @@ impl World {
         let mut full = partitions.map(|(entry, partition)| {
             // What became an orphan is replaced by a rebalance, which is not part of this.
             let least = if is_orphaned(partition.ordinal) { 1 } else { self.mode.copies() };
+            let is_reference = entry.map.is_reference(partition.ordinal);
+            let least = if is_reference { self.leaves.len() } else { least };
             let copies = entry.map.full_copies(partition);
             partition.serving().is_some() && copies == partition.copies.len() && copies >= least
         });
@@ -561,7 +579,7 @@ impl World {
         for (id, node) in self.metadata.nodes() {
             lines.push(format!("{id}: {} run {}", node.state, node.incarnation));
         }
-        for partition in self.metadata.databases().values().flat_map(|e| &e.map.partitions) {
+        for partition in self.metadata.databases().values().flat_map(|e| e.map.all()) {
             lines.push(format!("{partition:?}"));
         }
         for (node, leaf) in &self.leaves {

@@ -3,4 +3,5 @@
 mod codec;
 mod nodes;
 mod records;
+mod reference;
 mod world;

@@ -19,7 +19,14 @@ fn numbers_are_those_that_clients_know() {
         .iter()
         .map(|new| NewHome { master: new.home.master, replica: new.home.replica });
     let (homes, name) = (homes.collect(), DB.to_owned());
-    let create = Command::CreateDatabase { name, homes, sync: true, durable: false, redundancy: 2 };
+    let create = Command::CreateDatabase {
+        name,
+        homes,
+        sync: true,
+        durable: false,
+        redundancy: 2,
+        reference: false,
+    };
     assert_eq!(world.done(create.clone()), Outcome::Created { database: 1 });
     for new in &first.partitions {
         let partition = world.partition(new.ordinal.0);
@@ -159,7 +166,14 @@ fn o10_dropped_databases_are_known() {
     assert!(!world.state.was_dropped(2), "never given out: not known to be dropped");
     let name = DB.to_owned();
     let homes = vec![NewHome { master: LeafId(2), replica: None }];
-    let again = Command::CreateDatabase { name, homes, sync: true, durable: false, redundancy: 1 };
+    let again = Command::CreateDatabase {
+        name,
+        homes,
+        sync: true,
+        durable: false,
+        redundancy: 1,
+        reference: false,
+    };
     assert_eq!(world.done(again), Outcome::Created { database: 2 });
     assert!(world.state.was_dropped(1) && !world.state.was_dropped(2));
     let none = Command::DropDatabase { name: "none".to_owned() };
@@ -232,6 +246,7 @@ fn redundancy_and_fanout_go_with_what_is_there() {
         sync: true,
         durable: true,
         redundancy: 2,
+        reference: false,
     };
     world.done(create(vec![home(2, 3), home(2, 5)]));
     for lost in [set("redundancy_level", Some("1")), set("leaf_failover_fanout", None)] {
@@ -261,6 +276,7 @@ fn impossible_databases_are_refused() {
         sync,
         durable,
         redundancy: 2,
+        reference: false,
     };
     let text = |refusal: Refusal| refusal.to_string();
     assert!(text(world.refused(create(vec![], true, false))).contains("1 to 65536 partitions"));

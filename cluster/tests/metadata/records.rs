@@ -291,7 +291,7 @@ fn replication_is_changed_by_version() {
     assert!(after.stamp > before.stamp);
     assert_eq!(after.copies[&LeafId(3)].following, Following::Async);
     let entry = &world.state.databases()[DB];
-    assert_eq!(after.record(entry.replication()).mode, Some(Mode::Local));
+    assert_eq!(after.record(entry.replication(after.ordinal)).mode, Some(Mode::Local));
     assert!(matches!(world.refused(asked), Refusal::Changed { .. }));
     assert!(matches!(world.refused(Command::Intend { at }), Refusal::Changed { .. }));
     let nobody = world.refused(world.publish(0, 3, CopyState::Sync));

@@ -48,6 +48,23 @@ impl World {
             sync,
             durable,
             redundancy: 2,
+            reference: false,
+        });
+        world
+    }
+
+    /// The same with a partition for reference tables, which is the third.
+    pub(crate) fn with_reference(sync: bool, durable: bool) -> Self {
+        let mut world = Self::new(Mode::Paired, 4);
+        let home =
+            |master, replica| NewHome { master: LeafId(master), replica: Some(LeafId(replica)) };
+        world.done(Command::CreateDatabase {
+            name: DB.to_owned(),
+            homes: vec![home(2, 3), home(3, 2)],
+            sync,
+            durable,
+            redundancy: 2,
+            reference: true,
         });
         world
     }

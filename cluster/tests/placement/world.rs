@@ -73,7 +73,8 @@ pub(crate) fn database(homes: impl IntoIterator<Item = Home>) -> Database {
 /// The database of the tests: `test`, synchronous.
 pub(crate) fn named(partitions: Vec<Partition>) -> Database {
     let (next_instance, next_term) = (Instance(10_000), Term(10_000));
-    Database { name: "test".to_owned(), sync: true, partitions, next_instance, next_term }
+    let (name, sync) = ("test".to_owned(), true);
+    Database { name, sync, partitions, next_instance, next_term, reference: None }
 }
 
 /// Some leaves are away, some are to be emptied.

@@ -32,7 +32,14 @@ impl World {
             Command::SetMode { mode: Mode::Paired },
             Command::AddLeaf { address: address(2), group: None, incarnation: Incarnation(1) },
             Command::AddLeaf { address: address(3), group: None, incarnation: Incarnation(1) },
-            Command::CreateDatabase { name, homes, sync: true, durable: false, redundancy: 2 },
+            Command::CreateDatabase {
+                name,
+                homes,
+                sync: true,
+                durable: false,
+                redundancy: 2,
+                reference: false,
+            },
         ] {
             world.apply(command);
         }

@@ -176,7 +176,7 @@ fn damaged_schemas_are_errors() {
         assert!(TableSchema::from_bytes(&bytes[..at]).is_err());
     }
     assert!(matches!(TableSchema::from_bytes(&[1]), Err(SchemaDamage::Short(1))));
-    assert!(matches!(TableSchema::from_bytes(&[3, 0]), Err(SchemaDamage::Format { found: 3 })));
+    assert!(matches!(TableSchema::from_bytes(&[4, 0]), Err(SchemaDamage::Format { found: 4 })));
     assert!(matches!(TableSchema::from_bytes(&[1, 0, 5]), Err(SchemaDamage::Archive(_))));
     assert!(matches!(TableSchema::from_bytes(&vec![0; 17 << 20]), Err(SchemaDamage::Long(_))));
 }

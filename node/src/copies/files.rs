@@ -88,7 +88,7 @@ impl Copies {
         let entry = metadata.database_of(name.database)?;
         let partition = entry.map.partition(name.ordinal)?;
         let copy = partition.copies.get(&self.node.into())?;
-        let mode = entry.replication();
+        let mode = entry.replication(name.ordinal);
         (copy.instance == name.instance).then(|| (mode, partition.decided(mode)))
     }
 
@@ -139,7 +139,7 @@ impl Copies {
             let Some(entry) = metadata.database_of(copy.database) else { return Ok(()) };
             let Some((mode, decided)) = self.recorded(&metadata, copy) else { return Ok(()) };
             let config = of_copy(&metadata, mode);
-            (stored_name(&entry.map.name, copy), config, entry.durable, decided)
+            (stored_name(&entry.map.name, copy), config, entry.is_durable(copy.ordinal), decided)
         };
         let durability = if durable { Durability::Sync } else { Durability::Async };
         let CopyName { database, ordinal: Ordinal(ordinal), instance } = copy;

@@ -5,7 +5,7 @@ use resprout_engine::table::{Change, TableSchema};
 
 use super::change::moment;
 use super::error::{no_such_table, unknown_database};
-use super::router::{Target, is_reference};
+use super::router::Target;
 use crate::accounts::is_information_schema;
 use crate::error::{Code, SqlError};
 use crate::expression::Context;
@@ -14,7 +14,7 @@ use crate::protocol::resultset::Completion;
 use crate::session::Client;
 use crate::statement::{
     AlterAction, AlterDatabase, AlterTable, CreateDatabase, CreateTable, CreateTableLike,
-    DropTables, Replication, Statement, TableName,
+    DropTables, KeyDefinition, KeyKind, Replication, Statement, TableDefinition, TableName,
 };
 
 /// Runs a statement that defines something.
@@ -120,7 +120,7 @@ async fn create_like(client: &Client, create: &CreateTableLike) -> Result<Comple
     }
     let from = database(client, &create.like)?;
     let like = Target::find(&client.node.databases, Some(from.name()), &create.like.table)?;
-    if create.reference && !is_reference(like.schema()) {
+    if create.reference && !like.schema().reference {
         return Err(SqlError::not_supported("CREATE REFERENCE TABLE … LIKE a table with shards"));
     }
     let schema = TableSchema { name: create.name.table.clone(), ..like.schema().clone() };
@@ -172,6 +172,11 @@ async fn alter_table(client: &Client, alter: &AlterTable) -> Result<Completion, 
         }
         let now = database.table(&name);
         let table = now.map_err(|_| no_such_table(database.name(), &name))?;
+        if let AlterAction::AddKey(key) = action
+            && key.kind == KeyKind::Unique
+        {
+            check_unique(table.schema(), key)?;
+        }
         let change = action.change(table.schema());
         let mut change = change.ok_or_else(|| SqlError::not_supported("this change of a table"))?;
         if let Change::AddColumn(column) = &mut change
@@ -188,6 +193,13 @@ async fn alter_table(client: &Client, alter: &AlterTable) -> Result<Completion, 
         }
     }
     Ok(Completion::default())
+}
+
+/// A unique key that partitions cannot keep apart from each other is none (1744).
+fn check_unique(schema: &TableSchema, key: &KeyDefinition) -> Result<(), SqlError> {
+    let (reference, auto_increment) = (schema.reference, None);
+    let now = TableDefinition { schema: schema.clone(), reference, auto_increment };
+    Ok(now.check_index(key).map(drop)?)
 }
 
 /// SNAPSHOT DATABASE: of each partition, one after the other, so that writers keep the device.

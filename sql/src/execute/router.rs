@@ -7,7 +7,7 @@ use std::sync::Arc;
 use resprout_access::Looked;
 use resprout_engine::table::key::successor;
 use resprout_engine::table::{
-    ColumnId, Index, IndexId, KeyRange, PrimaryKey, RowError, Table, TableSchema, Value,
+    ColumnId, Index, IndexId, KeyRange, RowError, Table, TableSchema, Value,
 };
 
 use crate::error::SqlError;
@@ -122,18 +122,10 @@ impl Found {
 }
 
 fn everywhere(target: &Target) -> Vec<usize> {
-    // Rows of a reference table are in the first partition: see `home`.
-    if is_reference(target.schema()) {
-        return vec![0];
+    if target.schema().reference {
+        return vec![target.database.reference()];
     }
     (0..target.database.count()).collect()
-}
-
-/// Whether rows are not spread because they must be compared with each other: a table without
-/// shard key but with a unique key.
-pub(super) fn is_reference(schema: &TableSchema) -> bool {
-    let unique = schema.indexes.iter().any(|index| index.unique);
-    schema.shard_key.is_empty() && (schema.primary != PrimaryKey::Hidden || unique)
 }
 
 /// The partition of a row.
@@ -142,9 +134,11 @@ pub(super) fn is_reference(schema: &TableSchema) -> bool {
 /// If a value of the shard key does not fit its column.
 pub(crate) fn home(target: &Target, row: &[Value], free: usize) -> Result<usize, SqlError> {
     let schema = target.schema();
+    if schema.reference {
+        return Ok(target.database.reference());
+    }
     if schema.shard_key.is_empty() {
-        let count = target.database.count();
-        return Ok(if is_reference(schema) { 0 } else { free % count });
+        return Ok(free % target.database.count());
     }
     let values: Vec<Value> =
         schema.shard_key.iter().map(|id| row[target.table.position(*id)].clone()).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use resprout_access::{Client, Definition, Place};
-use resprout_engine::table::{Table, Value};
+use resprout_engine::table::{Catalog, Table, Value};
 use resprout_engine::{Durability, Error, TablesOf, copy_tables, shard_of};
 
 use super::directory::Map;
@@ -26,7 +26,10 @@ pub struct FarDatabase {
     number: u32,
     durability: Durability,
     sync_replication: bool,
+    /// That of reference tables last.
     partitions: Vec<Partition>,
+    /// So many of them have rows that are spread.
+    spread: usize,
 }
 
 impl FarDatabase {
@@ -41,8 +44,20 @@ impl FarDatabase {
             number: map.number,
             durability: map.durability,
             sync_replication: map.sync_replication,
-            partitions: (0..).zip(&map.partitions).map(partition).collect(),
+            partitions: (0..)
+                .zip(map.partitions.iter().chain(&map.reference))
+                .map(partition)
+                .collect(),
+            spread: map.partitions.len(),
         })
+    }
+}
+
+impl FarDatabase {
+    /// All partitions, the one that says what tables there are first.
+    fn by_authority(&self) -> Vec<Partition> {
+        let (spread, reference) = self.partitions.split_at(self.spread);
+        [reference, spread].concat()
     }
 }
 
@@ -64,7 +79,15 @@ impl Database {
         let partitions = partitions.collect();
         let (name, number) = (far.name.clone(), far.number);
         let (durability, sync_replication) = (far.durability, far.sync_replication);
-        Self::Far(Arc::new(FarDatabase { name, number, durability, sync_replication, partitions }))
+        let spread = far.spread;
+        Self::Far(Arc::new(FarDatabase {
+            name,
+            number,
+            durability,
+            sync_replication,
+            partitions,
+            spread,
+        }))
     }
 
     /// Its leaves hear of the office: nothing that an earlier one asked for is under way on them any more, or will be done.
@@ -122,12 +145,22 @@ impl Database {
         }
     }
 
-    /// How many partitions it has.
+    /// Over how many partitions rows are spread: the first so many of all.
     #[must_use]
     pub fn count(&self) -> usize {
         match self {
             Self::Near(near) => near.partitions().len(),
-            Self::Far(far) => far.partitions.len(),
+            Self::Far(far) => far.spread,
+        }
+    }
+
+    /// The ordinal of the partition that has the rows of reference tables: one of its own in a cluster, of which each leaf has
+    /// a copy; else the first.
+    #[must_use]
+    pub fn reference(&self) -> usize {
+        match self {
+            Self::Far(far) if far.partitions.len() > far.spread => far.spread,
+            Self::Near(_) | Self::Far(_) => 0,
         }
     }
 
@@ -143,9 +176,13 @@ impl Database {
         }
     }
 
-    /// All of them, by ordinal.
+    /// All of them, by ordinal: also that of reference tables.
     pub fn partitions(&self) -> impl Iterator<Item = Partition> + '_ {
-        (0..self.count()).map(|ordinal| self.partition(ordinal))
+        let all = match self {
+            Self::Near(near) => near.partitions().len(),
+            Self::Far(far) => far.partitions.len(),
+        };
+        (0..all).map(|ordinal| self.partition(ordinal))
     }
 
     /// The ordinal of the partition with rows of these values of the shard key.
@@ -156,15 +193,52 @@ impl Database {
         shard_of(table, shard_values, self.count())
     }
 
-    /// A table, as the first partition has it.
+    /// The partition that says what tables there are: that of reference tables, of which most copies are there; else the first.
+    #[must_use]
+    pub fn definitions(&self) -> Partition {
+        self.partition(self.reference())
+    }
+
+    /// A table, as [`Database::definitions`] has it.
     ///
     /// # Errors
-    /// [`Error::NoSuchTable`]; if that partition does not serve.
+    /// [`Error::NoSuchTable`]; if no partition serves.
     pub fn table(&self, name: &str) -> Result<Arc<Table>, Error> {
         match self {
             Self::Near(near) => near.partitions()[0].table(name),
-            Self::Far(_) => self.partition(0).table(name),
+            Self::Far(_) => self.by_any(|partition| partition.table(name)),
         }
+    }
+
+    /// The tables, as [`Database::definitions`] has them now.
+    ///
+    /// # Errors
+    /// If no partition serves.
+    pub fn catalog_now(&self) -> Result<Catalog, Error> {
+        self.by_any(Partition::catalog_now)
+    }
+
+    /// Asks whoever says what tables there are; if it does not serve, the others, which have the same. If none does, the error of
+    /// the lowest ordinal.
+    fn by_any<T>(&self, ask: impl Fn(&Partition) -> Result<T, Error>) -> Result<T, Error> {
+        let is_away =
+            |error: &Error| matches!(error, Error::Unreachable { .. } | Error::NotOnline { .. });
+        let mut asked = ask(&self.definitions());
+        let Self::Far(far) = self else { return asked };
+        let others = if self.reference() == 0 { &[] } else { &far.partitions[..far.spread] };
+        if asked.as_ref().is_err_and(is_away) {
+            let mut lowest = None;
+            for partition in others {
+                match ask(partition) {
+                    Err(error) if is_away(&error) => {
+                        lowest.get_or_insert(error);
+                    }
+                    other => return other,
+                }
+            }
+            asked = lowest.map_or(asked, Err);
+        }
+        asked
     }
 
     /// Gives a partition the tables of another one, numbers and all, and no others. Blocks. As [`Database::define`] for the master
@@ -201,7 +275,8 @@ impl Database {
                 Definition::Alter(name, change) => near.alter_table(name, change.clone()),
             },
             Self::Far(far) => {
-                let tables = TablesOf { database: &far.name, partitions: &far.partitions };
+                let partitions = far.by_authority();
+                let tables = TablesOf { database: &far.name, partitions: &partitions };
                 let done = match definition {
                     Definition::Create(schema) => tables.create(schema),
                     Definition::Drop(name) => tables.drop(name),

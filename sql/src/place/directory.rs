@@ -44,8 +44,11 @@ pub struct Map {
     pub durability: Durability,
     /// Whether commits wait for replicas.
     pub sync_replication: bool,
-    /// By ordinal, without a gap.
+    /// Those that rows are spread over: by ordinal, without a gap.
     pub partitions: Vec<Home>,
+    /// The one behind these, with the rows of reference tables; none in a database that was made before there was one: there
+    /// the first partition has them.
+    pub reference: Option<Home>,
 }
 
 /// How a database is made.

@@ -138,7 +138,7 @@ impl CreateTable {
             spread_by = Some(columns.iter().map(String::as_str).collect());
         }
         if self.reference {
-            spread_by = Some(Vec::new());
+            return builder.reference();
         }
         match spread_by {
             Some(columns) => builder.shard_key(&columns),

@@ -3,10 +3,10 @@
 //! ```text
 //! 0        2                                   end
 //! ├─ u16 ──┼─ rkyv archive of TableSchema ─────┤
-//!  format 2
+//!  format 3
 //! ```
 //!
-//! Format 1 had no notes of columns and no comments; it is read.
+//! Format 1 had no notes of columns and no comments, format 2 did not say what a reference table is; they are read.
 //!
 //! Whatever holds the bytes (a page, a frame) has a checksum, so the archive has none. Reading
 //! checks the archive's structure and then everything that a schema promises, so that damage is
@@ -15,10 +15,10 @@
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
 
-use super::{SchemaError, TableSchema, format_1};
+use super::{SchemaError, TableSchema, format_1, format_2};
 
 /// The format that is written.
-const FORMAT: u16 = 2;
+const FORMAT: u16 = 3;
 
 /// Most bytes of one archived schema: 4096 columns with defaults, rarely more than a few hundred
 /// bytes in practice.
@@ -79,7 +79,10 @@ impl TableSchema {
         aligned.extend_from_slice(archive);
         let read = match u16::from_le_bytes(*format) {
             FORMAT => rkyv::from_bytes::<Self, rancor::Error>(&aligned),
-            1 => rkyv::from_bytes::<format_1::TableSchema, rancor::Error>(&aligned).map(Self::from),
+            2 => rkyv::from_bytes::<format_2::TableSchema, rancor::Error>(&aligned)
+                .map(|old| Self::from(old).known_by_its_keys()),
+            1 => rkyv::from_bytes::<format_1::TableSchema, rancor::Error>(&aligned)
+                .map(|old| Self::from(old).known_by_its_keys()),
             found => return Err(SchemaDamage::Format { found }),
         };
         let schema = read.map_err(SchemaDamage::Archive)?;

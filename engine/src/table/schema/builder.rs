@@ -29,6 +29,7 @@ pub struct Builder {
     shard_key: Option<Vec<String>>,
     auto_increment: Option<String>,
     comment: Option<String>,
+    reference: bool,
     /// The first thing asked for that cannot be; said by `build`.
     error: Option<SchemaError>,
 }
@@ -47,6 +48,7 @@ impl Builder {
             shard_key: None,
             auto_increment: None,
             comment: None,
+            reference: false,
             error: None,
         }
     }
@@ -141,6 +143,13 @@ impl Builder {
         self
     }
 
+    /// Makes it a reference table, which has no shard key.
+    #[must_use]
+    pub fn reference(mut self) -> Self {
+        (self.reference, self.shard_key) = (true, Some(Vec::new()));
+        self
+    }
+
     /// The table, checked. Its numbers are given when a [`Catalog`](crate::table::Catalog) takes
     /// it in.
     ///
@@ -162,6 +171,7 @@ impl Builder {
             shard_key: Vec::new(),
             auto_increment: None,
             comment: self.comment,
+            reference: self.reference,
         };
         if let Some(primary) = &self.primary {
             schema.primary = PrimaryKey::Columns(schema.resolve("PRIMARY", primary)?);

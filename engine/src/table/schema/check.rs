@@ -23,6 +23,9 @@ impl TableSchema {
         self.check_versions()?;
         self.check_columns()?;
         self.check_keys()?;
+        if self.reference && !self.shard_key.is_empty() {
+            return Err(self.inconsistent("a reference table with a shard key"));
+        }
         self.check_auto_increment()
     }
 

@@ -48,6 +48,7 @@ impl From<TableSchema> for super::TableSchema {
             shard_key: old.shard_key,
             auto_increment: old.auto_increment,
             comment: None,
+            reference: false,
         }
     }
 }

@@ -20,6 +20,7 @@ mod builder;
 mod check;
 mod error;
 mod format_1;
+mod format_2;
 
 use std::fmt;
 
@@ -256,6 +257,8 @@ pub struct TableSchema {
     pub auto_increment: Option<ColumnId>,
     /// What people are told of it.
     pub comment: Option<String>,
+    /// A reference table: its rows are not spread, so that unique keys hold without a shard key.
+    pub reference: bool,
 }
 
 impl TableSchema {

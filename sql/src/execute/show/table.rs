@@ -8,7 +8,7 @@ use super::listing::{Listing, number, text};
 use crate::accounts::{INFORMATION_SCHEMA, is_information_schema};
 use crate::error::{Code, SqlError};
 use crate::execute::error::unknown_database;
-use crate::execute::router::{Target, is_reference};
+use crate::execute::router::Target;
 use crate::execute::views::{self, Views};
 use crate::session::Client;
 use crate::statement::show_create::{quoted_name, show_create};
@@ -40,7 +40,7 @@ fn all(client: &Client, database: Option<&str>) -> Result<(String, Vec<String>),
         return Ok((INFORMATION_SCHEMA.to_owned(), views));
     }
     let database = client.node.databases.database(name).map_err(|_| unknown_database(name))?;
-    let catalog = database.partition(0).catalog_now()?;
+    let catalog = database.catalog_now()?;
     let seen = catalog.tables().filter(|table| client.access.sees_table(name, table.name()));
     let mut tables: Vec<_> = seen.map(|table| table.name().to_owned()).collect();
     tables.sort();
@@ -188,7 +188,7 @@ pub(super) fn create_table(client: &Client, table: &TableName) -> Result<Listing
     let target = target(client, table)?;
     let definition = TableDefinition {
         schema: target.schema().clone(),
-        reference: is_reference(target.schema()),
+        reference: target.schema().reference,
         auto_increment: None,
     };
     let mut listing = Listing::new(&["Table", "Create Table"]);

@@ -340,7 +340,7 @@ struct Key<'a> {
 /// yet show none.
 fn each_table(views: &Views, mut visit: impl FnMut(&str, &Arc<Table>)) -> Result<(), SqlError> {
     for database in views.databases.databases() {
-        let Ok(catalog) = database.partition(0).catalog_now() else { continue };
+        let Ok(catalog) = database.catalog_now() else { continue };
         let name = database.name();
         let seen = |table: &&Arc<Table>| views.access.sees_table(name, table.name());
         let mut tables: Vec<_> = catalog.tables().filter(seen).collect();

@@ -31,7 +31,9 @@ async fn restart(cluster: &mut Cluster, order: Order) {
     for (leaf, before) in leaves.iter().zip(logged) {
         // A leaf says so of each copy; how far it is meanwhile it does not say yet.
         until("the leaf has recovered all copies", async || {
-            cluster.log(*leaf)[before..].matches("\"msg\":\"recovered\"").count() == PARTITIONS
+            // Also of that of reference tables.
+            let recovered = cluster.log(*leaf)[before..].matches("\"msg\":\"recovered\"").count();
+            recovered == PARTITIONS + 1
         })
         .await;
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
@@ -36,6 +38,47 @@ async fn until_agreed(doors: &[SocketAddr], before: SocketAddr) -> SocketAddr {
     found.expect("it was found")
 }
 
+/// Transactions of two rows each on a reference table, one after the other; those that were acknowledged.
+async fn write(mut conn: Conn, stop: Arc<AtomicBool>) -> BTreeSet<i64> {
+    let mut acknowledged = BTreeSet::new();
+    for n in 1.. {
+        if stop.load(Ordering::Acquire) {
+            break;
+        }
+        let statements = [
+            "BEGIN".to_owned(),
+            format!("INSERT INTO test.r VALUES ({n}, 'one')"),
+            format!("INSERT INTO test.r VALUES ({n}, 'two')"),
+            "COMMIT".to_owned(),
+        ];
+        let mut done = true;
+        for statement in statements {
+            done = done && conn.query_drop(statement).await.is_ok();
+        }
+        if done {
+            acknowledged.insert(n);
+        } else {
+            drop(conn.query_drop("ROLLBACK").await);
+        }
+    }
+    acknowledged
+}
+
+/// Transactions on the reference table are there whole, at least those that were acknowledged; and joins find them.
+async fn are_whole(conn: &mut Conn, acknowledged: &BTreeSet<i64>) {
+    let asked = "SELECT n, COUNT(*) FROM test.r GROUP BY n ORDER BY n";
+    let found: Vec<(i64, u64)> = conn.query(asked).await.expect("answered");
+    assert!(found.iter().all(|(_, rows)| *rows == 2), "half of a transaction: {found:?}");
+    let found: BTreeSet<i64> = found.into_iter().map(|(n, _)| n).collect();
+    let lost: Vec<_> = acknowledged.difference(&found).collect();
+    assert!(lost.is_empty() && !acknowledged.is_empty(), "lost: {lost:?}");
+    let joined = "SELECT COUNT(*) FROM test.x x JOIN test.r r ON r.n = x.id";
+    let joined: Option<u64> = conn.query_first(joined).await.expect("answered");
+    // Rows 1 to 100 are in the other.
+    let both = found.iter().filter(|n| (1..=100).contains(*n)).count() as u64;
+    assert_eq!(joined, Some(2 * both));
+}
+
 /// Promise (W17): one of two voters takes over, with what clients of child aggregators have asked for meanwhile; it fails
 /// leaves over; the aggregator that was lost votes again when it is back, and can be elected; or another takes its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,17 +90,25 @@ async fn w17_a_leader_is_lost_and_comes_back() {
     let others: Vec<_> = (0..SMALL.voters).filter(|at| *at != old).collect();
     let doors: Vec<_> = others.iter().map(|at| cluster.address(*at)).collect();
     let mut child = connect(&doors[..1]).await;
+    child
+        .query_drop(
+            "CREATE REFERENCE TABLE test.r (n BIGINT, what VARCHAR(8), PRIMARY KEY (n, what))",
+        )
+        .await
+        .expect("made");
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = tokio::spawn(write(connect(&doors[..1]).await, stop.clone()));
     // 1, 2: asked for in the gap, done by the one that takes over.
     cluster.kill(old);
     child.query_drop("CREATE TABLE test.y (id BIGINT PRIMARY KEY)").await.expect("made");
     let tables: Vec<String> = child.query("SHOW TABLES FROM test").await.expect("answered");
-    assert_eq!(tables, ["x", "y"]);
+    assert_eq!(tables, ["r", "x", "y"]);
     let new = until_agreed(&doors, cluster.address(old)).await;
     // 3
     assert!(open(cluster.address(old)).await.is_err(), "nobody listens where it was");
     let mut conn = connect(&cluster.doors()).await;
     assert_eq!(probe(&mut conn).await.expect("answered"), (1, 100, 100));
-    // 4: reference tables on all nodes are not there yet.
+    // 4: here a leaf is their master, so they are written meanwhile; the kill that cuts them is its.
     // 5
     let lost = cluster.leaf(1);
     let port = cluster.port(lost);
@@ -66,6 +117,8 @@ async fn w17_a_leader_is_lost_and_comes_back() {
         copies(&mut conn).await.iter().all(|copy| copy.is_master() != (copy.port == port))
     })
     .await;
+    stop.store(true, Ordering::Release);
+    are_whole(&mut conn, &writing.await.expect("it ended")).await;
     insert(&mut conn, 101..=200).await.expect("inserted");
     cluster.run(lost);
     until_leaf(&mut conn, port, "online").await;

@@ -49,6 +49,16 @@ async fn w25_a_damaged_replica_is_provisioned_again() {
         cluster.log(damaged).to_lowercase().contains("unrecoverable")
     })
     .await;
+    // Until then the metadata may say what was so before anybody noticed.
+    until("the copy follows with what its master had", async || {
+        let log = cluster.log(damaged);
+        let since = log.find("UNRECOVERABLE").unwrap_or(log.len());
+        let follows = |line: &str| {
+            line.contains("\"partition\":\"test_0_") && line.contains("\"to\":\"REPLICATING\"")
+        };
+        log[since..].lines().any(follows)
+    })
+    .await;
     cluster.whole("test").await;
     let (now, healed) = master_and_replica(&copies(&mut conn).await, 0);
     assert_eq!((now.port, now.term), (master.port, master.term), "the master was not touched");

@@ -53,7 +53,8 @@ fn created(leaves: &[Leaf]) -> Result<Database, Failure> {
     let partitions = first.partitions.iter().map(partition).collect();
     let name = "bench".to_owned();
     let (next_instance, next_term) = (first.next_instance, first.next_term);
-    Ok(Database { name, sync: true, partitions, next_instance, next_term })
+    let (sync, reference) = (true, None);
+    Ok(Database { name, sync, partitions, next_instance, next_term, reference })
 }
 
 fn unplaceable(error: resprout_cluster::placement::Unplaceable) -> Failure {
