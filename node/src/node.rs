@@ -284,6 +284,13 @@ impl Node {
         self.calls.clone()
     }
 
+    /// Waits until this node has the metadata as they were when this was called, for at most so long: a node that was away knows
+    /// what it knew then. Whether it has them; without a majority it does not learn them.
+    pub async fn catch_up(&self, patience: Duration) -> bool {
+        let Some(consensus) = &self.consensus else { return false };
+        consensus.handle().within(patience).read(|_| ()).await.is_ok()
+    }
+
     /// The cluster as statements see it, and the way to its leaves: for
     /// [`resprout_sql::session::SingleNode::in_cluster`].
     #[must_use]

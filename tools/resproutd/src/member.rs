@@ -34,6 +34,8 @@ const LOCAL_DIR: &str = "local";
 
 /// Memory of the engine that an aggregator has for itself: it holds no rows of databases.
 const LOCAL_MEMORY_BYTES: u64 = 64 << 20;
+/// How long an aggregator that comes back waits for what was decided meanwhile, before it serves without.
+const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// A node of a cluster: founds one, or waits to be added to one
 #[derive(Args, Clone, Debug, Default)]
@@ -248,6 +250,20 @@ async fn serve(
         () = &mut input => return Ok(Exit::Done),
     };
     tracing::info!(event = "member.started", node = node.id().0, kind = ?node.kind(), %listen, "node {} serves", node.id().0);
+    if node.kind() == NodeKind::Aggregator {
+        // Clients are not told of a database that was made meanwhile that there is none.
+        let caught_up = tokio::select! {
+            caught_up = node.catch_up(CATCH_UP) => caught_up,
+            _ = terminate.recv() => false,
+            _ = interrupt.recv() => false,
+            () = &mut input => false,
+        };
+        if !caught_up {
+            tracing::warn!(
+                "serves by what it knew when it ended: no majority of aggregators answers"
+            );
+        }
+    }
     let door = match node.kind() {
         NodeKind::Aggregator => Some(Door::open(&node, &dir).await?),
         NodeKind::Leaf => None,

@@ -113,3 +113,28 @@ async fn a_node_serves_sql() {
     node.signal("TERM");
     assert_eq!(node.end(), 0);
 }
+
+/// Promise: a cluster is shown by its orders, also without a terminal: a leaf dies, comes back, another one comes in and takes
+/// its share, one is stopped in order, and nothing that was acknowledged is lost; what is no order ends it with an error.
+#[test]
+fn a_drill_loses_nothing() {
+    let run = |orders: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_resproutd"));
+        let shape = ["--leaves", "2", "--voters", "1", "--partitions", "2", "--rows", "500"];
+        // With the ports for nodes below those that the system gives out.
+        command.args(["demo", "--port", "21300"]).args(shape).args(["--run", orders]);
+        let done = command.stdin(Stdio::null()).output().expect("the binary runs");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (done.status.code(), text(done.stdout), text(done.stderr))
+    };
+    let (code, told, errors) = run("\\drill; \\stop 4; \\status; SELECT COUNT(*) FROM orders");
+    assert_eq!(code, Some(0), "{told}\n{errors}");
+    assert!(told.contains("node 2 is killed"), "{told}");
+    assert!(told.contains("node 4 is a leaf at 127.0.0.1:"), "{told}");
+    assert!(told.contains("drill: 0 acknowledged rows lost"), "{told}");
+    assert!(told.contains("node 4 has stopped after"), "{told}");
+    assert!(told.contains("500"), "{told}");
+    let (code, told, errors) = run("\\dril");
+    assert_eq!(code, Some(1), "{told}\n{errors}");
+    assert!(errors.contains("'\\dril' is no order"), "{errors}");
+}

@@ -116,14 +116,14 @@ async fn members_start_from_files_and_say_what_they_are() {
     assert_eq!(status["member"]["is_master_aggregator"], true);
     assert_eq!(status["member"]["databases"][0]["database"], "shop");
     let copies = |leaf: &Member| leaf.status()["member"]["copies"].as_array().cloned();
-    until("each leaf has a copy of each partition", || {
+    until("each leaf has a copy of each partition, also of reference tables", || {
         leaves.iter().all(|leaf| {
             let copies = copies(leaf).unwrap_or_default();
             let is_so = |copy: &Value| {
                 let state = copy["state"].as_str();
                 copy["database"] == "shop" && matches!(state, Some("online" | "replicating"))
             };
-            copies.len() == 2 && copies.iter().all(is_so)
+            copies.len() == 3 && copies.iter().all(is_so)
         })
     });
     let status = leaves[0].status();

@@ -6,11 +6,13 @@
 //! ```
 
 mod cluster;
+mod orders;
 mod processes;
 mod ready;
 mod sample;
 mod shell;
 mod table;
+mod writer;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -57,6 +59,9 @@ pub(crate) struct DemoArgs {
     /// Copies of each partition of the cluster
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=2))]
     redundancy: u32,
+    /// Carry out these orders of the prompt of a cluster, separated by `;`, and end: it fails if an acknowledged row is lost
+    #[arg(long, value_name = "ORDERS", requires = "leaves", conflicts_with = "no_shell")]
+    run: Option<String>,
     /// No prompt: run until a signal
     #[arg(long)]
     no_shell: bool,

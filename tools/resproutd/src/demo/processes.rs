@@ -140,6 +140,46 @@ impl Processes {
         child.kill().await.map_err(failed(format!("cannot kill node {number}")))
     }
 
+    /// Tells a node to stop, as SIGTERM does: whether it has is for [`Processes::has_ended`].
+    ///
+    /// # Errors
+    /// If there is none of that number, or it does not run.
+    pub(super) fn stop(&mut self, number: usize) -> Result<Child, Failure> {
+        let process = self.process(number)?;
+        let Some(mut child) = process.child.take() else {
+            let why = "it was ended before";
+            return Err(Failure::new(format!("node {number} does not run"), why, "\\restart it"));
+        };
+        // It stops when its input ends.
+        drop(child.stdin.take());
+        Ok(child)
+    }
+
+    /// Whether a node that was told to stop has stopped.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub(super) fn has_ended(child: &mut Child) -> Result<bool, Failure> {
+        let ended = child.try_wait().map_err(failed("cannot wait for a node".to_owned()))?;
+        Ok(ended.is_some())
+    }
+
+    /// Starts one more leaf, which waits to be added. Its number.
+    ///
+    /// # Errors
+    /// As [`Processes::start`].
+    pub(super) fn add_leaf(&mut self) -> Result<usize, Failure> {
+        let last = self.all.iter().map(|process| process.port).max().unwrap_or_default();
+        let Some(port) = ports(last.saturating_add(1), 1).first().copied() else {
+            let why = format!("there is none from {last} on");
+            return Err(Failure::new("cannot find a port", why, "end what listens there"));
+        };
+        let number = self.all.len() + 1;
+        self.all.push(Process { number, port, is_leaf: true, child: None });
+        self.run(number)?;
+        Ok(number)
+    }
+
     /// Whether a node runs.
     pub(super) fn runs(&mut self, number: usize) -> bool {
         let Ok(process) = self.process(number) else { return false };
