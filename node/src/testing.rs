@@ -28,7 +28,8 @@ use std::time::{Duration, Instant};
 use resprout_cluster::control::Operation;
 use resprout_cluster::manager::Config as Manager;
 use resprout_cluster::metadata::{Metadata, NodeState, Role};
-use resprout_cluster::{Address, Mode, NodeId, Ordinal};
+use resprout_cluster::{Address, Mode, NodeId, Ordinal, Partition};
+use resprout_engine::State;
 use resprout_replication::transport::Secret;
 use tempfile::TempDir;
 use thiserror::Error;
@@ -412,6 +413,28 @@ impl Cluster {
                     })
                 })
         })
-        .await
+        .await?;
+        let end = Instant::now() + PATIENCE;
+        while !self.masters_serve() {
+            if Instant::now() > end {
+                return Err(Failure::Late { what: "masters serve".to_owned() });
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// By the record a master is one a moment before it serves.
+    fn masters_serve(&self) -> bool {
+        let Some(node) = self.nodes.values().next() else { return false };
+        let metadata = node.metadata().read();
+        let serves = |number, partition: &Partition| {
+            let leaf = partition.serving().map(NodeId::from)?;
+            let copy = self.nodes.get(&leaf)?.copy(number, partition.ordinal.0)?;
+            (copy.state() == State::Online).then_some(())
+        };
+        let mut entries = metadata.databases().values();
+        entries
+            .all(|entry| entry.map.all().all(|partition| serves(entry.number, partition).is_some()))
     }
 }

@@ -44,6 +44,10 @@ impl Figures {
                 }
                 Status::Success if step.action.is_copy() && !self.known.contains(&at) => {
                     let (Some(copy), Some(master)) = held() else { continue };
+                    if copy.last == Lsn::ZERO || master.last == Lsn::ZERO {
+                        // Heard of before it had anything; by now it may be master itself.
+                        continue;
+                    }
                     let end = *self.made.entry(at).or_insert(master.last);
                     let took = progress.running_ms.unwrap_or(0);
                     if let Some(copied) = whole(&copy, end, took) {

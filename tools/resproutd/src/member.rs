@@ -252,16 +252,20 @@ async fn serve(
     tracing::info!(event = "member.started", node = node.id().0, kind = ?node.kind(), %listen, "node {} serves", node.id().0);
     if node.kind() == NodeKind::Aggregator {
         // Clients are not told of a database that was made meanwhile that there is none.
-        let caught_up = tokio::select! {
-            caught_up = node.catch_up(CATCH_UP) => caught_up,
-            _ = terminate.recv() => false,
-            _ = interrupt.recv() => false,
-            () = &mut input => false,
+        let is_ended = tokio::select! {
+            caught_up = node.catch_up(CATCH_UP) => {
+                if !caught_up {
+                    tracing::warn!("no majority of aggregators answers: it serves by what it knew when it ended");
+                }
+                false
+            }
+            _ = terminate.recv() => true,
+            _ = interrupt.recv() => true,
+            () = &mut input => true,
         };
-        if !caught_up {
-            tracing::warn!(
-                "serves by what it knew when it ended: no majority of aggregators answers"
-            );
+        if is_ended {
+            node.stop().await;
+            return Ok(Exit::Done);
         }
     }
     let door = match node.kind() {
