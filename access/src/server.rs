@@ -173,24 +173,24 @@ async fn read(
             Request::Begin { place, .. } => Located { request, partition: locate.partition(place) },
             request => Located { request, partition: None },
         };
-        let requests = {
-            let mut known = locked(&open);
-            let known = known.entry(channel).or_insert_with(|| {
-                let (requests, received) = mpsc::channel(WAITING_MAX);
-                let closed = Arc::new(Notify::new());
-                let (serving, ends) = (Channel::new(channel, out.clone()), closed.clone());
-                let open = open.clone();
-                working.spawn(async move {
-                    serving.run(received, &ends).await;
-                    locked(&open).remove(&channel);
-                });
-                Open { requests, closed }
-            });
-            known.requests.clone()
-        };
+        let begin = || opened(channel, out, &open, &mut working);
+        let requests = locked(&open).entry(channel).or_insert_with(begin).requests.clone();
         // If the channel has ended, it has said why.
         let _ended = requests.send(located).await;
     }
+}
+
+/// A channel that begins, and takes itself out of those that are open when it has ended.
+fn opened(channel: u64, out: &Arc<Out>, open: &Channels, working: &mut JoinSet<()>) -> Open {
+    let (requests, received) = mpsc::channel(WAITING_MAX);
+    let closed = Arc::new(Notify::new());
+    let (serving, ends) = (Channel::new(channel, out.clone()), closed.clone());
+    let open = open.clone();
+    working.spawn(async move {
+        serving.run(received, &ends).await;
+        locked(&open).remove(&channel);
+    });
+    Open { requests, closed }
 }
 
 /// The channel of signs of life.

@@ -32,6 +32,8 @@ impl Pace {
 impl Master {
     /// What is left of the present beat is bounded by it too.
     pub(super) fn set_catch_up_rate(&mut self, bytes_per_beat: u64) {
+        // At any rate it goes on.
+        let bytes_per_beat = bytes_per_beat.max(1);
         self.pace.bytes_per_beat = bytes_per_beat;
         for member in self.members.values_mut() {
             if let Some(hold) = &mut member.hold {

@@ -137,4 +137,7 @@ fn a_drill_loses_nothing() {
     let (code, told, errors) = run("\\dril");
     assert_eq!(code, Some(1), "{told}\n{errors}");
     assert!(errors.contains("'\\dril' is no order"), "{errors}");
+    let (code, told, errors) = run("SELECT nothing FROM orders");
+    assert_eq!(code, Some(1), "{told}\n{errors}");
+    assert!(told.contains("ERROR 1054"), "{told}");
 }

@@ -3,15 +3,15 @@
 
 use std::time::{Duration, Instant};
 
+use mysql_async::Row;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, Row};
 use resprout_tools::failure::{Exit, Failure};
 use resprout_tools::output;
 
 use super::cluster::{PATIENCE, connect, join, lost};
 use super::processes::Processes;
 use super::writer::Writer;
-use super::{DATABASE, table};
+use super::{DATABASE, shell};
 
 /// Orders, as the prompt lists them.
 pub(super) const HELP: &str = "\\status   \\kill N   \\stop N   \\restart N   \\add leaf   \\rebalance   \\drill   \\quit   or a statement";
@@ -22,10 +22,17 @@ const BEFORE: Duration = Duration::from_millis(300);
 /// Carries out orders that are separated by `;`, one after the other.
 ///
 /// # Errors
-/// The first that cannot be carried out, or that lost what was acknowledged.
+/// The first that cannot be carried out, a statement that is refused included, or that lost what was acknowledged.
 pub(super) async fn run(processes: &mut Processes, orders: &str) -> Result<Exit, Failure> {
     for order in orders.split(';').map(str::trim).filter(|order| !order.is_empty()) {
         output::line(format_args!("demo> {order}"));
+        if !order.starts_with('\\') {
+            if !statement(processes, order).await? {
+                let why = "the cluster refused it";
+                return Err(Failure::new(format!("'{order}' failed"), why, "see what it said"));
+            }
+            continue;
+        }
         let missing = carry_out(processes, order).await?;
         if missing > 0 {
             let why = format!("{missing} rows that were acknowledged are not there");
@@ -58,32 +65,16 @@ pub(super) async fn carry_out(processes: &mut Processes, line: &str) -> Result<i
         ([word, ..], _) if word.starts_with('\\') => {
             Err(Failure::new(format!("'{line}' is no order"), "it is not known", HELP))
         }
-        _ => {
-            let mut conn = connect(processes).await?;
-            conn.query_drop(format!("USE {DATABASE}")).await.map_err(lost)?;
-            print(&mut conn, line).await.map(|()| 0)
-        }
+        // What it was told, the reader of the prompt has seen.
+        _ => statement(processes, line).await.map(|_| 0),
     }
 }
 
-/// Runs a statement and shows what comes.
-async fn print(conn: &mut Conn, statement: &str) -> Result<(), Failure> {
-    let mut result = match conn.query_iter(statement).await {
-        Ok(result) => result,
-        Err(Error::Server(error)) => {
-            output::line(format_args!("ERROR {} ({}): {}", error.code, error.state, error.message));
-            return Ok(());
-        }
-        Err(error) => return Err(lost(error)),
-    };
-    let columns = result.columns().unwrap_or_default();
-    if columns.is_empty() {
-        output::line(format_args!("OK, {} rows affected", result.affected_rows()));
-        return Ok(());
-    }
-    let rows: Vec<Row> = result.collect().await.map_err(lost)?;
-    table::print(&columns, &rows);
-    Ok(())
+/// Runs a statement on the sample database and shows what comes. Whether it was carried out.
+async fn statement(processes: &mut Processes, text: &str) -> Result<bool, Failure> {
+    let mut conn = connect(processes).await?;
+    conn.query_drop(format!("USE {DATABASE}")).await.map_err(lost)?;
+    shell::show(&mut conn, text).await
 }
 
 async fn status(processes: &mut Processes) -> Result<(), Failure> {
@@ -95,7 +86,7 @@ async fn status(processes: &mut Processes) -> Result<(), Failure> {
     }
     let mut conn = connect(processes).await?;
     for statement in ["SHOW AGGREGATORS", "SHOW LEAVES"] {
-        print(&mut conn, statement).await?;
+        shell::show(&mut conn, statement).await?;
     }
     Ok(())
 }
@@ -145,10 +136,16 @@ async fn are_online(processes: &mut Processes) -> Result<(), Failure> {
         let leaves: Vec<Row> = conn.query("SHOW LEAVES").await.map_err(lost)?;
         let states: Vec<String> = leaves.iter().filter_map(|row| row.get("State")).collect();
         let all = states.iter().all(|state| state == "online");
-        if all || began.elapsed() > PATIENCE {
-            let took = began.elapsed().as_secs_f64();
-            output::line(format_args!("  leaves: {} after {took:.2} s", states.join(", ")));
+        let took = began.elapsed();
+        if all {
+            let (states, seconds) = (states.join(", "), took.as_secs_f64());
+            output::line(format_args!("  leaves: {states} after {seconds:.2} s"));
             return Ok(());
+        }
+        if took > PATIENCE {
+            let why = format!("they are {} after {} s", states.join(", "), PATIENCE.as_secs());
+            let fix = "\\restart those that are down; see their logs";
+            return Err(Failure::new("not all leaves are online", why, fix));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -72,15 +72,18 @@ pub(super) async fn run(mut conn: Conn) -> Result<(), Failure> {
     }
 }
 
-/// Runs a statement and shows what comes.
-async fn show(conn: &mut Conn, statement: &str) -> Result<(), Failure> {
+/// Runs a statement and shows what comes. Whether it was carried out.
+///
+/// # Errors
+/// If the connection is lost.
+pub(super) async fn show(conn: &mut Conn, statement: &str) -> Result<bool, Failure> {
     let lost = |error: Error| Failure::new("the connection is lost", error, "start it again");
     let began = Instant::now();
     let mut result = match conn.query_iter(statement).await {
         Ok(result) => result,
         Err(Error::Server(error)) => {
             output::line(format_args!("ERROR {} ({}): {}", error.code, error.state, error.message));
-            return Ok(());
+            return Ok(false);
         }
         Err(error) => return Err(lost(error)),
     };
@@ -97,7 +100,7 @@ async fn show(conn: &mut Conn, statement: &str) -> Result<(), Failure> {
                 Ok(rows) => rows,
                 Err(Error::Server(error)) => {
                     output::line(format_args!("ERROR {}: {}", error.code, error.message));
-                    return Ok(());
+                    return Ok(false);
                 }
                 Err(error) => return Err(lost(error)),
             };
@@ -108,7 +111,7 @@ async fn show(conn: &mut Conn, statement: &str) -> Result<(), Failure> {
         }
         output::line("");
         if result.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
     }
 }

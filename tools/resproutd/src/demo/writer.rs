@@ -13,6 +13,8 @@ use super::processes::Processes;
 
 /// Writes go on for so long without a pause before a failover counts as over.
 const CALM: Duration = Duration::from_secs(2);
+/// Whoever had a row acknowledged so lately is not in the middle of a pause.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Writes a row after the other, and knows which were acknowledged.
 pub(super) struct Writer {
@@ -76,7 +78,12 @@ impl Writer {
     pub(super) async fn until_calm(&mut self, processes: &mut Processes) -> Result<(), Failure> {
         let end = Instant::now() + PATIENCE;
         let mut calm_since = Instant::now();
-        while calm_since.elapsed() < CALM && Instant::now() < end {
+        while calm_since.elapsed() < CALM || self.last.elapsed() > AGAIN {
+            if Instant::now() > end {
+                let why = format!("none was acknowledged for {:.0?}", self.last.elapsed());
+                let fix = "\\status says who is there; see the logs of the nodes";
+                return Err(Failure::new("writes do not go on as before", why, fix));
+            }
             let before = self.longest;
             self.write(processes).await?;
             if self.longest > before && self.longest > Duration::from_millis(50) {
