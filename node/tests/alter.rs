@@ -17,7 +17,7 @@ use resprout_cluster::Following;
 use resprout_cluster::metadata::Metadata;
 use resprout_node::testing::Cluster;
 use resprout_sql::place::{ClusterView, Directory as _, Listed};
-use support::{insert, put, rows, text};
+use support::{insert, put, rows, text, until};
 use tokio::task::JoinHandle;
 
 const PARTITIONS: u32 = 2;
@@ -39,14 +39,18 @@ async fn with_database(voters: u32) -> (Cluster, Arc<Door>, Conn) {
 /// Clients that write all the time, each row once, and note what was acknowledged.
 struct Writers {
     stop: Arc<AtomicBool>,
+    /// So many were acknowledged by now.
+    count: Arc<AtomicI64>,
     tasks: Vec<JoinHandle<BTreeSet<i64>>>,
 }
 
 impl Writers {
     fn start(door: &Arc<Door>, count: i64) -> Self {
         let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
+        let acked = Arc::new(AtomicI64::new(0));
         let writer = |_| {
             let (stop, next, door) = (stop.clone(), next.clone(), door.clone());
+            let acked = acked.clone();
             tokio::spawn(async move {
                 let (mut client, mut acknowledged) = (door.client().await, BTreeSet::new());
                 while !stop.load(Ordering::Acquire) {
@@ -54,6 +58,7 @@ impl Writers {
                     let insert = format!("INSERT INTO d.t VALUES ({id}, 'x')");
                     if client.query_drop(insert).await.is_ok() {
                         acknowledged.insert(id);
+                        acked.fetch_add(1, Ordering::Relaxed);
                     } else {
                         // Its outcome is unknown: not counted.
                         client = door.client().await;
@@ -62,7 +67,13 @@ impl Writers {
                 acknowledged
             })
         };
-        Self { tasks: (0..count).map(writer).collect(), stop }
+        Self { tasks: (0..count).map(writer).collect(), count: acked, stop }
+    }
+
+    /// Waits until so many more are acknowledged.
+    async fn go_on(&self, more: i64) {
+        let before = self.count.load(Ordering::Relaxed);
+        until("writers go on", async || self.count.load(Ordering::Relaxed) >= before + more).await;
     }
 
     async fn end(self) -> BTreeSet<i64> {
@@ -103,6 +114,11 @@ fn view(cluster: &Cluster, view: ClusterView) -> Vec<Vec<String>> {
 /// What every listing says of the database's replication.
 async fn check_shown(cluster: &Cluster, client: &mut Conn, sync: bool) {
     let (number, word) = if sync { ("1", "sync") } else { ("0", "async") };
+    until("every aggregator knows it", async || {
+        let mut nodes = cluster.aggregators().into_iter().map(|node| cluster.node(node).unwrap());
+        nodes.all(|node| all_are(&node.metadata().read(), sync))
+    })
+    .await;
     let databases = view(cluster, ClusterView::Databases);
     assert_eq!(databases[0][6], number, "IS_SYNC");
     let partitions = view(cluster, ClusterView::Partitions);
@@ -135,12 +151,17 @@ async fn check_shown(cluster: &Cluster, client: &mut Conn, sync: bool) {
     let status: Vec<Row> = client.query("USING d SHOW DATABASE STATUS").await.unwrap();
     let replication = status.iter().find(|row| text(row, "Key") == "Replication").unwrap();
     assert_eq!(text(replication, "Value"), word);
-    let summary = view(cluster, ClusterView::DatabasesStatus);
-    assert!(summary[0].contains(&"healthy".to_owned()), "{summary:?}");
+    // What leaves say of it follows what is on record.
+    until("leaves do it", async || {
+        view(cluster, ClusterView::DatabasesStatus)[0].contains(&"healthy".to_owned())
+    })
+    .await;
     // All follow their masters, and are shown whether they are waited for or not.
-    let links: Vec<Row> = client.query("SHOW REPLICATION STATUS").await.unwrap();
-    let spread = links.iter().filter(|row| text(row, "Database") != "d");
-    assert_eq!(spread.count(), 2, "{links:?}");
+    until("all follow", async || {
+        let links: Vec<Row> = client.query("SHOW REPLICATION STATUS").await.unwrap();
+        links.iter().filter(|row| text(row, "Database") != "d").count() == 2
+    })
+    .await;
 }
 
 /// Promise: while clients write, replicas are waited for no more, and then again, without a restart; every listing says so;
@@ -152,10 +173,10 @@ async fn replication_changes_while_clients_write() {
     check_shown(&cluster, &mut client, true).await;
     let writers = Writers::start(&door, 4);
     for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        writers.go_on(20).await;
         alter(&mut client, false).await;
         cluster.until("nobody is waited for", |metadata| all_are(metadata, false)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        writers.go_on(20).await;
         check_shown(&cluster, &mut client, false).await;
         alter(&mut client, true).await;
         cluster.until("all are synchronous", |metadata| all_are(metadata, true)).await.unwrap();
@@ -163,7 +184,7 @@ async fn replication_changes_while_clients_write() {
     check_shown(&cluster, &mut client, true).await;
     let (victim, _) = cluster.master_of("d", 0).unwrap();
     cluster.kill(victim).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    writers.go_on(20).await;
     let acknowledged = writers.end().await;
     assert!(acknowledged.len() > 100, "{}", acknowledged.len());
     let mut there = BTreeSet::new();
