@@ -128,6 +128,8 @@ def start_node(options, folder):
 
 def start_cluster(name, binary, folder):
     """An aggregator and two leaves, one copy of each partition."""
+    # Of the node that stands alone.
+    os.environ.pop("RESPROUT_ROOT_PASSWORD", None)
     secret = os.path.join(folder, "secret")
     with open(secret, "w") as out:
         out.write("the secret of a cluster that is measured")

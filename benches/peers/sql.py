@@ -36,6 +36,8 @@ def parse(argv):
     parser.add_argument("--threads", default="1,8", help="client counts")
     parser.add_argument("--runs", type=int, default=3, help="of each figure")
     parser.add_argument("--durability", choices=["sync", "async"], default="sync")
+    parser.add_argument("--rows", type=int, default=ROWS, help="of LOAD DATA and of the aggregate")
+    parser.add_argument("--tests", default=",".join(TESTS), help="of sysbench; an empty word for none")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     return parser.parse_args(argv)
 
@@ -61,12 +63,12 @@ class Server:
         said = self.sysbench(test, threads, seconds, "run")
         return float(said.split("transactions:")[1].split("(")[1].split(" ")[0])
 
-    def load(self, file):
+    def load(self, file, rows):
         """Rows a second of a load into an empty table."""
         self.mysql("sbtest", "-e", "TRUNCATE TABLE t")
         began = time.monotonic()
         self.mysql("sbtest", "-e", f"LOAD DATA LOCAL INFILE '{file}' INTO TABLE t")
-        return ROWS / (time.monotonic() - began)
+        return rows / (time.monotonic() - began)
 
     def aggregate(self):
         """Milliseconds, the start of the client taken off."""
@@ -125,11 +127,11 @@ def wait(ask, child):
     process.wait_until(probe, child, 60, 0.2)
 
 
-def rows_file(folder):
+def rows_file(folder, rows):
     drawn = random.Random(1)
     path = os.path.join(folder, "rows.tsv")
     with open(path, "w") as out:
-        for row in range(1, ROWS + 1):
+        for row in range(1, rows + 1):
             c, pad = drawn.getrandbits(120), drawn.getrandbits(160)
             out.write(f"{row}\t{drawn.randint(1, 500_000)}\t{c:030x}\t{pad:040x}\n")
     return path
@@ -145,16 +147,16 @@ def medians(servers, runs, measure):
 
 
 def measure(options, folder, servers):
-    file = rows_file(folder)
+    file = rows_file(folder, options.rows)
     for server in servers:
         server.mysql("sbtest", "-e", TABLE)
         server.sysbench("oltp_read_write", 1, 1, "prepare")
-    found = {"LOAD DATA, rows/s": medians(servers, options.runs, lambda server: server.load(file))}
+    found = {"LOAD DATA, rows/s": medians(servers, options.runs, lambda server: server.load(file, options.rows))}
     same = {server.mysql("sbtest", "-e", "SELECT COUNT(*), SUM(k), MIN(c), MAX(pad) FROM t") for server in servers}
     if len(same) != 1:
         raise process.PeerError(f"the two loaded different rows: {same}")
     found["MIN, MAX, COUNT, ms"] = medians(servers, options.runs, Server.aggregate)
-    for test in TESTS:
+    for test in filter(None, options.tests.split(",")):
         for threads in options.threads.split(","):
             def run(server, test=test, threads=threads):
                 return server.transactions(test, threads, options.seconds)

@@ -174,6 +174,11 @@ pub enum Operation {
         /// Its part in consensus.
         role: Role,
     },
+    /// PROMOTE AGGREGATOR … TO MASTER, while aggregators elect nobody.
+    PromoteAggregator {
+        /// Which shall be it.
+        address: Address,
+    },
     /// REMOVE LEAF, REMOVE AGGREGATOR.
     RemoveNode {
         /// Which.
@@ -331,6 +336,7 @@ variants!(Operation {
     14 => Ping,
     15 => ClearOrphans,
     16 => Orphan { database, ordinal, leaf, what },
+    17 => PromoteAggregator { address },
 });
 variants!(OrphanAct { 1 => Attach, 2 => Drop, 3 => Create { force } });
 variants!(Asked {

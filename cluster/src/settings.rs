@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::detector;
 use crate::manager;
-use crate::metadata::{Kind, Metadata, Refusal};
+use crate::metadata::{Kind, Metadata, Node, Refusal, Role};
 use crate::{Mode, NodeId, Partition};
 
 /// Copies of each partition, 1 or 2. Changes the [`Mode`].
@@ -29,6 +29,8 @@ pub const LOAD_BALANCED: &str = "load_balanced";
 pub const AUTO_ATTACH: &str = "auto_attach";
 /// Seconds without a change before masters move back.
 pub const ATTACH_REBALANCE_DELAY_SECONDS: &str = "attach_rebalance_delay_seconds";
+/// Aggregators that are voting members elect the master aggregator; else one has the office until it is told otherwise.
+pub const CONSENSUS_ENABLED: &str = "consensus_enabled";
 /// Milliseconds without a sign of the master aggregator before another is elected.
 pub const CONSENSUS_ELECTION_TIMEOUT: &str = "consensus_election_timeout";
 /// Partitions of a new database for which nothing is said, by leaf.
@@ -92,6 +94,21 @@ impl Metadata {
     #[must_use]
     pub fn settings(&self) -> Settings<'_> {
         Settings(self.variables())
+    }
+
+    /// Whether aggregators elect their master: [`CONSENSUS_ENABLED`], on unless it was set.
+    #[must_use]
+    pub fn elects(&self) -> bool {
+        self.settings().switch(CONSENSUS_ENABLED).unwrap_or(true)
+    }
+
+    /// Whether a node is to vote: with elections whoever was added as a voting member, without the master aggregator alone.
+    /// (seed 004: without consensus there is one master aggregator, and nobody else decides)
+    #[must_use]
+    pub fn votes(&self, node: NodeId) -> bool {
+        let is_voter = |found: &Node| found.kind == Kind::Aggregator { role: Role::Voter };
+        let is_master = self.office().holder == Some(node);
+        is_master || self.elects() && self.nodes().get(&node).is_some_and(is_voter)
     }
 
     /// Where second copies are, or would be: [`PAIRED`] or [`LOAD_BALANCED`].

@@ -152,11 +152,31 @@ pub struct ReadId(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriteId(pub u64);
 
+/// Lower bits of a term that count its elections; above them is its generation.
+const ELECTION_BITS: u32 = 32;
+/// Lower bits of a generation that name who began it.
+const TAKER_BITS: u32 = 16;
+
 impl Term {
     /// The one after.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+
+    /// Which take-over it is of; 0 before the first. Within a generation Raft's promises hold; a later one holds what
+    /// its founder knew of the one before, and no more (`raft/takeover.rs`).
+    #[must_use]
+    pub fn generation(self) -> u64 {
+        self.0 >> ELECTION_BITS
+    }
+
+    /// The first term of the next generation, if `by` begins it: two that begin one at once begin two.
+    #[must_use]
+    pub fn taken_over(self, by: NodeId) -> Self {
+        let count = (self.generation() >> TAKER_BITS) + 1;
+        let taker = by.0 & ((1 << TAKER_BITS) - 1);
+        Self((count << TAKER_BITS | taker) << ELECTION_BITS)
     }
 }
 

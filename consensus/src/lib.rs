@@ -28,7 +28,7 @@ pub use membership::{Change, ChangeError, Member, Membership, Vote};
 pub use message::{AppendResult, Envelope, Message, Refusal, SnapshotMeta};
 pub use output::{
     Alarm, Ballot, Content, Event, Output, ProposeError, ReadProof, Recovered, Role, State,
-    TransferError, Write,
+    TakeOverError, TransferError, Write,
 };
 pub use raft::{Identity, MemberStatus, Raft, Status};
 

@@ -178,6 +178,13 @@ pub enum Refusal {
         /// What it has.
         has: Index,
     },
+    /// Another member has taken over without knowing all that was committed here; said by nobody, found by the node itself.
+    TakenOver {
+        /// The first term of that.
+        term: Term,
+        /// What is committed here.
+        committed: Index,
+    },
 }
 
 impl Message {

@@ -29,6 +29,8 @@ pub enum Event {
     },
     /// Somebody wants another voter to lead.
     Transfer(NodeId),
+    /// An operator has this member lead without anybody's vote: those that had votes are lost.
+    TakeOver,
     /// All writes up to this one are durable.
     Persisted(WriteId),
     /// A state with everything up to an entry that was handed out for applying: to be stored, and
@@ -69,6 +71,8 @@ pub struct Output {
     pub changed: Option<Result<EntryId, ChangeError>>,
     /// What became of an [`Event::Transfer`].
     pub transferred: Option<Result<(), TransferError>>,
+    /// What became of an [`Event::TakeOver`].
+    pub taken_over: Option<Result<(), TakeOverError>>,
     /// Role, term, leader or members are others than before.
     pub state: Option<State>,
     /// Things that an operator should know.
@@ -211,6 +215,22 @@ pub enum TransferError {
     /// Another is under way.
     #[error("leadership is being transferred to {0} already")]
     Pending(NodeId),
+}
+
+/// Why a member did not take over. Nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TakeOverError {
+    /// There is somebody to follow.
+    #[error(
+        "{0} leads, as far as is known; it is forgotten after an election timeout without a sign of it"
+    )]
+    Led(NodeId),
+    /// It has no part, or not this directory.
+    #[error("this node is no member")]
+    NotMember,
+    /// Its log is about to begin anew.
+    #[error("a snapshot of the leader is being stored; try again")]
+    Storing,
 }
 
 /// Things that an operator should know.

@@ -20,7 +20,11 @@ pub struct RowBlock<'a> {
 
 impl<'a> RowBlock<'a> {
     fn new(transaction: &'a Transaction, table: &'a Table, rows: LeafRows<'a>) -> Self {
-        let values = (0..rows.len()).map(|row| rows.row(row).2).collect();
+        let value = |row| {
+            rows.ask_ahead(row);
+            rows.row(row).2
+        };
+        let values = (0..rows.len()).map(value).collect();
         Self { transaction, table, rows, values }
     }
 

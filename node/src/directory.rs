@@ -8,6 +8,7 @@ use resprout_access::{Client, Definition};
 use resprout_cluster::control::Operation;
 use resprout_cluster::metadata::{Command, DatabaseEntry, Metadata, Node};
 use resprout_cluster::{Address, NodeId};
+use resprout_consensus::node::Handle;
 use resprout_engine::Durability;
 use resprout_sql::error::{Code, SqlError};
 use resprout_sql::place::{self, ClusterView, Create, Home, Listed, Map, Shown, Work};
@@ -19,7 +20,7 @@ use crate::calls::Calls;
 use crate::error::CallError;
 use crate::pings::Pings;
 use crate::settings::Given;
-use crate::state::Shared;
+use crate::state::{Machine, Shared};
 use crate::statements::{Reached, listing, operations};
 use crate::survey::{ask_all, wait_beside};
 use crate::surveyed::{is_surveyed, surveyed};
@@ -30,11 +31,12 @@ pub(crate) const DEFINITION: Duration = Duration::from_secs(60);
 /// See the module.
 #[derive(Debug)]
 pub struct Directory {
-    own: NodeId,
+    pub(crate) own: NodeId,
     /// What the node was started with.
     given: Given,
     pub(crate) metadata: Shared,
     pub(crate) calls: Arc<Calls>,
+    pub(crate) consensus: Handle<Machine>,
     /// How other aggregators answer.
     pings: Pings,
     access: Client,
@@ -45,11 +47,11 @@ impl Directory {
     #[must_use]
     pub(crate) fn new(
         (own, given, pings): (NodeId, Given, Pings),
-        metadata: Shared,
+        (metadata, consensus): (Shared, Handle<Machine>),
         calls: Arc<Calls>,
         access: Client,
     ) -> Self {
-        Self { own, given, pings, metadata, calls, access }
+        Self { own, given, pings, metadata, consensus, calls, access }
     }
 
     async fn call(&self, operation: Operation) -> Result<(), SqlError> {
@@ -200,6 +202,9 @@ impl place::Directory for Directory {
 
     fn carry_out<'a>(&'a self, statement: &'a ClusterStatement) -> Work<'a, Result<(), SqlError>> {
         Box::pin(async move {
+            if matches!(statement, ClusterStatement::AggregatorSetAsMaster) {
+                return self.set_as_master().await;
+            }
             // By the same metadata: what plans have done is not to be done once more.
             let (plans, operations) = {
                 let metadata = self.metadata.read();

@@ -50,5 +50,7 @@ mod statements;
 pub mod status;
 mod survey;
 mod surveyed;
+mod takeover;
 pub mod testing;
 mod views;
+mod voters;

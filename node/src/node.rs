@@ -45,6 +45,7 @@ use crate::post::{CONSENSUS, Inbox, News, Post, addresses};
 use crate::settings::{Applying, Given};
 use crate::state::{Machine, Shared};
 use crate::status::Observer;
+use crate::voters;
 
 /// Where the metadata are, in the data directory: a log and snapshots of their own, so that they are there before
 /// the rows are.
@@ -61,6 +62,8 @@ pub struct Node {
     secret: Secret,
     metadata: Shared,
     consensus: Option<Consensus<Machine>>,
+    /// The way to it.
+    handle: Handle<Machine>,
     copies: Option<Arc<Copies>>,
     calls: Arc<Calls>,
     pings: Pings,
@@ -154,6 +157,7 @@ impl Node {
             secret: options.secret.clone(),
             metadata,
             consensus: Some(consensus),
+            handle: handle.clone(),
             copies,
             calls,
             pings: Pings::default(),
@@ -213,7 +217,11 @@ impl Node {
             errands,
             calls: self.calls.clone(),
             defining: Arc::default(),
+            voting: Arc::default(),
         };
+        if self.member.kind == NodeKind::Aggregator {
+            self.tasks.spawn(voters::keep(operations.clone()));
+        }
         let desk = Desk {
             run: Incarnation(self.member.run),
             post,
@@ -287,8 +295,7 @@ impl Node {
     /// Waits until this node has the metadata as they were when this was called, for at most so long: a node that was away knows
     /// what it knew then. Whether it has them; without a majority it does not learn them.
     pub async fn catch_up(&self, patience: Duration) -> bool {
-        let Some(consensus) = &self.consensus else { return false };
-        consensus.handle().within(patience).read(|_| ()).await.is_ok()
+        self.handle.within(patience).read(|_| ()).await.is_ok()
     }
 
     /// The cluster as statements see it, and the way to its leaves: for
@@ -296,34 +303,37 @@ impl Node {
     #[must_use]
     pub fn statements(&self) -> (Arc<Directory>, Client) {
         let access = Client::new(self.secret.clone());
-        let (metadata, calls) = (self.metadata.clone(), self.calls.clone());
+        let state = (self.metadata.clone(), self.handle.clone());
         let own = (self.id(), self.given, self.pings.clone());
-        let directory = Directory::new(own, metadata, calls, access.clone());
+        let directory = Directory::new(own, state, self.calls.clone(), access.clone());
         (Arc::new(directory), access)
     }
 
     /// Whether it leads consensus, and the office is its own.
     #[must_use]
     pub fn is_master(&self) -> bool {
-        let leads = self
-            .consensus
-            .as_ref()
-            .is_some_and(|consensus| consensus.handle().watch().borrow().leader == Some(self.id()));
+        let leads = self.handle.watch().borrow().leader == Some(self.id());
         leads && self.metadata.read().office().holder == Some(self.id())
+    }
+
+    /// Who votes in consensus, as far as this node knows.
+    #[must_use]
+    pub fn voters(&self) -> Vec<NodeId> {
+        self.handle.watch().borrow().membership.1.voters().collect()
     }
 
     /// For whoever shows it, while it runs and after.
     #[must_use]
-    pub fn observer(&self) -> Option<Observer> {
-        Some(Observer {
+    pub fn observer(&self) -> Observer {
+        Observer {
             node: self.id(),
             kind: self.member.kind,
             run: self.member.run,
             address: self.address.clone(),
             metadata: self.metadata.clone(),
-            consensus: self.consensus.as_ref()?.handle().clone(),
+            consensus: self.handle.clone(),
             copies: self.copies.clone(),
-        })
+        }
     }
 
     /// On a leaf, the engine with its copies.

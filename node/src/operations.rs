@@ -30,6 +30,8 @@ use crate::state::{Machine, Shared};
 
 /// How long the copies of a new database may take to be there.
 const OPENING: Duration = Duration::from_secs(60);
+/// What stands in the way of voting members.
+const VOTES_OFF: &str = "consensus_enabled is OFF; SET GLOBAL consensus_enabled = ON first";
 /// How long a node that votes may take to catch up.
 const CATCHING_UP: Duration = Duration::from_secs(60);
 
@@ -46,6 +48,8 @@ pub(crate) struct Operations {
     pub(crate) access: Client,
     /// Changes of tables are made one after the other: two at once could give one number to two tables.
     pub(crate) defining: Arc<Mutex<()>>,
+    /// So are changes of who votes.
+    pub(crate) voting: Arc<Mutex<()>>,
 }
 
 /// Why an operation ended early: what is returned.
@@ -88,6 +92,7 @@ impl Operations {
             Operation::RemoveNode { address, force } => {
                 self.remove(office.number, &address, force).await
             }
+            Operation::PromoteAggregator { address } => self.promote_aggregator(&address).await,
             Operation::DetachLeaf { address } => self.detach(office.number, &address).await,
             Operation::AttachLeaf { address, force, rebalance } => {
                 self.attach(&address, (force, rebalance)).await
@@ -307,8 +312,13 @@ impl Operations {
         address: Address,
         role: Role,
     ) -> Result<Outcome, Ended> {
+        if role == Role::Voter && !self.metadata.read().elects() {
+            let text = format!("{address} cannot be a voting member while {VOTES_OFF}");
+            return Err(Returned::Told { code: Code::WRONG_ARGUMENTS.0, text });
+        }
         let invited = self.invite(&address).await?;
         let incarnation = Incarnation(1);
+        let _one_at_a_time = self.voting.lock().await;
         let add = Command::AddAggregator { address: address.clone(), role, incarnation };
         let added = self.command(office, add).await?;
         let Outcome::Added { node } = added else { return Err(failed("no number was given")) };
@@ -327,6 +337,7 @@ impl Operations {
     }
 
     async fn remove(&self, office: u64, address: &Address, force: bool) -> Result<Outcome, Ended> {
+        let _one_at_a_time = self.voting.lock().await;
         let node = self.named(address)?;
         let removed = self.command(office, Command::RemoveNode { node, force }).await?;
         self.consensus.remove(node).await.map_err(failed)?;

@@ -99,9 +99,19 @@ pub(crate) fn operations(
         | ClusterStatement::RestoreRedundancy { .. }
         | ClusterStatement::PromotePartition { .. } => Vec::new(),
         ClusterStatement::PromoteAggregator(node) => {
-            return Err(not_promoted(metadata, Some(&address(node))));
+            let address = address(node);
+            let is_it = |found: &Node| found.address == address && !found.is_leaf();
+            if !metadata.nodes().values().any(is_it) {
+                let why = format!(
+                    "{address} is no aggregator of the cluster; SHOW AGGREGATORS lists them"
+                );
+                return Err(SqlError::new(Code::WRONG_ARGUMENTS, why));
+            }
+            if metadata.elects() {
+                return Err(not_promoted(metadata));
+            }
+            vec![Operation::PromoteAggregator { address }]
         }
-        ClusterStatement::AggregatorSetAsMaster => return Err(not_promoted(metadata, None)),
         ClusterStatement::BootstrapAggregator { .. } => {
             let why = "this node is an aggregator of a cluster already; a new cluster begins with `resproutd member --found` and an empty directory";
             return Err(SqlError::new(Code::WRONG_ARGUMENTS, why));
@@ -135,14 +145,7 @@ pub(crate) fn is_recorded(metadata: &Metadata, partition: &PartitionName, leaf: 
 }
 
 /// Aggregators elect their master: nobody is told to be it.
-fn not_promoted(metadata: &Metadata, to: Option<&Address>) -> SqlError {
-    let is_it = |node: &&Node| Some(&node.address) == to && !node.is_leaf();
-    if let Some(to) = to
-        && !metadata.nodes().values().any(|node| is_it(&node))
-    {
-        let why = format!("{to} is no aggregator of the cluster; SHOW AGGREGATORS lists them");
-        return SqlError::new(Code::WRONG_ARGUMENTS, why);
-    }
+fn not_promoted(metadata: &Metadata) -> SqlError {
     let master = metadata.office().holder.and_then(|holder| metadata.nodes().get(&holder));
     let what = match master {
         Some(master) => {
@@ -265,8 +268,8 @@ fn aggregators(
         let is_master = master == Some(*id);
         let role = match role {
             _ if is_master => "Leader",
-            Role::Voter => "Voting Member",
-            Role::Learner => "Follower",
+            Role::Voter if metadata.elects() => "Voting Member",
+            Role::Voter | Role::Learner => "Follower",
         };
         let Reached { connections, latency_ms, is_silent } = reached(*id, node);
         let state = if is_silent { NodeState::Offline } else { node.state };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use resprout_cluster::manager::Phase;
-use resprout_cluster::metadata::{Kind, Metadata, NodeState, Role};
+use resprout_cluster::metadata::{Kind, Metadata, NodeState};
 use resprout_cluster::reconcile::CopyName;
 use resprout_cluster::{Address, Following, LeafId, NodeId};
 use resprout_consensus::node::Handle;
@@ -162,7 +162,7 @@ impl Observer {
             run: self.run,
             state: own.map(|node| node.state),
             phase: self.copies.as_ref().map_or(Phase::Ready, |copies| copies.phase()),
-            is_voter: own.is_some_and(|node| node.kind == Kind::Aggregator { role: Role::Voter }),
+            is_voter: metadata.votes(self.node),
             group: own.and_then(|node| match node.kind {
                 Kind::Leaf { group, .. } => Some(group.number()),
                 Kind::Aggregator { .. } => None,

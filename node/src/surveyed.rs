@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use resprout_cluster::metadata::{DatabaseEntry, Kind, Metadata, Node, Role};
+use resprout_cluster::metadata::{DatabaseEntry, Metadata, Node};
 use resprout_cluster::reconcile::{CopyName, Doing};
 use resprout_cluster::survey::{CopyReport, FollowerReport};
 use resprout_cluster::{Copy, NodeId, Partition};
@@ -588,8 +588,7 @@ pub(crate) fn databases_extended(metadata: &Metadata, own: NodeId) -> Shown {
         row.push(number(0_u64));
         shown.rows.push(row);
     };
-    let votes = |node: &&Node| node.kind == (Kind::Aggregator { role: Role::Voter });
-    let voters = metadata.nodes().values().filter(votes).count() as u64;
+    let voters = metadata.nodes().keys().filter(|node| metadata.votes(**node)).count() as u64;
     let others = metadata.nodes().len() as u64 - voters;
     let of_metadata = if is_master { [others, 0, voters.saturating_sub(1)] } else { [0; 3] };
     push(METADATA, (role, state), of_metadata, metadata.office().number);

@@ -56,7 +56,7 @@ pub enum Command {
         address: Address,
     },
     /// An aggregator that leads decides from now on. Its office is the index of this command; that it was applied
-    /// proves that a quorum followed it after it had asked.
+    /// proves that a quorum followed it after it had asked. It is a voting member from then on.
     TakeOffice {
         /// Which.
         node: NodeId,

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use crate::{ChangeError, NodeId, Refusal, TransferError};
+use crate::{ChangeError, NodeId, Refusal, TakeOverError, TransferError};
 
 /// Why a store has ended, whatever store it is.
 pub type StorageFailure = Arc<dyn Error + Send + Sync>;
@@ -54,6 +54,9 @@ pub enum ChangeFailure {
     /// It was refused: nothing has changed.
     #[error(transparent)]
     NotTransferred(#[from] TransferError),
+    /// It was refused: nothing has changed.
+    #[error(transparent)]
+    NotTakenOver(#[from] TakeOverError),
     /// It was begun, and whether it is committed is not known yet.
     #[error("the outcome is unknown: not committed within the time given")]
     Unknown,
@@ -112,6 +115,11 @@ impl std::fmt::Display for Why<'_> {
                 f,
                 "its directory is older than it was: it had {acknowledged} entries and has {has}; \
                  remove the member and add it anew with an empty directory"
+            ),
+            Refusal::TakenOver { term, committed } => write!(
+                f,
+                "another member took over in term {term} without all of the {committed} entries that are committed \
+                 here; restart the node, and if it says so again, remove the member and add it anew with an empty directory"
             ),
         }
     }

@@ -247,13 +247,30 @@ impl<S> Handle<S> {
         let stopped = || ChangeFailure::Ended(Ended::Stopped);
         self.requests.send(Request::Transfer { to, answer }).await.map_err(|_| stopped())?;
         answered.await.unwrap_or_else(|_| Err(stopped()))?;
+        self.until_led_by(to).await
+    }
+
+    async fn until_led_by(&self, leader: NodeId) -> Result<(), ChangeFailure> {
         let mut state = self.state.clone();
-        let leads = state.wait_for(|state| state.leader == Some(to));
+        let leads = state.wait_for(|state| state.leader == Some(leader));
         match tokio::time::timeout(self.patience, leads).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(stopped()),
+            Ok(Err(_)) => Err(ChangeFailure::Ended(Ended::Stopped)),
             Err(_) => Err(ChangeFailure::Unknown),
         }
+    }
+
+    /// Has this node lead without anybody's vote, and waits until it does: for when those that had votes are lost for
+    /// good. What they committed and this node does not have is gone, and so are they: [`crate::Refusal::TakenOver`].
+    ///
+    /// # Errors
+    /// [`ChangeFailure`].
+    pub async fn take_over(&self) -> Result<(), ChangeFailure> {
+        let (answer, answered) = oneshot::channel();
+        let stopped = || ChangeFailure::Ended(Ended::Stopped);
+        self.requests.send(Request::TakeOver { answer }).await.map_err(|_| stopped())?;
+        answered.await.unwrap_or_else(|_| Err(stopped()))?;
+        self.until_led_by(self.node).await
     }
 
     /// What the node knows now; `None` if it was stopped.

@@ -30,6 +30,9 @@ pub(super) enum Request<S> {
         to: NodeId,
         answer: oneshot::Sender<Result<(), ChangeFailure>>,
     },
+    TakeOver {
+        answer: oneshot::Sender<Result<(), ChangeFailure>>,
+    },
     Status {
         answer: oneshot::Sender<Status>,
     },
@@ -47,6 +50,7 @@ impl<S> fmt::Debug for Request<S> {
             Self::Read { .. } => "Read",
             Self::Change { .. } => "Change",
             Self::Transfer { .. } => "Transfer",
+            Self::TakeOver { .. } => "TakeOver",
             Self::Status { .. } => "Status",
             Self::SetTiming(_) => "SetTiming",
             Self::Stop => "Stop",

@@ -220,6 +220,11 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
                 // A caller that went away needs no answer.
                 drop(answer.send(result.map_err(ChangeFailure::NotTransferred)));
             }
+            Request::TakeOver { answer } => {
+                let result = self.step(Event::TakeOver).taken_over.unwrap_or(Ok(()));
+                // As above.
+                drop(answer.send(result.map_err(ChangeFailure::NotTakenOver)));
+            }
             // As above.
             Request::Status { answer } => drop(answer.send(self.raft.status())),
             Request::SetTiming(timing) => {
@@ -241,7 +246,7 @@ impl<S: StateMachine, D: Storage, T: Transport> Task<S, D, T> {
             Request::Change { answer, .. } => {
                 drop(answer.send(Err(ChangeFailure::Ended(ended))));
             }
-            Request::Transfer { answer, .. } => {
+            Request::Transfer { answer, .. } | Request::TakeOver { answer } => {
                 drop(answer.send(Err(ChangeFailure::Ended(ended))));
             }
             Request::Status { answer } => drop(answer.send(self.raft.status())),

@@ -33,7 +33,8 @@ impl Raft {
     /// it has counts on its vote.
     pub(super) fn may_stand(&self) -> bool {
         let has_vote = |membership| self.has_vote(membership);
-        (self.called || self.log.memberships_open().any(has_vote))
+        self.is_of_own_generation()
+            && (self.called || self.log.memberships_open().any(has_vote))
             && !self.storing.as_ref().is_some_and(|storing| storing.installed)
     }
 
@@ -205,7 +206,7 @@ impl Raft {
         self.leader = leader.or(self.leader);
     }
 
-    fn set_ballot(&mut self, ballot: Ballot) -> crate::WriteId {
+    pub(super) fn set_ballot(&mut self, ballot: Ballot) -> crate::WriteId {
         assert!(ballot.term >= self.ballot.term, "terms fall");
         self.ballot = ballot;
         // Term and vote of one step are one record (row M01).

@@ -17,6 +17,10 @@ impl Raft {
             self.answer_while_storing(from, last, round);
             return;
         }
+        if previous.index < self.log.committed() && self.was_taken_over() {
+            self.compare(from, (previous, entries), commit, round);
+            return;
+        }
         if previous.index < self.log.committed() {
             // What is committed here is the same there; only what follows could be new.
             self.mark("append behind the commit mark");
@@ -43,7 +47,7 @@ impl Raft {
     }
 
     /// Takes entries behind one that both have.
-    fn take_matching(
+    pub(super) fn take_matching(
         &mut self,
         from: NodeId,
         (previous, entries): (Index, Vec<Entry>),

@@ -102,8 +102,11 @@ impl Raft {
     ) {
         if meta.last.index <= self.log.committed() {
             self.receiving = None;
-            let committed = self.log.committed();
-            self.answer_append(from, round, AppendResult::Matched(committed));
+            let matched =
+                if self.was_taken_over() { meta.last.index } else { self.log.committed() };
+            if !self.ends_by_difference(from, &[meta.last]) {
+                self.answer_append(from, round, AppendResult::Matched(matched));
+            }
             return;
         }
         if self.storing.is_some() {

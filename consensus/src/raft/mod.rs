@@ -22,8 +22,8 @@ use crate::log::{Log, Snapshot};
 use crate::quorum::Tally;
 use crate::{
     Alarm, Ballot, Config, Content, EntryId, Envelope, Event, Index, Membership, Message, NodeId,
-    Output, ProposeError, Recovered, Refusal, Role, State, StoreId, Term, Timing, TransferError,
-    Write, WriteId,
+    Output, ProposeError, Recovered, Refusal, Role, State, StoreId, TakeOverError, Term, Timing,
+    TransferError, Write, WriteId,
 };
 
 pub use status::{MemberStatus, Status};
@@ -54,6 +54,7 @@ mod read;
 mod receive;
 mod replicate;
 mod status;
+mod takeover;
 mod transfer;
 
 /// Most messages that wait for the medium. One that hangs must not take the memory; whoever waits
@@ -199,6 +200,7 @@ impl Raft {
             Event::Change(change) => self.out.changed = Some(self.change(&change)),
             Event::Read { ids, proof } => self.read(ids, proof),
             Event::Transfer(to) => self.out.transferred = Some(self.transfer(to)),
+            Event::TakeOver => self.out.taken_over = Some(self.take_over()),
             Event::Compact(snapshot) => self.compact(snapshot),
             Event::Unreachable(node) => self.unreachable(node),
         }
@@ -272,6 +274,7 @@ impl Raft {
                 self.out.changed = Some(Err(crate::ChangeError::NotLeader { leader: None }));
             }
             Event::Transfer(_) => self.out.transferred = Some(Err(TransferError::NotLeader)),
+            Event::TakeOver => self.out.taken_over = Some(Err(TakeOverError::NotMember)),
             _ => {}
         }
     }

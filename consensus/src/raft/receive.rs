@@ -191,6 +191,8 @@ impl Raft {
         let (index, membership) = self.log.membership();
         match why {
             // Only who asks to be elected is told so; whoever was added since knows better.
+            // Nobody says so.
+            Refusal::TakenOver { .. } => {}
             Refusal::Removed { membership: newer } if newer <= index => {}
             Refusal::Removed { .. } if !matches!(self.part, Part::PreCandidate(_)) => {}
             // The membership that was refused may be older than this store's.

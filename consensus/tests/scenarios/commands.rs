@@ -249,6 +249,7 @@ fn node_command(world: &mut World, name: &str, words: &[&str]) -> bool {
             world.step(id, Event::Read { ids, proof });
         }
         ("transfer", [to]) => world.step(id, Event::Transfer(node(to))),
+        ("takeover", []) => world.step(id, Event::TakeOver),
         ("unreachable", [other]) => world.step(id, Event::Unreachable(node(other))),
         ("compact", []) => compact(world, id),
         ("status", []) => {

@@ -232,6 +232,21 @@ scenarios! {
     /// Promise: proposals reach the leader and are passed on once.
     #[test]
     fn proposals_are_passed_to_the_leader;
+    /// Promise: with the votes lost for good a member takes over when it is told to, and only if nobody leads as far as it knows.
+    #[test]
+    fn a_member_takes_over;
+    /// Promise: who was taken over and has committed nothing else follows; it does not stand by votes that are over.
+    #[test]
+    fn a_taken_over_voter_that_returns_follows;
+    /// Promise: who goes on alone after it was taken over leads until the first answer, and then takes no part any more.
+    #[test]
+    fn a_taken_over_voter_that_goes_on_ends;
+    /// Promise: what is committed on one node and not in the log of who took over is found, never called equal.
+    #[test]
+    fn a_learner_that_knows_more_than_the_taker_ends;
+    /// Promise: of two that take over at once one holds, and the other takes no part any more.
+    #[test]
+    fn two_members_take_over;
     /// Promise: what breaks the rules is dropped and changes nothing.
     #[test]
     fn unsound_messages_change_nothing;

@@ -70,6 +70,9 @@ pub(crate) fn refusal(why: &Refusal) -> String {
         Refusal::Forgot { acknowledged, has } => {
             format!("forgot: acknowledged {acknowledged}, has {has}")
         }
+        Refusal::TakenOver { term, committed } => {
+            format!("taken over in term {term} without all of {committed}")
+        }
     }
 }
 
@@ -148,6 +151,7 @@ pub(crate) fn event(event: &Event) -> String {
             format!("reads {} by {proof}", ids(asked))
         }
         Event::Transfer(to) => format!("is to hand over to {to}"),
+        Event::TakeOver => "is to take over".to_owned(),
         Event::Persisted(_) => "has written".to_owned(),
         Event::Compact(one) => format!("compacts {}", snapshot(one)),
         Event::Unreachable(node) => format!("cannot reach {node}"),

@@ -50,7 +50,7 @@ pub(crate) struct World {
     pub(crate) at: String,
     output: String,
     /// What was applied anywhere, and who led: to be the same everywhere.
-    history: BTreeMap<Index, Entry>,
+    history: BTreeMap<(u64, Index), Entry>,
     leaders: BTreeMap<Term, NodeId>,
 }
 
@@ -201,6 +201,9 @@ impl World {
             Some(Err(error)) => self.say(format!("  {id} refuses change: {error}")),
             None => {}
         }
+        if let Some(Err(error)) = output.taken_over {
+            self.say(format!("  {id} does not take over: {error}"));
+        }
         if let Some(Err(error)) = output.transferred {
             self.say(format!("  {id} refuses transfer: {error}"));
         }
@@ -255,7 +258,9 @@ impl World {
             node.state.push_str(&String::from_utf8_lossy(&proposal.command));
             node.state.push(' ');
         }
-        let known = &*self.history.entry(entry.id.index).or_insert_with(|| entry.clone());
+        // Of what nobody knew who took over, another generation may have something else there.
+        let place = (entry.id.term.generation(), entry.id.index);
+        let known = &*self.history.entry(place).or_insert_with(|| entry.clone());
         assert_eq!(known, entry, "{at}: {id} applies something else than others");
     }
 

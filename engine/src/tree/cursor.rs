@@ -180,14 +180,11 @@ impl Position {
         true
     }
 
-    /// Asks for the leaf that follows, if it has the same parent.
-    fn prefetch_next(&self, reader: Reader<'_>) {
-        if let Some(&(node, index)) = self.path[..reader.height].last() {
-            let (inner, next) = (reader.inner(node), usize::from(index) + 1);
-            if next < inner.children() {
-                reader.prefetch_page(inner.child(next));
-            }
-        }
+    /// The leaf that follows, if it has the same parent.
+    fn next_leaf(&self, reader: Reader<'_>) -> Option<u32> {
+        let &(node, index) = self.path[..reader.height].last()?;
+        let (inner, next) = (reader.inner(node), usize::from(index) + 1);
+        (next < inner.children()).then(|| inner.child(next))
     }
 
     fn row<'a>(&self, reader: Reader<'a>) -> (&'a [u8], &'a [u8], &'a [u8]) {
@@ -268,18 +265,22 @@ impl<'a> Scan<'a> {
     pub fn rest_of_leaf(&mut self) -> LeafRows<'a> {
         let position = &mut self.position;
         assert!(position.stand == Stand::OnRow, "asked for rows before next or prev found one");
-        position.prefetch_next(self.reader);
+        let next = position.next_leaf(self.reader);
         let from = std::mem::replace(&mut position.row, position.high - 1);
-        LeafRows { leaf: self.reader.leaf(position.leaf), from, to: position.high }
+        let (reader, leaf) = (self.reader, self.reader.leaf(position.leaf));
+        LeafRows { reader, leaf, from, to: position.high, next }
     }
 }
 
 /// Neighbouring rows of a leaf.
 #[derive(Clone, Copy)]
 pub struct LeafRows<'a> {
+    reader: Reader<'a>,
     leaf: Leaf<'a>,
     from: usize,
     to: usize,
+    /// The leaf behind.
+    next: Option<u32>,
 }
 
 impl std::fmt::Debug for LeafRows<'_> {
@@ -299,6 +300,15 @@ impl<'a> LeafRows<'a> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.from == self.to
+    }
+
+    /// Asks for the part of the next leaf that is as far in it as the so-manieth row is here: who does so for each row has the
+    /// next leaf when it comes to it. All of it at once would be more than a processor can wait for beside its work.
+    #[inline]
+    pub fn ask_ahead(&self, number: usize) {
+        if let Some(next) = self.next {
+            self.reader.prefetch_page_part(next, number, self.len());
+        }
     }
 
     /// The key, in two parts, and the value of the so-manieth of these rows.

@@ -378,6 +378,14 @@ impl PageMemory {
         self.prefetch_lines(id as usize * PAGE_BYTES, PAGE_BYTES / LINE_BYTES);
     }
 
+    /// Asks for a part of the lines of a page: the so-manieth of so many.
+    #[inline]
+    pub(super) fn prefetch_page_part(&self, id: u32, part: usize, parts: usize) {
+        const LINES: usize = PAGE_BYTES / LINE_BYTES;
+        let (from, to) = (part * LINES / parts, (part + 1) * LINES / parts);
+        self.prefetch_lines(id as usize * PAGE_BYTES + from * LINE_BYTES, to - from);
+    }
+
     /// Asks for all lines of an inner node, for the same reason.
     #[inline]
     pub(super) fn prefetch_inner(&self, id: u32) {

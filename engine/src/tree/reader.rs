@@ -127,10 +127,10 @@ impl<'a> Reader<'a> {
         child
     }
 
-    /// Asks for all of a leaf's first page.
+    /// Asks for a part of a leaf's first page.
     #[inline]
-    pub(super) fn prefetch_page(&self, leaf: u32) {
-        self.memory.prefetch_page(leaf);
+    pub(super) fn prefetch_page_part(&self, leaf: u32, part: usize, parts: usize) {
+        self.memory.prefetch_page_part(leaf, part, parts);
     }
 
     /// Asks for the record of a key in the leaf that may hold it.

@@ -19,10 +19,16 @@ use crate::statement::{ClusterStatement, ParseError};
 /// Work that is waited for.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// So long is waited for news of partitions, before a look without them.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// So long is waited for news of partitions at least, and at most, before a look without them: that a new master is recorded is news,
+/// that it serves a moment later is not.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 /// How long a node that stands alone waits before it looks again whether what a crash cut off is ended.
 const SETTLES: Duration = Duration::from_millis(2);
+
+/// The wait after one has waited so long: a part of that, so that what is over soon is found soon, and what lasts is not asked often.
+fn next_look(waited: Duration) -> Duration {
+    (waited / 8).clamp(LOOK_AGAIN.0, LOOK_AGAIN.1)
+}
 
 /// Where a partition is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -369,8 +375,8 @@ impl Databases {
 
     /// What was looked up may be out of date: partitions are elsewhere by now, or tables are others. Whether a statement
     /// that has done nothing yet may be run again; waits for a moment, or for news. A node that stands alone and has just
-    /// recovered is about to end what a crash cut off.
-    pub(crate) async fn look_again(&self) -> bool {
+    /// recovered is about to end what a crash cut off. `waited`: how long it has tried.
+    pub(crate) async fn look_again(&self, waited: Duration) -> bool {
         match self {
             Self::Near(engine) => {
                 let is_unsettled = engine.databases().iter().any(|database| {
@@ -383,7 +389,7 @@ impl Databases {
             }
             Self::Far(cluster) => {
                 self.databases().iter().for_each(Database::forget_tables);
-                cluster.directory.changed(LOOK_AGAIN).await;
+                cluster.directory.changed(next_look(waited)).await;
                 true
             }
         }

@@ -233,7 +233,7 @@ impl Client {
                 matches!(error.code, Code::PARTITION_HAS_NO_MASTER | Code::TABLE_DEF_CHANGED);
             let may_again = has_moved && is_alone && !out.has_begun();
             let is_late = began.elapsed() > AGAIN_MAX;
-            if !may_again || is_late || !self.node.databases.look_again().await {
+            if !may_again || is_late || !self.node.databases.look_again(began.elapsed()).await {
                 return Err(error);
             }
             self.opening.interrupt.check()?;

@@ -412,7 +412,7 @@ impl Distributed {
                 }
                 Err(error @ Error::Unreachable { .. }) => {
                     tracing::debug!(%error, "a committed transaction looks for its partition");
-                    self.databases.look_again().await;
+                    self.databases.look_again(began.elapsed()).await;
                     partition = self.databases.partition(id).unwrap_or(partition);
                 }
                 // The answer of an attempt before was lost, or its votes ended it: readers must see that.

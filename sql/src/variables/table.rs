@@ -76,7 +76,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
         number(0),
         (
             Holds,
-            "MiB that a leaf sends in a second to copies that lack much, while clients use it; 0: 16 for each of its processors",
+            "MiB that a leaf sends in a second to copies that lack much, while clients use it; 0: 10 for each of its processors",
         ),
     ),
     variable("character_set_client", Both, Text, UTF8, CHARSET),
@@ -99,7 +99,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
         Cluster,
         Switch,
         OFF,
-        (ReadOnly, "ON in a cluster: aggregators elect their master"),
+        (
+            Holds,
+            "voting members elect the master aggregator (ON in a cluster, unless it was set); OFF: one is it until PROMOTE AGGREGATOR … TO MASTER",
+        ),
     ),
     variable(
         "default_partitions_per_leaf",

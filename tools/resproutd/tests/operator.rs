@@ -262,7 +262,47 @@ fn nodes_come_and_go() {
     assert_eq!(operator.nodes().len(), 2);
 }
 
-/// Promise: `rebalance` shows what it would do and changes nothing, then does it, after which there is nothing to do; who
+/// Runs the plan that was shown, ends it while a promotion waits for a transaction, and goes on with it.
+async fn cancelled_and_resumed(operator: &Operator, conn: &mut Conn, master: u16) {
+    let shown = operator.done(&["rebalance", "--database", "a b", "--dry-run"]);
+    let (_, id) = shown.out.split_once("; plan ").expect("a name");
+    let id = id.split_whitespace().next().expect("a name");
+    assert!(shown.err.contains(&format!("--database 'a b' --plan {id}")), "{}", shown.err);
+    let stale = operator.run(&["rebalance", "--plan", "00000000"]);
+    assert!(stale.code == 7 && stale.is_three_lines(), "{}{}", stale.out, stale.err);
+    conn.query_drop("CREATE TABLE `a b`.t (id INT PRIMARY KEY)").await.expect("made");
+    conn.query_drop("BEGIN").await.expect("begun");
+    let rows: Vec<String> = (0..64).map(|id| format!("({id})")).collect();
+    let insert = format!("INSERT INTO `a b`.t VALUES {}", rows.join(", "));
+    conn.query_drop(insert).await.expect("inserted");
+    let mut look = operator.connect(master).await;
+    let program = (operator.program.clone(), operator.state.clone());
+    let plan = id.to_owned();
+    let runs = std::thread::spawn(move || {
+        let mut command = Command::new(program.0);
+        command.args(["rebalance", "--plan", &plan, "--state-dir"]).arg(program.1);
+        Ran::from(command.stdin(Stdio::null()).output().expect("the binary runs"))
+    });
+    let waits = "SELECT COUNT(*) FROM information_schema.mv_rebalance_status \
+                 WHERE status = 'running' AND action LIKE 'PROMOTE%'";
+    let end = Instant::now() + PATIENCE;
+    while look.query_first::<u64, _>(waits).await.expect("shown") == Some(0) {
+        assert!(Instant::now() < end, "no promotion waits");
+    }
+    let told = operator.done(&["rebalance", "cancel"]);
+    assert!(told.out.contains("told to end"), "{}", told.out);
+    let ended = runs.join().expect("no panic");
+    assert!(ended.code == 1 && ended.out.contains("canceled"), "{}{}", ended.out, ended.err);
+    conn.query_drop("ROLLBACK").await.expect("over");
+    let moved = operator.done(&["rebalance", "resume", "--watch"]);
+    assert!(moved.out.contains("steps done"), "{}", moved.out);
+    for early in ["failed", "canceled"] {
+        assert!(!moved.out.contains(early), "{}", moved.out);
+    }
+}
+
+/// Promise: `rebalance` shows what it would do and changes nothing; the plan that was shown is run by its name, and no
+/// other; one that was cancelled is resumed, after which there is nothing to do; who
 /// waits for no plan has none to end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_pair_of_leaves_gets_its_share() {
@@ -295,8 +335,9 @@ async fn a_new_pair_of_leaves_gets_its_share() {
         assert!(shown.out.contains("BEFORE (M/R)") && shown.out.contains("0 / 0"), "{}", shown.out);
         assert!(shown.err.contains("Nothing was changed"), "{}", shown.err);
     }
-    let moved = operator.done(&["rebalance", "--watch"]);
-    assert!(moved.out.contains("steps done") && !moved.out.contains("failed"), "{}", moved.out);
+    cancelled_and_resumed(&operator, &mut conn, master).await;
+    let none = operator.done(&["rebalance", "resume"]);
+    assert!(none.out.contains("no plan ended early"), "{}", none.out);
     let again = operator.done(&["rebalance", "--dry-run"]);
     assert!(again.out.contains("a b: nothing to do"), "{}", again.out);
     let whole = operator.done(&["restore-redundancy", "--dry-run"]);

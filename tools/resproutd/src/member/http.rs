@@ -48,9 +48,7 @@ impl Shown {
 
     /// It has started.
     pub(super) fn serves(&self, node: &Node) {
-        if let Some(observer) = node.observer() {
-            self.enter(Stage::Serving(observer));
-        }
+        self.enter(Stage::Serving(node.observer()));
     }
 
     /// It begins to stop: what it has is not looked at any more.

@@ -150,7 +150,12 @@ impl Reading {
     fn variable(&mut self, name: &str, value: Item<'_, '_>) -> Result<(), Failure> {
         let name = name.replace('-', "_").to_ascii_lowercase();
         match name.as_str() {
-            "consensus_enabled" => self.consensus = value.truth(&name)?,
+            "consensus_enabled" => {
+                self.consensus = value.truth(&name)?;
+                if !self.consensus {
+                    self.plan.variables.push((name, "OFF".to_owned()));
+                }
+            }
             "consensus_election_timeout" => {
                 self.plan.election_timeout = Some(value.number(&name)?);
             }

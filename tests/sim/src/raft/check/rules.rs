@@ -117,7 +117,8 @@ pub fn alarmed(
 ) -> Result<(), Violation> {
     let damaged = |node: u64| nodes.get(&node).is_some_and(|node| node.stores > 1 || node.restored);
     let just = match alarm {
-        Alarm::Unsound { .. } => false,
+        // Nobody takes over here.
+        Alarm::Unsound { .. } | Alarm::Refused { why: Refusal::TakenOver { .. }, .. } => false,
         Alarm::Forgot { node, .. } => damaged(node.0),
         Alarm::StrangeStore { node, .. } => damaged(node.0),
         Alarm::Refused { why: Refusal::Forgot { .. } | Refusal::StrangeStore { .. }, .. } => {

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!  --dry-run   EXPLAIN … , SHOW PARTITIONS ──► what each leaf has before and after
+//!  --plan ID   the same once more: another plan than was shown is not run
 //!  otherwise   the statement, on one connection; MV_REBALANCE_STATUS on another ──► how far it is
+//!  resume      MV_REBALANCE_STATUS ──► databases whose last plan ended early ──► as above
 //!  cancel      SHOW PROCESSLIST of each aggregator ──► KILL QUERY of whoever waits for a plan
 //! ```
 
@@ -53,6 +55,9 @@ struct PlanArgs {
     /// Show what would be done, and change nothing
     #[arg(long, conflicts_with = "watch")]
     dry_run: bool,
+    /// Only the plan that --dry-run named so: refused (exit 7) if another one would be made by now
+    #[arg(long, value_name = "ID", conflicts_with = "dry_run")]
+    plan: Option<String>,
     /// Show how far it is. Ending the command ends the plan: what is complete stays
     #[arg(long)]
     watch: bool,
@@ -62,6 +67,17 @@ struct PlanArgs {
 enum RebalanceCommand {
     /// Ends the plans that run: what is complete stays, what is not is removed
     Cancel(CancelArgs),
+    /// Goes on where plans were cancelled or failed: copies that are complete are not made again
+    Resume(ResumeArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+struct ResumeArgs {
+    #[command(flatten)]
+    state: StateArgs,
+    /// Show how far it is. Ending the command ends the plan: what is complete stays
+    #[arg(long)]
+    watch: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -94,13 +110,14 @@ impl What {
     }
 }
 
-/// `rebalance`, `rebalance cancel`.
+/// `rebalance`, `rebalance cancel`, `rebalance resume`.
 ///
 /// # Errors
 /// If the master aggregator cannot be asked, or refuses.
 pub(super) fn rebalance(args: &RebalanceArgs) -> Result<Exit, Failure> {
     match &args.command {
         Some(RebalanceCommand::Cancel(args)) => cancel(args),
+        Some(RebalanceCommand::Resume(args)) => resume(args),
         None => run(&args.plan, What::Rebalance),
     }
 }
@@ -125,21 +142,75 @@ fn run(args: &PlanArgs, what: What) -> Result<Exit, Failure> {
             client.query(asked)?.into_iter().flatten().flatten().collect()
         }
     };
+    let mut was_found = args.plan.is_none();
     for database in databases {
         let statement = what.statement(&database);
         let shape = Shape::ask(&mut client, &database, &statement)?;
+        let id = shape.id(&statement);
+        if args.plan.as_ref().is_some_and(|wanted| *wanted != id) {
+            continue;
+        }
+        was_found = true;
         if shape.is_empty() {
             output::line(format_args!("{database}: nothing to do"));
             continue;
         }
         if args.dry_run {
-            shape.show(&database);
-            let again = format!("resprout {} --database {database}", what.command());
+            shape.show(&database, &id);
+            let again =
+                format!("resprout {} --database {} --plan {id}", what.command(), shell(&database));
             output::talk(format_args!("Nothing was changed. Run: {again}"));
             continue;
         }
         let mut watching = Client::of_master(&registry, &seen)?;
         client = carry_out(client, &mut watching, (database, statement), args.watch)?;
+    }
+    if was_found {
+        Ok(Exit::Done)
+    } else {
+        Err(stale(args.plan.as_deref().unwrap_or_default(), what))
+    }
+}
+
+/// The plan that was shown would not be made any more.
+fn stale(id: &str, what: What) -> Failure {
+    let why = "another one would be made by now: leaves, copies or masters are others than when it was shown";
+    let fix = format!("look at it again: resprout {} --dry-run", what.command());
+    Failure::new(format!("plan {id} is stale, nothing was changed"), why, fix)
+        .exiting(Exit::Refused)
+}
+
+/// A name as a shell takes it.
+fn shell(name: &str) -> String {
+    let is_plain = |one: char| one.is_ascii_alphanumeric() || "_-.".contains(one);
+    if !name.is_empty() && name.chars().all(is_plain) {
+        return name.to_owned();
+    }
+    format!("'{}'", name.replace('\'', "'\\''"))
+}
+
+/// `rebalance resume`: each database whose last plan, under this master aggregator, ended before all its steps were done is rebalanced
+/// again; the record says what is complete.
+fn resume(args: &ResumeArgs) -> Result<Exit, Failure> {
+    let registry = Registry::open(&args.state.dir())?;
+    let mut client = Client::of_master(&registry, &look::all(&registry))?;
+    let asked = "SELECT DISTINCT database_name FROM information_schema.mv_rebalance_status \
+                 WHERE status IN ('failed', 'canceled') ORDER BY database_name";
+    let databases: Vec<String> = client.query(asked)?.into_iter().flatten().flatten().collect();
+    if databases.is_empty() {
+        output::line(
+            "no plan ended early under this master aggregator; `rebalance` makes a new one",
+        );
+    }
+    for database in databases {
+        let plan = PlanArgs {
+            state: args.state.clone(),
+            database: Some(database),
+            dry_run: false,
+            plan: None,
+            watch: args.watch,
+        };
+        run(&plan, What::Rebalance)?;
     }
     Ok(Exit::Done)
 }
@@ -238,6 +309,14 @@ mod tests {
         {
             assert!(!is_plan(other), "{other}");
         }
+    }
+
+    /// Promise: the line that is to be run after a dry run is what a shell takes as one name.
+    #[test]
+    fn names_are_quoted_for_shells() {
+        assert_eq!(shell("shop_1"), "shop_1");
+        assert_eq!(shell("a b"), "'a b'");
+        assert_eq!(shell("it's"), "'it'\\''s'");
     }
 
     /// Promise: names of databases are quoted.

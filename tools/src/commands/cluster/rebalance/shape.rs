@@ -81,6 +81,21 @@ impl Shape {
         Some(shape)
     }
 
+    /// Names the plan: the same steps on the same partitions have the same name, all others another.
+    pub(super) fn id(&self, statement: &str) -> String {
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(statement.as_bytes());
+        for Step { action, ordinal, target, phase } in &self.steps {
+            sum.update(
+                format!("\n{action} {ordinal} {}:{} {phase}", target.0, target.1).as_bytes(),
+            );
+        }
+        for (ordinal, partition) in &self.before {
+            sum.update(format!("\n{ordinal} {partition:?}").as_bytes());
+        }
+        format!("{:08x}", sum.finalize())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
@@ -141,8 +156,8 @@ impl Shape {
         places.into_iter().map(row).collect()
     }
 
-    pub(super) fn show(&self, database: &str) {
-        output::line(self.sentence(database));
+    pub(super) fn show(&self, database: &str, id: &str) {
+        output::line(format_args!("{}; plan {id}", self.sentence(database)));
         table(&["LEAF", "BEFORE (M/R)", "AFTER (M/R)", "COPIES IN"], &self.leaves());
     }
 }
@@ -169,6 +184,25 @@ mod tests {
     fn rows(text: &str) -> Rows {
         let cell = |cell: &str| (cell != "NULL").then(|| cell.to_owned());
         text.lines().map(|line| line.split(", ").map(cell).collect()).collect()
+    }
+
+    /// Promise: a plan's name is that of its statement, its steps, and the partitions that they were made for.
+    #[test]
+    fn another_plan_has_another_name() {
+        let copy = "COPY PARTITION, 0, c, 3, 4, NULL";
+        let partition = "0, a, 1, Master, 0";
+        let id = |steps, partitions, statement| {
+            Shape::of(&rows(steps), &rows(partitions)).expect("sound rows").id(statement)
+        };
+        let shown = id(copy, partition, "REBALANCE");
+        assert_eq!(
+            id(&copy.replace("NULL", "17"), partition, "REBALANCE"),
+            shown,
+            "estimates vary"
+        );
+        assert_ne!(id(copy, partition, "RESTORE"), shown);
+        assert_ne!(id(&copy.replace('c', "d"), partition, "REBALANCE"), shown);
+        assert_ne!(id(copy, &partition.replace('a', "b"), "REBALANCE"), shown);
     }
 
     /// Promise: what leaves have after a plan is what its steps say, one after the other.
