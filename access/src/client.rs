@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use resprout_engine::table::Catalog;
-use resprout_replication::transport::Secret;
+use resprout_replication::transport::{Secret, connect};
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
@@ -43,6 +44,7 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     secret: Secret,
+    source: Option<IpAddr>,
     runtime: Handle,
     leaves: Mutex<HashMap<String, Arc<Leaf>>>,
 }
@@ -57,8 +59,14 @@ impl Client {
     /// One that knows the cluster's secret, on the current runtime.
     #[must_use]
     pub fn new(secret: Secret) -> Self {
+        Self::from_source(secret, None)
+    }
+
+    /// The same, with connections that come from this address.
+    #[must_use]
+    pub fn from_source(secret: Secret, source: Option<IpAddr>) -> Self {
         let (runtime, leaves) = (Handle::current(), Mutex::default());
-        Self(Arc::new(Inner { secret, runtime, leaves }))
+        Self(Arc::new(Inner { secret, source, runtime, leaves }))
     }
 
     /// A partition whose master is on the leaf that listens there (`host:port`). `name` is for people.
@@ -69,6 +77,7 @@ impl Client {
             Arc::new(Leaf {
                 address: address.to_owned(),
                 secret: self.0.secret.clone(),
+                source: self.0.source,
                 runtime: self.0.runtime.clone(),
                 way: tokio::sync::Mutex::default(),
                 catalogs: Mutex::default(),
@@ -111,6 +120,7 @@ struct Way {
 pub(crate) struct Leaf {
     pub(crate) address: String,
     secret: Secret,
+    source: Option<IpAddr>,
     runtime: Handle,
     way: tokio::sync::Mutex<Way>,
     /// The tables of partitions, as they were asked for last.
@@ -164,8 +174,7 @@ impl Leaf {
 
     async fn connect(&self, within: Duration) -> io::Result<Arc<Connection>> {
         let connecting = async {
-            let mut stream = TcpStream::connect(&self.address).await?;
-            stream.set_nodelay(true)?;
+            let mut stream = connect(&self.address, self.source).await?;
             greeting::dial(&mut stream, &self.secret).await?;
             io::Result::Ok(stream)
         };

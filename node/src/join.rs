@@ -15,9 +15,10 @@
 //! the node, which finds nobody that knows it, has to be started with an empty directory.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use resprout_replication::transport::{PROOF_BYTES, Secret};
+use resprout_replication::transport::{PROOF_BYTES, Secret, connect};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -60,9 +61,12 @@ pub(crate) struct Invited {
 }
 
 /// Connects to a node that waits, and makes sure that it knows the secret.
-pub(crate) async fn invite(address: &str, secret: &Secret) -> Result<Invited, JoinError> {
+pub(crate) async fn invite(
+    (address, source): (&str, Option<IpAddr>),
+    secret: &Secret,
+) -> Result<Invited, JoinError> {
     let lost = |error| JoinError::Connection { address: address.to_owned(), error };
-    let mut stream = within(TcpStream::connect(address)).await.map_err(lost)?;
+    let mut stream = within(connect(address, source)).await.map_err(lost)?;
     let own = nonce().map_err(lost)?;
     within(stream.write_all(&[&MAGIC[..], &own].concat())).await.map_err(lost)?;
     let mut offer = [0; 8 + NONCE_BYTES + 8 + PROOF_BYTES];
@@ -196,9 +200,9 @@ mod tests {
             let mut stranger = TcpStream::connect(&address).await.expect("connected");
             stranger.write_all(&[0; 100]).await.expect("sent");
             let wrong = secret("the secret of another cluster");
-            let refused = invite(&address, &wrong).await.expect_err("another secret");
+            let refused = invite((&address, None), &wrong).await.expect_err("another secret");
             assert!(matches!(refused, JoinError::Secret { .. }), "{refused}");
-            let invited = invite(&address, &right).await.expect("it waits");
+            let invited = invite((&address, None), &right).await.expect("it waits");
             assert_eq!(invited.store, 77);
             invited.assign(&member).await.expect("taken");
             assert_eq!(*kept.lock().expect("whole"), Some(member.clone()));
@@ -219,9 +223,9 @@ mod tests {
         };
         let inviting = async {
             let member = Member::default();
-            let invited = invite(&address, &secret).await.expect("it waits");
+            let invited = invite((&address, None), &secret).await.expect("it waits");
             assert!(invited.assign(&member).await.is_err());
-            let invited = invite(&address, &secret).await.expect("it still waits");
+            let invited = invite((&address, None), &secret).await.expect("it still waits");
             invited.assign(&member).await.expect("taken");
         };
         tokio::join!(wait(&listener, &secret, 1, keep), inviting);

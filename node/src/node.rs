@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -60,6 +61,8 @@ pub struct Node {
     address: Address,
     given: Given,
     secret: Secret,
+    /// Where connections to others come from.
+    source: Option<IpAddr>,
     metadata: Shared,
     consensus: Option<Consensus<Machine>>,
     /// The way to it.
@@ -89,14 +92,14 @@ impl Node {
     /// # Errors
     /// [`StartError`].
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let listen = options.node_address()?;
+        let (reached, listen) = (options.node_address()?, options.node_listen()?);
         let dir = options.dir.clone();
         std::fs::create_dir_all(&dir)
             .map_err(|error| StartError::File { path: dir.clone(), error })?;
         let (mut member, is_new) = identify(&options, &listen).await?;
         member.run += 1;
         member.store(&dir)?;
-        let begins = is_new.then(|| listen.clone());
+        let begins = is_new.then_some(reached);
         let metadata_dir = dir.join(METADATA_DIR);
         let (opened, timing) = (member.clone(), timing(&options)?);
         let opened =
@@ -112,8 +115,9 @@ impl Node {
         ((device, storage, recovered), timing): ((Device, Store, Recovered), Timing),
     ) -> Result<Self, StartError> {
         let own = NodeId(member.node);
-        let transport_options =
+        let mut transport_options =
             TransportOptions::new(&listen, options.secret.clone(), member.store);
+        transport_options.source = options.bind;
         let (node, cluster, run) = (transport::NodeId(own.0), member.cluster, member.run);
         let transport = Transport::bind(transport_options, LocalNode { node, cluster, run }).await;
         let transport =
@@ -155,6 +159,7 @@ impl Node {
             address: options.address.clone(),
             given: Given::of(&options),
             secret: options.secret.clone(),
+            source: options.bind,
             metadata,
             consensus: Some(consensus),
             handle: handle.clone(),
@@ -211,7 +216,8 @@ impl Node {
             node: own,
             consensus: consensus.clone(),
             metadata,
-            access: Client::new(secret.clone()),
+            access: Client::from_source(secret.clone(), options.bind),
+            source: options.bind,
             secret,
             events: events.clone(),
             errands,
@@ -244,7 +250,7 @@ impl Node {
             self.tasks.spawn(self.pings.clone().run(own, metadata, calls));
         }
         if let Some(copies) = self.copies.clone() {
-            let access = Client::new(options.secret.clone());
+            let access = Client::from_source(options.secret.clone(), options.bind);
             self.tasks.spawn(Doubts::new(own, self.metadata.clone(), (copies, access)).run());
         }
         if let Some(mode) = options.found.filter(|_| self.member.run == 1) {
@@ -302,7 +308,7 @@ impl Node {
     /// [`resprout_sql::session::SingleNode::in_cluster`].
     #[must_use]
     pub fn statements(&self) -> (Arc<Directory>, Client) {
-        let access = Client::new(self.secret.clone());
+        let access = Client::from_source(self.secret.clone(), self.source);
         let state = (self.metadata.clone(), self.handle.clone());
         let own = (self.id(), self.given, self.pings.clone());
         let directory = Directory::new(own, state, self.calls.clone(), access.clone());
@@ -449,7 +455,7 @@ async fn identify(options: &Options, listen: &str) -> Result<(Member, bool), Sta
 
 /// Opens a leaf's port for aggregators.
 async fn serve(options: &Options, copies: Arc<Copies>) -> Result<Server, StartError> {
-    let address = reach(&options.address);
+    let address = reach(&options.listens());
     let server = Server::bind(&address, options.secret.clone(), copies).await;
     server.map_err(|error| StartError::Listen { address, error })
 }
@@ -591,7 +597,10 @@ impl Desk {
         while let Some(news) = news.recv().await {
             match news {
                 News::Message(from, control) => self.take(from, control),
-                News::Lost(node) => look_after(node, &self.operations.metadata, &self.events),
+                News::Lost(node) => {
+                    let Operations { metadata, source, .. } = &self.operations;
+                    look_after((node, *source), metadata, &self.events);
+                }
             }
         }
     }

@@ -8,6 +8,7 @@
 //!   lost connections ─► a look whether anybody listens ─► Refused
 //! ```
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use resprout_cluster::NodeId;
@@ -16,7 +17,7 @@ use resprout_cluster::manager::{Config, Event, Message, Now, Output, Proposal};
 use resprout_cluster::metadata::Outcome;
 use resprout_cluster::reconcile::CopyName;
 use resprout_consensus::node::Handle;
-use tokio::net::TcpStream;
+use resprout_replication::transport::connect;
 use tokio::sync::mpsc;
 
 use crate::errands::Errands;
@@ -155,14 +156,18 @@ fn control(message: Message) -> Control {
 
 /// A connection to a node was lost: whether anybody listens there says sooner than silence that its process
 /// is gone.
-pub(crate) fn look_after(node: NodeId, metadata: &Shared, events: &mpsc::UnboundedSender<Event>) {
+pub(crate) fn look_after(
+    (node, source): (NodeId, Option<IpAddr>),
+    metadata: &Shared,
+    events: &mpsc::UnboundedSender<Event>,
+) {
     let address = metadata.read().nodes().get(&node).and_then(|found| node_address(&found.address));
     let Some(address) = address else { return };
     let events = events.clone();
     tokio::spawn(async move {
         let mut listened = 0;
         for _ in 0..PROBES {
-            match TcpStream::connect(&address).await {
+            match connect(&address, source).await {
                 // Of a process that ends, the port may be closed a moment after its connections.
                 Ok(_) => {
                     listened += 1;

@@ -1,6 +1,7 @@
 //! What the master aggregator does when it is told to: each operation is one or more commands of the metadata, and
 //! what goes with them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -42,6 +43,8 @@ pub(crate) struct Operations {
     pub(crate) consensus: Handle<Machine>,
     pub(crate) metadata: Shared,
     pub(crate) secret: Secret,
+    /// Where connections to others come from.
+    pub(crate) source: Option<IpAddr>,
     pub(crate) events: mpsc::UnboundedSender<Event>,
     pub(crate) errands: Errands,
     pub(crate) calls: Arc<Calls>,
@@ -254,7 +257,7 @@ impl Operations {
         }
         let listens = node_address(address)
             .ok_or_else(|| failed(format!("{address}: the port for nodes would be above 65535")))?;
-        invite(&listens, &self.secret).await.map_err(failed)
+        invite((&listens, self.source), &self.secret).await.map_err(failed)
     }
 
     /// Gives a node that was invited its number, and the log of the metadata.

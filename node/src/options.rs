@@ -1,5 +1,6 @@
 //! Settings of a node.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ pub struct Options {
     /// Where it listens for clients, as other nodes and clients reach it. It listens for nodes on the port that is
     /// [`NODE_PORT_ABOVE`] higher.
     pub address: Address,
+    /// The address it listens on, with the same ports, and connects from, if it is not the one where others reach it: behind a
+    /// proxy, or on a machine with several.
+    pub bind: Option<IpAddr>,
     /// What all nodes of the cluster know, and nobody else.
     pub secret: Secret,
     /// What it is to be: whoever adds it as something else is refused. Without it, what it is added as.
@@ -41,6 +45,7 @@ impl Options {
         Self {
             dir: dir.into(),
             address,
+            bind: None,
             secret,
             kind: None,
             found: None,
@@ -56,12 +61,31 @@ impl Options {
         &self.dir
     }
 
-    /// Where it listens for nodes.
+    /// Where it listens for clients.
+    #[must_use]
+    pub fn listens(&self) -> Address {
+        let host = self.bind.map_or_else(|| self.address.host.clone(), |bind| bind.to_string());
+        Address { host, port: self.address.port }
+    }
+
+    /// Where others reach it as a node.
     ///
     /// # Errors
     /// If there is no such port.
     pub(crate) fn node_address(&self) -> Result<String, StartError> {
-        node_address(&self.address).ok_or_else(|| StartError::Option {
+        self.for_nodes(&self.address)
+    }
+
+    /// Where it listens for nodes.
+    ///
+    /// # Errors
+    /// As [`Options::node_address`].
+    pub(crate) fn node_listen(&self) -> Result<String, StartError> {
+        self.for_nodes(&self.listens())
+    }
+
+    fn for_nodes(&self, clients: &Address) -> Result<String, StartError> {
+        node_address(clients).ok_or_else(|| StartError::Option {
             option: "port",
             why: format!(
                 "{} leaves no port for nodes, which is {NODE_PORT_ABOVE} higher",

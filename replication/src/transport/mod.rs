@@ -43,6 +43,7 @@ pub use handshake::{GreetingError, Refusal, Versions};
 pub use local::LocalNode;
 pub use options::TransportOptions;
 pub use secret::{PROOF_BYTES, SECRET_BYTES_MIN, Secret, SecretError};
+pub use socket::connect;
 pub use status::{Connected, InboundStatus, PeerStatus};
 
 pub use crate::wire::Lane;

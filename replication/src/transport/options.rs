@@ -1,5 +1,6 @@
 //! Bounds and times of a transport.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::secret::Secret;
@@ -12,6 +13,8 @@ use crate::wire::MESSAGE_BYTES_MAX;
 pub struct TransportOptions {
     /// Where to listen, as `host:port`; port 0 takes a free one.
     pub listen: String,
+    /// Where connections to others come from; as the system chooses if it is not said.
+    pub source: Option<IpAddr>,
     /// What all nodes of the cluster know, and nobody else.
     pub secret: Secret,
     /// For the jitter between attempts to connect. Best different on every node.
@@ -46,6 +49,7 @@ impl TransportOptions {
     pub fn new(listen: impl Into<String>, secret: Secret, seed: u64) -> Self {
         Self {
             listen: listen.into(),
+            source: None,
             secret,
             seed,
             message_bytes_max: MESSAGE_BYTES_MAX,

@@ -211,7 +211,7 @@ async fn connect(peer: &Peer, shared: &Shared) -> Result<(TcpStream, Session), C
     let options = &shared.options;
     let address = locked(&peer.state).address.clone();
     let bound = options.connect_timeout;
-    let connected = timeout(bound, socket::connect(&address)).await;
+    let connected = timeout(bound, socket::connect(&address, options.source)).await;
     let mut stream = connected.map_err(|_| ConnectionError::ConnectTimeout(bound))??;
     let bound = options.handshake_timeout;
     let greeting = handshake::dial(&mut stream, &shared.local, peer.node, shared);

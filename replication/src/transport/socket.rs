@@ -1,7 +1,7 @@
 //! Sockets as connections need them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
@@ -12,16 +12,27 @@ const SEND_BUFFER_BYTES: u32 = 512 << 10;
 /// Connections that wait to be taken.
 const BACKLOG: u32 = 256;
 
-/// Connects to the first address of a name that answers.
-pub(super) async fn connect(address: &str) -> io::Result<TcpStream> {
+/// Connects to the first address of a name (`host:port`) that answers, from `source` if that is said.
+///
+/// # Errors
+/// Those of the system, of the last address.
+pub async fn connect(address: &str, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{address} has no address"));
     for address in lookup_host(address).await? {
-        match open(address)?.connect(address).await {
+        match connect_to(address, source).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+async fn connect_to(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = open(address)?;
+    if let Some(source) = source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    socket.connect(address).await
 }
 
 /// Listens on the first address of a name that can be listened on.

@@ -50,6 +50,9 @@ pub(crate) struct MemberArgs {
     /// 10000 higher
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// The address it listens on and connects from, if others reach it elsewhere, as behind a proxy; ports are those of --listen
+    #[arg(long, value_name = "IP")]
+    bind: Option<String>,
     /// Serve /livez /startupz /readyz /metrics /api/status here, for example 127.0.0.1:8080
     #[arg(long, value_name = "ADDRESS")]
     http: Option<String>,
@@ -98,6 +101,7 @@ impl MemberArgs {
         let flags = [
             ("data", self.data.as_ref().map(text), "--data"),
             ("listen", self.listen.clone(), "--listen"),
+            ("bind", self.bind.clone(), "--bind"),
             ("http", self.http.clone(), "--http"),
             ("cluster.secret_file", self.secret_file.as_ref().map(text), "--secret-file"),
             (
@@ -182,6 +186,9 @@ fn options(settings: &Settings) -> Result<Options, Failure> {
     let (data, secret) = (run::data(settings)?, secret(settings)?);
     let mut options = Options::new(data, address, secret);
     options.engine = run::engine(settings)?;
+    let bind =
+        |text: &str| text.parse().map_err(|_| "write an address, such as 10.0.0.21".to_owned());
+    options.bind = settings.read("bind", bind).map_err(bad_setting)?;
     let role = |text: &str| match text {
         "leaf" => Ok(NodeKind::Leaf),
         "aggregator" => Ok(NodeKind::Aggregator),
@@ -243,6 +250,7 @@ async fn serve(
         None => None,
     };
     let (dir, listen) = (options.data().to_owned(), options.address.clone());
+    let listens = options.listens();
     let node = tokio::select! {
         started = Node::start(options) => started.map_err(|error| not_started(&error))?,
         _ = terminate.recv() => return Ok(Exit::Done),
@@ -269,7 +277,7 @@ async fn serve(
         }
     }
     let door = match node.kind() {
-        NodeKind::Aggregator => Some(Door::open(&node, &dir).await?),
+        NodeKind::Aggregator => Some(Door::open(&node, &listens, &dir).await?),
         NodeKind::Leaf => None,
     };
     shown.serves(&node);
@@ -298,8 +306,7 @@ struct Door {
 }
 
 impl Door {
-    async fn open(node: &Node, dir: &Path) -> Result<Self, Failure> {
-        let address = node.address();
+    async fn open(node: &Node, address: &Address, dir: &Path) -> Result<Self, Failure> {
         let resolved = (address.host.as_str(), address.port).to_socket_addrs();
         let resolved = resolved.ok().and_then(|mut all| all.next());
         let cannot = |why: &dyn std::fmt::Display| {

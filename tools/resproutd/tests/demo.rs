@@ -114,7 +114,7 @@ async fn a_node_serves_sql() {
     assert_eq!(node.end(), 0);
 }
 
-/// Promise: a cluster is shown by its orders, also without a terminal: a leaf dies, comes back, another one comes in and takes
+/// Promise: a cluster is shown by its orders, also without a terminal: a leaf dies, comes back, is cut off, another one comes in and takes
 /// its share, one is stopped in order, and nothing that was acknowledged is lost; what is no order ends it with an error.
 #[test]
 fn a_drill_loses_nothing() {
@@ -130,6 +130,8 @@ fn a_drill_loses_nothing() {
     let (code, told, errors) = run("\\drill; \\stop 4; \\status; SELECT COUNT(*) FROM orders");
     assert_eq!(code, Some(0), "{told}\n{errors}");
     assert!(told.contains("node 2 is killed"), "{told}");
+    assert!(told.contains("node 2 is cut off from the others"), "{told}");
+    assert!(told.contains("2 was cut off, and is not any more"), "{told}");
     assert!(told.contains("node 4 is a leaf at 127.0.0.1:"), "{told}");
     assert!(told.contains("drill: 0 acknowledged rows lost"), "{told}");
     assert!(told.contains("node 4 has stopped after"), "{told}");

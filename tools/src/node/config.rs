@@ -30,6 +30,7 @@
 //! ```toml
 //! role = "leaf"                        # leaf | aggregator
 //! listen = "10.0.0.21:3306"            # where clients and other nodes reach it
+//! bind = "10.0.0.21"                   # where it listens and connects from, if that is another address
 //!
 //! [cluster]
 //! secret_file = "/etc/resprout/secret" # the same on all nodes
@@ -48,9 +49,10 @@ use toml::de::{DeTable, DeValue};
 use crate::quantity::{parse_bytes, parse_duration};
 
 /// Every setting: its section (empty for the top level) and its key.
-const KEYS: [(&str, &str); 19] = [
+const KEYS: [(&str, &str); 20] = [
     ("", "role"),
     ("", "listen"),
+    ("", "bind"),
     ("", "data"),
     ("", "http"),
     ("", "sql"),
@@ -74,8 +76,8 @@ const KEYS: [(&str, &str); 19] = [
 const ALONE: [&str; 5] = ["sql", "attach", "tls.certificate", "tls.key", "tls.require"];
 
 /// Of a node of a cluster only.
-const OF_MEMBERS: [&str; 4] =
-    ["role", "listen", "cluster.secret_file", "cluster.consensus_election_timeout"];
+const OF_MEMBERS: [&str; 5] =
+    ["role", "listen", "bind", "cluster.secret_file", "cluster.consensus_election_timeout"];
 
 /// What the names of all variables of this program begin with.
 const ENVIRONMENT: &str = "RESPROUT";

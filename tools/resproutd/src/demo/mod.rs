@@ -6,6 +6,7 @@
 //! ```
 
 mod cluster;
+mod network;
 mod orders;
 mod processes;
 mod ready;

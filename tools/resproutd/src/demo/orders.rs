@@ -14,7 +14,7 @@ use super::writer::Writer;
 use super::{DATABASE, shell};
 
 /// Orders, as the prompt lists them.
-pub(super) const HELP: &str = "\\status   \\kill N   \\stop N   \\restart N   \\add leaf   \\rebalance   \\drill   \\quit   or a statement";
+pub(super) const HELP: &str = "\\status   \\kill N   \\stop N   \\restart N   \\cut N   \\heal   \\add leaf   \\rebalance   \\drill   \\quit   or a statement";
 
 /// Before something is done, somebody writes for so long.
 const BEFORE: Duration = Duration::from_millis(300);
@@ -59,6 +59,8 @@ pub(super) async fn carry_out(processes: &mut Processes, line: &str) -> Result<i
         (["\\kill", _], Some(number)) => kill(processes, number).await,
         (["\\stop", _], Some(number)) => stop(processes, number).await,
         (["\\restart", _], Some(number)) => restart(processes, number).await,
+        (["\\cut", _], Some(number)) => cut(processes, number).await,
+        (["\\heal"], _) => heal(processes).await,
         (["\\add", "leaf"], _) => add_leaf(processes).await,
         (["\\rebalance"], _) => rebalance(processes).await,
         (["\\drill"], _) => drill(processes).await,
@@ -79,7 +81,11 @@ async fn statement(processes: &mut Processes, text: &str) -> Result<bool, Failur
 
 async fn status(processes: &mut Processes) -> Result<(), Failure> {
     for number in 1..=processes.all.len() {
-        let runs = if processes.runs(number) { "runs" } else { "is down" };
+        let runs = match (processes.runs(number), processes.is_cut(number)) {
+            (true, true) => "runs, and is cut off",
+            (true, false) => "runs",
+            (false, _) => "is down",
+        };
         let process = &processes.all[number - 1];
         let kind = if process.is_leaf { "leaf" } else { "aggregator" };
         output::line(format_args!("  {number}  {kind:<10}  127.0.0.1:{}  {runs}", process.port));
@@ -107,7 +113,7 @@ async fn stop(processes: &mut Processes, number: usize) -> Result<i64, Failure> 
     writer.write_for(BEFORE, processes).await?;
     let mut ending = processes.stop(number)?;
     let began = Instant::now();
-    while !Processes::has_ended(&mut ending)? {
+    while !processes.has_ended(number, &mut ending)? {
         if began.elapsed() > PATIENCE {
             let why = format!("it still runs after {} s", PATIENCE.as_secs());
             let fix = format!("\\kill does not wait; see {}", processes.log(number).display());
@@ -121,6 +127,28 @@ async fn stop(processes: &mut Processes, number: usize) -> Result<i64, Failure> 
     ));
     writer.until_calm(processes).await?;
     writer.tell(processes).await
+}
+
+/// Cuts a node off from all others while somebody writes. Its clients still reach it: it is the cluster that does not.
+async fn cut(processes: &mut Processes, number: usize) -> Result<i64, Failure> {
+    let mut writer = Writer::begin(processes).await?;
+    writer.write_for(BEFORE, processes).await?;
+    processes.cut(number)?;
+    output::line(format_args!("  node {number} is cut off from the others"));
+    writer.until_calm(processes).await?;
+    writer.tell(processes).await
+}
+
+/// All reach each other again, and those that were cut off follow what was decided without them.
+async fn heal(processes: &mut Processes) -> Result<i64, Failure> {
+    let mut writer = Writer::begin(processes).await?;
+    writer.write_for(BEFORE, processes).await?;
+    let healed: Vec<String> = processes.heal().iter().map(usize::to_string).collect();
+    let healed = if healed.is_empty() { "no node".to_owned() } else { healed.join(", ") };
+    output::line(format_args!("  {healed} was cut off, and is not any more"));
+    writer.until_calm(processes).await?;
+    let missing = writer.tell(processes).await?;
+    are_online(processes).await.map(|()| missing)
 }
 
 async fn restart(processes: &mut Processes, number: usize) -> Result<i64, Failure> {
@@ -185,7 +213,7 @@ async fn rebalance(processes: &mut Processes) -> Result<i64, Failure> {
     writer.tell(processes).await
 }
 
-/// A leaf dies and comes back, another one comes in, and everything is spread anew: nothing may be lost.
+/// A leaf dies and comes back, is cut off and comes back, another one comes in, and everything is spread anew: nothing may be lost.
 async fn drill(processes: &mut Processes) -> Result<i64, Failure> {
     let running = (1..=processes.all.len()).filter(|number| processes.all[number - 1].is_leaf);
     let running: Vec<usize> = running.collect();
@@ -199,6 +227,8 @@ async fn drill(processes: &mut Processes) -> Result<i64, Failure> {
     let began = Instant::now();
     let mut missing = kill(processes, leaf).await?;
     missing += restart(processes, leaf).await?;
+    missing += cut(processes, leaf).await?;
+    missing += heal(processes).await?;
     missing += add_leaf(processes).await?;
     missing += rebalance(processes).await?;
     let took = began.elapsed().as_secs_f64();

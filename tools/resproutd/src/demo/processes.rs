@@ -9,6 +9,8 @@ use resprout_node::NODE_PORT_ABOVE;
 use resprout_tools::failure::Failure;
 use tokio::process::{Child, Command};
 
+use super::network::{self, Network};
+
 /// The election timeout of demo clusters: short, so that every failover can be watched.
 const ELECTION_TIMEOUT_MS: &str = "1000";
 
@@ -28,6 +30,7 @@ pub(super) struct Process {
 pub(super) struct Processes {
     dir: PathBuf,
     redundancy: u32,
+    network: Network,
     pub(super) all: Vec<Process>,
 }
 
@@ -72,7 +75,8 @@ impl Processes {
         for (number, port) in (1..).zip(ports) {
             all.push(Process { number, port, is_leaf: number > voters, child: None });
         }
-        let mut processes = Self { dir: dir.to_owned(), redundancy, all };
+        let network = Network::new();
+        let mut processes = Self { dir: dir.to_owned(), redundancy, network, all };
         for number in 1..=voters + leaves {
             processes.run(number)?;
         }
@@ -85,6 +89,31 @@ impl Processes {
             let why = "there is none of that number";
             Failure::new(format!("cannot do that to node {number}"), why, "\\status lists them")
         })
+    }
+
+    /// Cuts a node off from all others.
+    ///
+    /// # Errors
+    /// If there is none of that number, or it is cut off.
+    pub(super) fn cut(&mut self, number: usize) -> Result<(), Failure> {
+        self.process(number)?;
+        if self.network.cut(number) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            format!("node {number} is cut off"),
+            "it was cut off before",
+            "\\heal it first",
+        ))
+    }
+
+    /// Ends all cuts: which nodes were cut off.
+    pub(super) fn heal(&self) -> Vec<usize> {
+        self.network.heal()
+    }
+
+    pub(super) fn is_cut(&self, number: usize) -> bool {
+        self.network.is_cut(number)
     }
 
     /// Where a node's log is.
@@ -106,6 +135,9 @@ impl Processes {
                 "\\kill it first",
             ));
         }
+        let port = process.port;
+        self.network.relay(number, [port, port + NODE_PORT_ABOVE])?;
+        let process = self.process(number)?;
         let what = || format!("cannot start node {number}");
         let program = std::env::current_exe().map_err(failed(what()))?;
         let written = File::options().create(true).append(true).open(&log);
@@ -113,6 +145,7 @@ impl Processes {
         let mut command = Command::new(program);
         command.arg("member").arg("--data").arg(dir.join(format!("node-{number}")));
         command.arg("--listen").arg(format!("127.0.0.1:{}", process.port));
+        command.arg("--bind").arg(network::address(number).to_string());
         command.arg("--secret-file").arg(dir.join("secret"));
         command.args(["--consensus-election-timeout", ELECTION_TIMEOUT_MS]);
         if number == 1 {
@@ -137,7 +170,9 @@ impl Processes {
             let why = "it was ended before";
             return Err(Failure::new(format!("node {number} does not run"), why, "\\restart it"));
         };
-        child.kill().await.map_err(failed(format!("cannot kill node {number}")))
+        child.kill().await.map_err(failed(format!("cannot kill node {number}")))?;
+        self.network.is_gone(number);
+        Ok(())
     }
 
     /// Tells a node to stop, as SIGTERM does: whether it has is for [`Processes::has_ended`].
@@ -159,8 +194,11 @@ impl Processes {
     ///
     /// # Errors
     /// If the system does not say.
-    pub(super) fn has_ended(child: &mut Child) -> Result<bool, Failure> {
+    pub(super) fn has_ended(&mut self, number: usize, child: &mut Child) -> Result<bool, Failure> {
         let ended = child.try_wait().map_err(failed("cannot wait for a node".to_owned()))?;
+        if ended.is_some() {
+            self.network.is_gone(number);
+        }
         Ok(ended.is_some())
     }
 
@@ -189,6 +227,7 @@ impl Processes {
             // It has ended by itself: its log says why.
             _ => {
                 process.child = None;
+                self.network.is_gone(number);
                 false
             }
         }
@@ -199,7 +238,9 @@ impl Processes {
         let numbers: Vec<usize> = self.all.iter().map(|process| process.number).collect();
         let running: Vec<usize> = numbers.into_iter().filter(|number| self.runs(*number)).collect();
         let all = self.all.iter();
-        all.filter(|process| !process.is_leaf && running.contains(&process.number))
+        // Who is cut off answers clients, and knows nothing new.
+        let is_door = |process: &&Process| !process.is_leaf && !self.network.is_cut(process.number);
+        all.filter(|process| is_door(process) && running.contains(&process.number))
             .map(|process| process.port)
             .collect()
     }

@@ -191,7 +191,7 @@ mod tests {
     fn another_plan_has_another_name() {
         let copy = "COPY PARTITION, 0, c, 3, 4, NULL";
         let partition = "0, a, 1, Master, 0";
-        let id = |steps, partitions, statement| {
+        let id = |steps: &str, partitions: &str, statement: &str| {
             Shape::of(&rows(steps), &rows(partitions)).expect("sound rows").id(statement)
         };
         let shown = id(copy, partition, "REBALANCE");
