@@ -134,6 +134,7 @@ async fn cut(processes: &mut Processes, number: usize) -> Result<i64, Failure> {
     let mut writer = Writer::begin(processes).await?;
     writer.write_for(BEFORE, processes).await?;
     processes.cut(number)?;
+    writer.look_for_another_door();
     output::line(format_args!("  node {number} is cut off from the others"));
     writer.until_calm(processes).await?;
     writer.tell(processes).await

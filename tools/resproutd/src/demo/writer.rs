@@ -34,6 +34,11 @@ impl Writer {
         Ok(Self { conn, next: 0, acknowledged: 0, last, longest, errors: 0 })
     }
 
+    /// Goes on through whichever aggregator can be reached now, as whoever balances clients would have it.
+    pub(super) fn look_for_another_door(&mut self) {
+        self.conn = None;
+    }
+
     pub(super) async fn write(&mut self, processes: &mut Processes) -> Result<(), Failure> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
