@@ -16,7 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const MAGIC: [u8; 8] = *b"RSPRACC3";
+const MAGIC: [u8; 8] = *b"RSPRACC4";
 const NONCE_BYTES: usize = 32;
 const OF_LEAF: &[u8; 32] = b"resprout access v2 leaf         ";
 const OF_CLIENT: &[u8; 32] = b"resprout access v2 client       ";
