@@ -438,7 +438,7 @@ async fn many_groups_come_in_pieces_and_few_are_few_bytes() {
             Step::Constant(Value::Int(200)),
             Step::Compare(Comparator::Less),
         ],
-        ..all.clone()
+        ..all
     };
     let (rows, _, selected) = measure(&one_percent);
     assert_eq!(rows.len(), 400);

@@ -66,6 +66,12 @@ impl Conditions {
         added
     }
 
+    /// Nothing must hold.
+    pub(crate) fn forget(&mut self) {
+        self.steps.clear();
+        self.parts = 0;
+    }
+
     /// The whole condition.
     pub(crate) fn all(&self) -> Vec<Step> {
         let mut steps = self.steps.clone();

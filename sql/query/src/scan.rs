@@ -283,6 +283,15 @@ impl Table {
                 all = false;
             }
         }
+        // Here the library compares whole numbers column by column, which is faster than row by row.
+        let is_whole = |input: &Input| {
+            let (Input::Column(id) | Input::Key(id, _)) = input;
+            self.columns.iter().any(|column| column.id == *id && column.ty == Type::Int)
+        };
+        if !stored.is_far() && conditions.inputs.iter().all(is_whole) {
+            conditions.forget();
+            all = filters.is_empty();
+        }
         Some((made(&conditions, &gives), all))
     }
 }

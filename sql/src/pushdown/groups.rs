@@ -384,12 +384,12 @@ impl Groups {
         }
     }
 
-    /// Gives all groups away, and has none then.
+    /// Gives all groups away.
     ///
     /// # Errors
     /// If they are not taken.
-    pub(super) fn give(&mut self, sink: &mut dyn Sink) -> Result<(), Error> {
-        let mut alone = std::mem::take(&mut self.spilled);
+    pub(super) fn give(self, sink: &mut dyn Sink) -> Result<(), Error> {
+        let mut alone = self.spilled.clone();
         for group in 0..self.keys.len() {
             self.give_key(group, sink)?;
             for (call, made) in self.made.iter().enumerate() {
@@ -409,10 +409,6 @@ impl Groups {
                 sink.end_row();
             }
         }
-        self.known.clear();
-        self.keys.clear();
-        self.bytes = 0;
-        self.made.iter_mut().for_each(|made| made.grow(0));
         Ok(())
     }
 

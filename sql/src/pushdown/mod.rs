@@ -59,7 +59,7 @@ impl Evaluator for ByExpressions {
             Some(index) => work.along(index, sink)?,
             None => work.over_rows(sink)?,
         };
-        if let Some(groups) = &mut work.groups {
+        if let Some(groups) = work.groups {
             groups.give(sink)?;
         }
         Ok(next)
