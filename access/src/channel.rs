@@ -15,12 +15,19 @@ use tokio::sync::{Notify, mpsc};
 use crate::frame::encode_reply;
 use crate::message::{Assign, Fault, Question, Reply, Request, Rows, Scan, TableRef, Voted, Write};
 use crate::out::Out;
+use crate::packed::Packed;
+use crate::pushed::{Evaluator, Gives, Limits, Piece, Pushdown, Sink};
 
 /// So long a read waits for the end of what was in doubt when this master's term began; then whoever asked tries again.
 const SETTLED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Bytes of the first rows of a scan: most want few.
 pub(crate) const SCAN_BYTES_FIRST: u32 = 16 << 10;
+
+/// Rows that are looked at for one answer at most: between two, the client may go away.
+const LOOKED_MAX: usize = 1 << 18;
+/// The same for the first answer, which is made without leaving the thread.
+const LOOKED_FIRST: usize = 512;
 
 /// A request with the partition that it names.
 #[derive(Debug)]
@@ -40,6 +47,7 @@ pub(crate) struct Channel {
     marks: HashMap<u32, Savepoint>,
     /// Why nothing can be done in the transaction: what is not answered may fail too.
     failed: Option<Fault>,
+    evaluator: Option<Arc<dyn Evaluator>>,
 }
 
 /// Work that takes long or waits for the disk, beside the tasks of this thread.
@@ -108,7 +116,7 @@ pub(crate) fn not_here() -> Error {
 }
 
 impl Channel {
-    pub(crate) fn new(number: u64, out: Arc<Out>) -> Self {
+    pub(crate) fn new(number: u64, out: Arc<Out>, evaluator: Option<Arc<dyn Evaluator>>) -> Self {
         Self {
             number,
             out,
@@ -117,7 +125,12 @@ impl Channel {
             views: HashMap::new(),
             marks: HashMap::new(),
             failed: None,
+            evaluator,
         }
+    }
+
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
     }
 
     /// Until nobody asks any more, or the last request is answered.
@@ -212,6 +225,12 @@ impl Channel {
             // Few rows are read before another thread would have taken the tasks of this one over.
             Request::Scan(scan) if scan.bytes_max <= SCAN_BYTES_FIRST => Some(self.scan(&scan)),
             Request::Scan(scan) => Some(beside_tasks(|| self.scan(&scan))),
+            Request::Push(scan, pushdown, rows) if scan.bytes_max <= SCAN_BYTES_FIRST => {
+                Some(self.push(&scan, &pushdown, (LOOKED_FIRST, rows)))
+            }
+            Request::Push(scan, pushdown, rows) => {
+                Some(beside_tasks(|| self.push(&scan, &pushdown, (LOOKED_MAX, rows))))
+            }
             Request::Look(table, key) => Some(self.look(table, &key).await),
             request => Some(self.change(request).await),
         }
@@ -279,6 +298,34 @@ impl Channel {
             }
         }
         Ok(Reply::Rows { rows, next })
+    }
+
+    /// What comes of the rows of a scan.
+    fn push(
+        &mut self,
+        scan: &Scan,
+        pushdown: &Pushdown,
+        (looked, rows): (usize, u32),
+    ) -> Result<Reply, Error> {
+        let view = self.views.get(&scan.view).cloned().ok_or(Error::TransactionEnded)?;
+        let evaluator = self.evaluator.clone();
+        let unable =
+            || Error::Elsewhere("this leaf sends rows, and does nothing with them".to_owned());
+        let evaluator = evaluator.ok_or_else(unable)?;
+        let (transaction, table) = self.at(scan.table)?;
+        let index = scan.index.map(|id| index(&table, id)).transpose()?;
+        let range = KeyRange { from: scan.from.clone(), to: scan.to.clone() };
+        let limits = Limits { looked, rows: rows as usize, bytes: scan.bytes_max as usize };
+        let (view, range, table) = (&*view, &range, &*table);
+        let piece = Piece { transaction, view, table, index: index.as_ref(), range, limits };
+        if pushdown.gives == Gives::Rows {
+            let mut rows = Rows::default();
+            let next = evaluator.evaluate(&piece, pushdown, &mut rows)?;
+            return Ok(Reply::Rows { rows, next });
+        }
+        let mut values = Packed::default();
+        let next = evaluator.evaluate(&piece, pushdown, &mut values as &mut dyn Sink)?;
+        Ok(Reply::Packed { values, next })
     }
 
     async fn commit(&mut self) -> Result<(), Error> {

@@ -98,7 +98,8 @@ archives! {
 mod tests {
     use super::*;
     use crate::message::{Looked, Place, Question, Request, Scan, TableRef, Wanted, Write};
-    use resprout_engine::table::{TableId, Value};
+    use crate::pushed::{Call, Comparator, Gives, Input, Pushdown, Rule, Step};
+    use resprout_engine::table::{ColumnId, TableId, Value};
     use resprout_wal::world::Rng;
 
     fn samples() -> Vec<Request> {
@@ -113,7 +114,19 @@ mod tests {
             to: Some(vec![1, 3]),
             bytes_max: 1000,
         };
+        let pushdown = Pushdown {
+            inputs: vec![Input::Column(ColumnId(3)), Input::Key(ColumnId(1), Rule::GeneralCi)],
+            condition: vec![
+                Step::Input(0),
+                Step::Constant(Value::Int(5)),
+                Step::Compare(Comparator::Less),
+                Step::All(1),
+            ],
+            gives: Gives::Groups { by: vec![1], calls: vec![Call::Rows, Call::Sum(0)] },
+            zone: -3600,
+        };
         vec![
+            Request::Push(scan.clone(), pushdown, 12),
             Request::Begin { place, lock_wait_ms: Some(50) },
             Request::WriteLast(Write::Insert(table, values)),
             Request::Scan(scan),

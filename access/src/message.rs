@@ -6,6 +6,9 @@
 use resprout_engine::table::{ColumnId, IndexId, TableId, TableSchema, Value};
 use rkyv::{Archive, Deserialize, Serialize};
 
+use crate::packed::Packed;
+use crate::pushed::Pushdown;
+
 /// A partition, by its database's number in the cluster.
 #[derive(
     Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
@@ -161,6 +164,9 @@ pub enum Request {
     WriteLast(Write),
     /// [`Reply::Rows`].
     Scan(Scan),
+    /// What is to be done with the rows of a scan, of which so many are enough: [`Reply::Packed`], or [`Reply::Rows`] if
+    /// whole rows are wanted.
+    Push(Scan, Pushdown, u32),
     /// A point to go back to, under this number. Not answered.
     Mark(u32),
     /// Takes back what was written since. Not answered.
@@ -260,6 +266,13 @@ pub enum Reply {
     Rows {
         /// Keys and values.
         rows: Rows,
+        /// The first key that was not looked at; none if that was all.
+        next: Option<Vec<u8>>,
+    },
+    /// What came of rows, and where it goes on.
+    Packed {
+        /// Values.
+        values: Packed,
         /// The first key that was not looked at; none if that was all.
         next: Option<Vec<u8>>,
     },

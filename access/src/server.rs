@@ -21,6 +21,7 @@ use crate::greeting;
 use crate::message::{Place, Question, Request};
 use crate::offices::Offices;
 use crate::out::Out;
+use crate::pushed::Evaluator;
 
 /// Which partitions are here.
 pub trait Locate: Send + Sync + fmt::Debug + 'static {
@@ -29,6 +30,11 @@ pub trait Locate: Send + Sync + fmt::Debug + 'static {
 
     /// The newest office of a master aggregator that is known here: changes of tables by an earlier one are refused.
     fn office(&self) -> u64;
+
+    /// Who can do with rows here what aggregators ask; nobody if they are only to be sent.
+    fn evaluator(&self) -> Option<Arc<dyn Evaluator>> {
+        None
+    }
 }
 
 /// A greeting must be over by then.
@@ -173,7 +179,8 @@ async fn read(
             Request::Begin { place, .. } => Located { request, partition: locate.partition(place) },
             request => Located { request, partition: None },
         };
-        let begin = || opened(channel, out, &open, &mut working);
+        let begin =
+            || opened(Channel::new(channel, out.clone(), locate.evaluator()), &open, &mut working);
         let requests = locked(&open).entry(channel).or_insert_with(begin).requests.clone();
         // If the channel has ended, it has said why.
         let _ended = requests.send(located).await;
@@ -181,10 +188,10 @@ async fn read(
 }
 
 /// A channel that begins, and takes itself out of those that are open when it has ended.
-fn opened(channel: u64, out: &Arc<Out>, open: &Channels, working: &mut JoinSet<()>) -> Open {
+fn opened(serving: Channel, open: &Channels, working: &mut JoinSet<()>) -> Open {
     let (requests, received) = mpsc::channel(WAITING_MAX);
     let closed = Arc::new(Notify::new());
-    let (serving, ends) = (Channel::new(channel, out.clone()), closed.clone());
+    let (channel, ends) = (serving.number(), closed.clone());
     let open = open.clone();
     working.spawn(async move {
         serving.run(received, &ends).await;

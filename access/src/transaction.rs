@@ -16,8 +16,10 @@ use tokio::sync::Mutex;
 use crate::channel::SCAN_BYTES_FIRST;
 use crate::client::Line;
 use crate::fetch::Fetched;
-use crate::message::{Assign, Reply, Request, Scan, TableRef, Write};
+use crate::message::{Assign, Reply, Request, Rows, Scan, TableRef, Write};
+use crate::packed::Packed;
 use crate::partition::FarPartition;
+use crate::pushed::Pushdown;
 
 /// Bytes of rows that come at once.
 const SCAN_BYTES: u32 = 512 << 10;
@@ -453,6 +455,84 @@ impl FarTransaction {
             let Some(next) = next else { return Ok(()) };
             (from, bytes_max) = (next, SCAN_BYTES);
         }
+    }
+
+    /// Visits the rows of a scan of which a condition holds, which their leaf finds: as [`FarTransaction::scan`]. What was
+    /// fetched before is visited whole: conditions have to be looked at again. Nothing is visited between two messages.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn scan_where(
+        &self,
+        view: Option<&FarView>,
+        (table, index): (&Table, Option<&Index>),
+        (range, pushdown): (&KeyRange, &Pushdown),
+        mut visit: impl FnMut(Option<&RowView<'_>>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        if let Some(fetched) = &self.fetched {
+            return fetched.scan(table, range, |row| visit(Some(row)));
+        }
+        let own;
+        let view = match view {
+            Some(view) => view,
+            None => {
+                own = self.view()?;
+                &own
+            }
+        };
+        let (mut range, mut is_first) = (range.clone(), true);
+        loop {
+            let of = (view, (table, index), &range);
+            let (rows, next): (Rows, _) = match self.push(of, pushdown, (u32::MAX, is_first))? {
+                Reply::Rows { rows, next } => (rows, next),
+                other => return Err(self.partition.odd(&other)),
+            };
+            for (key, value) in rows.pairs() {
+                if visit(Some(&RowView::new(table, key, value)?)).is_break() {
+                    return Ok(());
+                }
+            }
+            let Some(next) = next else { return Ok(()) };
+            if visit(None).is_break() {
+                return Ok(());
+            }
+            (range.from, is_first) = (next, false);
+        }
+    }
+
+    /// What comes of the rows of a scan, and where it goes on: done where they are. `is_first` says that little may be
+    /// enough. Blocks.
+    ///
+    /// # Errors
+    /// As the engine; [`Error::Unreachable`].
+    pub fn evaluate(
+        &self,
+        of: (&FarView, (&Table, Option<&Index>), &KeyRange),
+        pushdown: &Pushdown,
+        limits: (u32, bool),
+    ) -> Result<(Packed, Option<Vec<u8>>), Error> {
+        match self.push(of, pushdown, limits)? {
+            Reply::Packed { values, next } => Ok((values, next)),
+            other => Err(self.partition.odd(&other)),
+        }
+    }
+
+    fn push(
+        &self,
+        (view, (table, index), range): (&FarView, (&Table, Option<&Index>), &KeyRange),
+        pushdown: &Pushdown,
+        (rows, is_first): (u32, bool),
+    ) -> Result<Reply, Error> {
+        let scan = Scan {
+            table: table_ref(table),
+            index: index.map(|index| index.id),
+            view: view.number,
+            from: range.from.clone(),
+            to: range.to.clone(),
+            bytes_max: if is_first { SCAN_BYTES_FIRST } else { SCAN_BYTES },
+        };
+        self.ask_now(Request::Push(scan, pushdown.clone(), rows))
     }
 
     /// A point to go back to.

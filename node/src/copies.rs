@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use resprout_access::pushdown::Evaluator;
 use resprout_access::{Locate, Place};
 use resprout_cluster::manager::{Answer, Phase};
 use resprout_cluster::metadata::Metadata;
@@ -83,6 +84,10 @@ impl Locate for Copies {
 
     fn office(&self) -> u64 {
         self.metadata.read().office().number
+    }
+
+    fn evaluator(&self) -> Option<Arc<dyn Evaluator>> {
+        Some(Arc::new(resprout_sql::pushdown::ByExpressions))
     }
 }
 

@@ -20,6 +20,7 @@ pub mod expression;
 pub mod place;
 pub mod planned;
 pub mod protocol;
+pub mod pushdown;
 mod sealed_file;
 pub mod server;
 pub mod session;

@@ -4,8 +4,8 @@
 //! ```text
 //!  session ── tree, Catalogue, Moment ──► Queries::plan ─► Planned ── run ──► Batches ─► client
 //!               │                                            │
-//!               └ open: a transaction and a state            └ Stored::scan: rows of a partition,
-//!                 of each partition that is read               of that state, with own writes
+//!               └ open: a transaction and a state            └ Stored::evaluate: what comes of rows of a
+//!                 of each partition that is read               partition, of that state, with own writes
 //! ```
 //!
 //! Without an implementation ([`SingleNode::with_queries`](crate::session::SingleNode)) such
@@ -13,13 +13,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use resprout_engine::RowBlock;
-use resprout_engine::table::{
-    ColumnId, Index, KeyRange, RowView, Table, TableSchema, Value, ValueRef,
-};
+use resprout_access::pushdown::{Limits, Pushdown, Sink};
+use resprout_engine::table::{ColumnId, Index, KeyRange, Table, TableSchema, Value, ValueRef};
 use sqlparser::ast::{Expr, Query};
 use tokio::sync::{mpsc, oneshot};
 
@@ -342,51 +339,66 @@ impl Stored {
         execute::key_range(&self.target, prefix, lower, upper)
     }
 
-    /// Visits rows of a partition in the order of their keys, until told to stop.
+    /// Whether its rows are on other nodes.
+    #[must_use]
+    pub fn is_far(&self) -> bool {
+        self.target.database.is_far()
+    }
+
+    /// Gives what comes of the rows of a piece of a range, done where they are, and where the next piece begins; none if
+    /// that was all. `is_first` says that little may be enough.
     ///
     /// # Errors
-    /// If the partition does not serve, or a row is damaged.
-    pub fn scan(
+    /// If the partition does not serve, or a row is damaged; of the sink.
+    pub fn evaluate(
         &self,
         partition: usize,
         range: &KeyRange,
-        visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<(), SqlError> {
-        let read = self.read(partition)?;
-        Ok(read.of.transaction().scan_at(&read.view, &self.target.table, range, visit)?)
+        how: (&Pushdown, Limits, bool),
+        sink: &mut dyn Sink,
+    ) -> Result<Option<Vec<u8>>, SqlError> {
+        self.evaluated(partition, (None, range), how, sink)
     }
 
-    /// Visits rows as [`Stored::scan`] does, those of a leaf together. False, and nothing is visited, if
-    /// the session has written in the range itself.
+    /// The same for the rows that an index leads to, by a [range](Stored::index_range) of it.
     ///
     /// # Errors
-    /// If the partition does not serve, or what `visit` fails with.
-    pub fn scan_blocks(
+    /// As [`Stored::evaluate`].
+    pub fn evaluate_index(
         &self,
         partition: usize,
-        range: &KeyRange,
-        visit: impl FnMut(&RowBlock<'_>) -> Result<ControlFlow<()>, resprout_engine::Error>,
-    ) -> Result<bool, SqlError> {
-        let read = self.read(partition)?;
-        let table = &self.target.table;
-        Ok(read.of.transaction().scan_blocks_at(&read.view, table, range, visit)?)
+        (index, range): (&Index, &KeyRange),
+        how: (&Pushdown, Limits, bool),
+        sink: &mut dyn Sink,
+    ) -> Result<Option<Vec<u8>>, SqlError> {
+        self.evaluated(partition, (Some(index), range), how, sink)
     }
 
-    /// Visits the rows of a partition that an index leads to, for values of its first columns.
-    ///
-    /// # Errors
-    /// As [`Stored::scan`].
-    pub fn scan_index(
+    fn evaluated(
         &self,
         partition: usize,
-        (index, values): (&Index, &[Value]),
-        visit: impl FnMut(&RowView<'_>) -> ControlFlow<()>,
-    ) -> Result<(), SqlError> {
+        (index, range): (Option<&Index>, &KeyRange),
+        how: (&Pushdown, Limits, bool),
+        sink: &mut dyn Sink,
+    ) -> Result<Option<Vec<u8>>, SqlError> {
         let read = self.read(partition)?;
-        let table = &self.target.table;
-        let range = table.index_range(index, values).map_err(resprout_engine::Error::from)?;
-        let transaction = read.of.transaction();
-        Ok(transaction.scan_index_at(&read.view, (table, index), &range, visit)?)
+        let of = (&*self.target.table, index, range);
+        Ok(read.of.transaction().evaluate(&read.view, of, how, sink)?)
+    }
+
+    /// What is done where its rows are, in words; nothing for columns alone.
+    #[must_use]
+    pub fn pushed(&self, pushdown: &Pushdown) -> String {
+        crate::pushdown::shown(pushdown, self.target.schema())
+    }
+
+    /// The range of an index, for values of its first columns.
+    ///
+    /// # Errors
+    /// If a value does not fit its column.
+    pub fn index_range(&self, index: &Index, values: &[Value]) -> Result<KeyRange, SqlError> {
+        let range = self.target.table.index_range(index, values);
+        Ok(range.map_err(resprout_engine::Error::from)?)
     }
 
     fn read(&self, partition: usize) -> Result<&Read, SqlError> {

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 use resprout_engine::table::{ColumnId, ValueRef};
 use resprout_sql::expression::{self, Collation, Compiled, Row, Type};
 use resprout_sql::planned::Moment;
+use resprout_sql::pushdown::Step;
 
 use crate::error::carried;
 use crate::values::{Reader, Writer, data_type};
@@ -33,6 +34,8 @@ pub(crate) struct Computed {
     pub(crate) ty: Type,
     /// Whether its truth is asked for: BOOLEAN, else a value.
     pub(crate) condition: bool,
+    /// The same for rows that are elsewhere, if it is simple enough: inputs are the arguments.
+    pub(crate) steps: Option<Vec<Step>>,
     pub(crate) moment: Arc<Moment>,
     pub(crate) signature: Signature,
 }

@@ -1,6 +1,13 @@
-//! What EXPLAIN shows of a plan: a line for each step, the last step first.
+//! What EXPLAIN shows of a plan: a line for each step, the last step first; then a line for each scan that does more where
+//! its rows are than to read columns.
+
+use std::any::Any;
+use std::sync::Arc;
 
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::leaves::Leaves;
 
 /// Most characters of a line.
 const LINE_MAX: usize = 240;
@@ -27,5 +34,20 @@ fn add(plan: &LogicalPlan, depth: usize, lines: &mut Vec<String>) {
     lines.push(line);
     for input in inner {
         add(input, depth + 1, lines);
+    }
+}
+
+/// What is done where rows are.
+pub(crate) fn add_leaves(plan: &Arc<dyn ExecutionPlan>, lines: &mut Vec<String>) {
+    let any: &dyn Any = &**plan;
+    if let Some(leaves) = any.downcast_ref::<Leaves>() {
+        let what = leaves.stored().pushed(leaves.pushdown());
+        if !what.is_empty() {
+            let line = format!("On the leaves: {}: {what}", leaves.stored().table().name());
+            lines.push(line.chars().take(LINE_MAX).collect());
+        }
+    }
+    for child in plan.children() {
+        add_leaves(child, lines);
     }
 }

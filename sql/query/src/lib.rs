@@ -4,8 +4,8 @@
 //! ```text
 //!  syntax tree ─► bind: names, types, clauses ─► LogicalPlan ─► DataFusion ─► batches ─► session
 //!                   │                                             │
-//!                   └ computed: each scalar expression is one     └ scan: rows of partitions,
-//!                     function of its columns, with the             column by column
+//!                   └ computed: each scalar expression is one     └ leaves: what comes of rows
+//!                     function of its columns, with the             of partitions, done there
 //!                     meaning of `resprout_sql::expression`
 //! ```
 //!
@@ -19,7 +19,9 @@
 //! | `computed` | scalar functions: expressions, conditions, keys of text |
 //! | `aggregate` | SUM, GROUP_CONCAT and others that mean something of their own |
 //! | `values` | MySQL's types and values in Arrow's arrays |
-//! | `scan` | tables, read from partitions or from memory |
+//! | `scan` | tables: where their rows are, and what is wanted of them |
+//! | `leaves` | partitions, near or far, read batch by batch |
+//! | `pushdown`, `partial` | conditions and partial aggregates that are done where rows are |
 //! | `run` | memory, threads, interruption, results |
 //! | `stopping` | an end to long joins |
 //! | `explain` | what EXPLAIN shows |
@@ -32,6 +34,9 @@ mod bind;
 mod computed;
 mod error;
 mod explain;
+mod leaves;
+mod partial;
+mod pushdown;
 mod run;
 mod scan;
 mod stopping;

@@ -12,7 +12,7 @@ use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::{FutureExt, StreamExt};
 use resprout_engine::table::ValueRef;
@@ -26,6 +26,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
 
 use crate::error::told;
+use crate::partial::pushed_down;
 use crate::scan::BATCH_ROWS;
 use crate::stopping::stoppable;
 use crate::values::Reader;
@@ -139,7 +140,13 @@ impl Planned for Ready {
     }
 
     fn explain(&self) -> Vec<String> {
-        explain::lines(&self.plan)
+        let mut lines = explain::lines(&self.plan);
+        // Nothing of it waits for anything.
+        let physical = physical(&self.plan, &self.state).now_or_never();
+        if let Some(Ok(physical)) = physical {
+            explain::add_leaves(&physical, &mut lines);
+        }
+        lines
     }
 
     fn run(self: Box<Self>, interrupt: Arc<Interrupt>) -> Batches {
@@ -169,6 +176,12 @@ impl Planned for Ready {
 /// Where rows go.
 pub(crate) type Sender = mpsc::Sender<std::result::Result<Box<dyn Batch>, SqlError>>;
 
+/// How an optimized plan is run.
+async fn physical(plan: &LogicalPlan, state: &SessionState) -> Result<Arc<dyn ExecutionPlan>> {
+    let physical = state.query_planner().create_physical_plan(plan, state).await?;
+    pushed_down(physical)
+}
+
 /// The plan is optimized already.
 async fn work(
     plan: LogicalPlan,
@@ -176,7 +189,7 @@ async fn work(
     types: Arc<[Type]>,
     sender: &Sender,
 ) -> Result<()> {
-    let physical = state.query_planner().create_physical_plan(&plan, &*state).await?;
+    let physical = physical(&plan, &state).await?;
     drop(plan);
     let physical = stoppable(physical, interrupt, sender)?;
     let mut batches = execute_stream(physical, state.task_ctx())?;

@@ -1,11 +1,11 @@
-//! Tables as DataFusion reads them: partitions of the engine, or rows in memory.
+//! Tables as DataFusion reads them: partitions, near or far, or rows in memory.
 //!
-//! A scan is asked for one batch after the other. Between two it holds nothing but the key of its
-//! last row: the state that it reads stays, for the statement has a view of it. So it needs no
-//! thread, and ends when nobody asks.
+//! What a scan wants of rows is done where they are ([`crate::pushdown`]): conditions, columns, and with
+//! [`crate::partial`] aggregates. It is asked for one batch after the other. Between two it holds nothing but the key where
+//! it goes on: the state that it reads stays, for the statement has a view of it. So it needs no thread, and ends when
+//! nobody asks.
 
 use std::fmt;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -20,29 +20,19 @@ use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, Tabl
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use resprout_engine::RowBlock;
-use resprout_engine::table::{
-    ColumnId, ColumnType, DateTime, Index, KeyRange, RowView, TableSchema, Value, ValueRef,
-};
+use resprout_engine::table::{ColumnId, ColumnType, DateTime, TableSchema, Value, ValueRef};
 use resprout_sql::expression::Type;
 use resprout_sql::planned::{Made, Source, Stored};
+use resprout_sql::pushdown::{Gives, Input, Pushdown, STEPS_MAX, is_possible};
 use resprout_sql::{Code, SqlError};
 
 use crate::error::carried;
+use crate::leaves::{Access, Leaves};
+use crate::pushdown::{Column, Conditions};
 use crate::values::{Writer, data_type, of_scalar};
-
-/// What the engine says of reading.
-type EngineResult<T> = std::result::Result<T, resprout_engine::Error>;
 
 /// Rows of a batch.
 pub(crate) const BATCH_ROWS: usize = 8192;
-
-/// Rows that a batch has room for: the last leaf of it may bring more than are wanted.
-const BATCH_CAPACITY: usize = BATCH_ROWS + 512;
-
-/// Most rows of a partition that are read by a secondary index; if it leads to more, all rows are
-/// read instead.
-const INDEXED_ROWS_MAX: usize = 1 << 16;
 
 /// A column as it is read.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +49,7 @@ pub(crate) struct Table {
     source: Source,
     schema: SchemaRef,
     columns: Vec<Reading>,
+    zone: i32,
 }
 
 impl fmt::Debug for Table {
@@ -83,7 +74,7 @@ impl Table {
             columns.push(Reading { id, ty, shift });
         }
         let schema = Arc::new(Schema::new(fields));
-        Self { source, schema, columns }
+        Self { source, schema, columns, zone }
     }
 
     /// What the table looks like.
@@ -154,13 +145,6 @@ struct Bound {
     value: Value,
 }
 
-/// Where the rows are that the bounds allow. The bounds still have to be looked at.
-#[derive(Clone, Debug)]
-enum Access {
-    Range(KeyRange),
-    Index(Box<Index>, Vec<Value>),
-}
-
 fn equal_to(bounds: &[Bound], column: ColumnId) -> Option<Value> {
     let found = bounds.iter().find(|bound| bound.column == column && bound.op == Operator::Eq);
     found.map(|bound| bound.value.clone())
@@ -213,8 +197,12 @@ impl TableProvider for Table {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        // They tell where to look; each row is looked at after that.
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        let of = |filter: &&Expr| match self.pushed(std::slice::from_ref(*filter), &[]) {
+            Some((_, all)) if all => TableProviderFilterPushDown::Exact,
+            // They tell where to look; each row is looked at after that.
+            _ => TableProviderFilterPushDown::Inexact,
+        };
+        Ok(filters.iter().map(of).collect())
     }
 
     async fn scan(
@@ -231,106 +219,92 @@ impl TableProvider for Table {
                 wanted.iter().map(|at| self.columns[*at]).collect(),
             ),
         };
-        let columns: Arc<[Reading]> = columns.into();
-        let mut partitions: Vec<Arc<dyn PartitionStream>> = Vec::new();
-        match &self.source {
-            Source::Stored(stored) => {
-                let bounds = self.bounds(filters);
-                let access = access(stored, &bounds).map_err(carried)?;
-                let shard = stored.table().schema().shard_key.iter();
-                let shard: Option<Vec<Value>> = shard.map(|id| equal_to(&bounds, *id)).collect();
-                let home = match shard {
-                    Some(values) => stored.partition_of(&values).map_err(carried)?,
-                    None => None,
+        let stored = match &self.source {
+            Source::Stored(stored) => stored,
+            Source::Made(made) => {
+                let scan = MadeScan {
+                    made: made.clone(),
+                    schema: Arc::clone(&schema),
+                    columns: columns.into(),
                 };
-                for partition in home.map_or_else(|| stored.partitions(), |home| vec![home]) {
-                    partitions.push(Arc::new(PartitionScan {
-                        stored: stored.clone(),
-                        partition,
-                        access: access.clone(),
-                        schema: Arc::clone(&schema),
-                        columns: Arc::clone(&columns),
-                        limit: limit.unwrap_or(usize::MAX),
-                    }));
-                }
+                let partitions: Vec<Arc<dyn PartitionStream>> = vec![Arc::new(scan)];
+                let plan = StreamingTableExec::try_new(schema, partitions, None, [], false, limit)?;
+                return Ok(Arc::new(plan));
             }
-            Source::Made(made) => partitions.push(Arc::new(MadeScan {
-                made: made.clone(),
-                schema: Arc::clone(&schema),
-                columns,
-            })),
-        }
-        let plan = StreamingTableExec::try_new(schema, partitions, None, [], false, limit)?;
-        Ok(Arc::new(plan))
+        };
+        let bounds = self.bounds(filters);
+        let access = access(stored, &bounds).map_err(carried)?;
+        let shard = stored.table().schema().shard_key.iter();
+        let shard: Option<Vec<Value>> = shard.map(|id| equal_to(&bounds, *id)).collect();
+        let home = match shard {
+            Some(values) => stored.partition_of(&values).map_err(carried)?,
+            None => None,
+        };
+        let partitions = home.map_or_else(|| stored.partitions(), |home| vec![home]);
+        let unable = || carried(SqlError::new(Code::UNKNOWN_ERROR, "a scan that cannot be"));
+        let (pushdown, _) = self.pushed(filters, &columns).ok_or_else(unable)?;
+        let types = columns.iter().map(|column| column.ty).collect();
+        Ok(Arc::new(Leaves::new(
+            (stored.clone(), partitions, access),
+            pushdown,
+            (schema, types),
+            limit,
+        )))
     }
 }
 
-/// Values of rows, column by column.
-struct Rows<'c> {
-    columns: &'c [Reading],
+impl Table {
+    /// What is to be done where the rows are, to have these columns of those of which the filters hold; and whether that
+    /// is all of the filters. None if it cannot be.
+    fn pushed(&self, filters: &[Expr], columns: &[Reading]) -> Option<(Pushdown, bool)> {
+        let Source::Stored(stored) = &self.source else { return None };
+        let mut conditions = Conditions::default();
+        let gives: Option<Vec<u16>> =
+            columns.iter().map(|column| conditions.input(Input::Column(column.id))).collect();
+        let find = |name: &str| -> Option<Column> {
+            let at = self.schema.fields().iter().position(|field| field.name() == name)?;
+            Some((self.columns[at].id, self.columns[at].ty))
+        };
+        let (schema, mut all) = (stored.table().schema(), true);
+        let made = |conditions: &Conditions, gives: &[u16]| Pushdown {
+            inputs: conditions.inputs.clone(),
+            condition: conditions.all(),
+            gives: Gives::Inputs(gives.to_vec()),
+            zone: self.zone,
+        };
+        let gives = gives?;
+        for filter in filters {
+            let before = conditions.clone();
+            let fits = conditions.add(filter, &find)
+                && conditions.steps.len() < STEPS_MAX
+                && is_possible(&made(&conditions, &gives), schema);
+            if !fits {
+                conditions = before;
+                all = false;
+            }
+        }
+        // Here the library compares whole numbers column by column, which is faster than row by row.
+        let is_whole = |input: &Input| {
+            let (Input::Column(id) | Input::Key(id, _)) = input;
+            self.columns.iter().any(|column| column.id == *id && column.ty == Type::Int)
+        };
+        if !stored.is_far() && conditions.inputs.iter().all(is_whole) {
+            conditions.forget();
+            all = filters.is_empty();
+        }
+        Some((made(&conditions, &gives), all))
+    }
+}
+
+/// What was written, as a batch.
+pub(crate) fn batch_of(
     writers: Vec<Writer>,
     rows: usize,
-}
-
-impl<'c> Rows<'c> {
-    fn new(columns: &'c [Reading]) -> Self {
-        let writers = columns.iter().map(|column| Writer::new(column.ty, BATCH_CAPACITY)).collect();
-        Self { columns, writers, rows: 0 }
-    }
-
-    fn add(&mut self, row: &RowView<'_>) -> Result<()> {
-        for (column, writer) in self.columns.iter().zip(&mut self.writers) {
-            let value = row.get(column.id).map_err(|damage| {
-                carried(SqlError::new(Code::UNKNOWN_ERROR, damage.to_string()))
-            })?;
-            writer.put(shifted(value, column.shift))?;
-        }
-        self.rows += 1;
-        Ok(())
-    }
-
-    /// Adds rows that lie together: all at once where every column is one of whole numbers.
-    fn add_block(&mut self, block: &RowBlock<'_>, spare: &mut Spare) -> EngineResult<Result<()>> {
-        if self.columns.iter().all(|column| column.ty == Type::Int) && spare.read(self, block) {
-            self.rows += block.len();
-            return Ok(Ok(()));
-        }
-        let mut added = Ok(());
-        let _whole = block.each(|row| {
-            added = self.add(row);
-            if added.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        Ok(added)
-    }
-
-    fn finish(self, schema: &SchemaRef) -> Result<RecordBatch> {
-        let arrays: Vec<ArrayRef> = self.writers.into_iter().map(Writer::finish).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)?)
-    }
-}
-
-/// Columns of the rows of one leaf, kept from leaf to leaf.
-#[derive(Default)]
-struct Spare(Vec<(Vec<i64>, Vec<bool>)>);
-
-impl Spare {
-    /// Reads all columns of a block and adds them; false, and nothing is added, if one of them has to
-    /// be read row by row.
-    fn read(&mut self, rows: &mut Rows<'_>, block: &RowBlock<'_>) -> bool {
-        self.0.resize_with(rows.columns.len(), Default::default);
-        for (column, (numbers, present)) in rows.columns.iter().zip(&mut self.0) {
-            numbers.clear();
-            present.clear();
-            if !block.whole_numbers(column.id, numbers, present) {
-                return false;
-            }
-        }
-        let all = rows.writers.iter_mut().zip(&self.0);
-        all.fold(true, |all, (writer, (numbers, present))| {
-            writer.put_whole_numbers(numbers, present) && all
-        })
-    }
+    schema: &SchemaRef,
+) -> Result<RecordBatch> {
+    let arrays: Vec<ArrayRef> = writers.into_iter().map(Writer::finish).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)?)
 }
 
 #[inline]
@@ -339,155 +313,6 @@ fn shifted(value: ValueRef<'_>, shift: i64) -> ValueRef<'_> {
         ValueRef::DateTime(moment) if shift != 0 => DateTime::from_micros(moment.micros() + shift)
             .map_or(ValueRef::Null, ValueRef::DateTime),
         value => value,
-    }
-}
-
-/// One partition of a table.
-#[derive(Clone)]
-struct PartitionScan {
-    stored: Stored,
-    partition: usize,
-    access: Access,
-    schema: SchemaRef,
-    columns: Arc<[Reading]>,
-    limit: usize,
-}
-
-impl fmt::Debug for PartitionScan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.stored.table().name();
-        f.debug_struct("PartitionScan")
-            .field("table", &name)
-            .field("partition", &self.partition)
-            .finish_non_exhaustive()
-    }
-}
-
-impl PartitionStream for PartitionScan {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let schema = Arc::clone(&self.schema);
-        let start = Progress { scan: self.clone(), ended: false };
-        let batches = futures::stream::try_unfold(start, |mut progress| async move {
-            let batch = progress.next()?;
-            Ok(batch.map(|batch| (batch, progress)))
-        });
-        Box::pin(RecordBatchStreamAdapter::new(schema, batches))
-    }
-}
-
-/// How far a scan has come: its range begins where the next row is.
-struct Progress {
-    scan: PartitionScan,
-    ended: bool,
-}
-
-impl Progress {
-    fn next(&mut self) -> Result<Option<RecordBatch>> {
-        if self.ended || self.scan.limit == 0 {
-            return Ok(None);
-        }
-        if let Access::Index(index, values) = &self.scan.access {
-            match self.scan.indexed(index, values)? {
-                Some(batch) => {
-                    self.ended = true;
-                    return Ok(Some(batch));
-                }
-                None => self.scan.access = Access::Range(self.scan.stored.table().rows()),
-            }
-        }
-        let wanted = BATCH_ROWS.min(self.scan.limit);
-        let Access::Range(range) = &mut self.scan.access else { return Ok(None) };
-        let mut rows = Rows::new(&self.scan.columns);
-        let (stored, partition) = (&self.scan.stored, self.scan.partition);
-        let next = match read_blocks((stored, partition), range, &mut rows, wanted)? {
-            Some(next) => next,
-            None => read_rows((stored, partition), range, &mut rows, wanted)?,
-        };
-        match next {
-            Some(next) => range.from = next,
-            None => self.ended = true,
-        }
-        self.scan.limit = self.scan.limit.saturating_sub(rows.rows);
-        if rows.rows == 0 {
-            return Ok(None);
-        }
-        rows.finish(&self.scan.schema).map(Some)
-    }
-}
-
-/// Adds rows of a range, leaf by leaf, until there are as many as wanted. Where the next rows begin, if
-/// there are any; nothing, and nothing is added, if they have to be read one by one.
-fn read_blocks(
-    (stored, partition): (&Stored, usize),
-    range: &KeyRange,
-    rows: &mut Rows<'_>,
-    wanted: usize,
-) -> Result<Option<Option<Vec<u8>>>> {
-    let (mut added, mut next, mut spare) = (Ok(()), None, Spare::default());
-    let visited = stored.scan_blocks(partition, range, |block| {
-        added = rows.add_block(block, &mut spare)?;
-        if added.is_ok() && rows.rows < wanted {
-            return Ok(ControlFlow::Continue(()));
-        }
-        next = Some(after(&block.last_key()));
-        Ok(ControlFlow::Break(()))
-    });
-    let visited = visited.map_err(carried)?;
-    added?;
-    Ok(visited.then_some(next))
-}
-
-/// Adds rows of a range, one by one. Where the next rows begin, if there are any.
-fn read_rows(
-    (stored, partition): (&Stored, usize),
-    range: &KeyRange,
-    rows: &mut Rows<'_>,
-    wanted: usize,
-) -> Result<Option<Vec<u8>>> {
-    let (mut added, mut next) = (Ok(()), None);
-    let visited = stored.scan(partition, range, |row| {
-        added = rows.add(row);
-        if added.is_ok() && rows.rows < wanted {
-            return ControlFlow::Continue(());
-        }
-        next = Some(after(row.key()));
-        ControlFlow::Break(())
-    });
-    visited.map_err(carried)?;
-    added?;
-    Ok(next)
-}
-
-/// The first key after one.
-fn after(key: &[u8]) -> Vec<u8> {
-    [key, &[0]].concat()
-}
-
-impl PartitionScan {
-    /// The rows that an index leads to; none if they are too many.
-    fn indexed(&self, index: &Index, values: &[Value]) -> Result<Option<RecordBatch>> {
-        let mut rows = Rows::new(&self.columns);
-        let mut stopped = None;
-        let visited = self.stored.scan_index(self.partition, (index, values), |row| {
-            if rows.rows >= INDEXED_ROWS_MAX {
-                stopped = Some(Ok(()));
-                return ControlFlow::Break(());
-            }
-            if let Err(error) = rows.add(row) {
-                stopped = Some(Err(error));
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        });
-        visited.map_err(carried)?;
-        match stopped {
-            None => rows.finish(&self.schema).map(Some),
-            Some(too_many) => too_many.map(|()| None),
-        }
     }
 }
 
@@ -518,16 +343,16 @@ impl MadeScan {
         let all = &self.made.rows;
         let rows = &all[from..all.len().min(from + BATCH_ROWS)];
         let live: Vec<ColumnId> = self.made.schema.live_columns().map(|(id, _)| id).collect();
-        let mut batch = Rows::new(&self.columns);
+        let writers = self.columns.iter().map(|column| Writer::new(column.ty, rows.len()));
+        let mut writers: Vec<Writer> = writers.collect();
         for row in rows {
-            for (column, writer) in self.columns.iter().zip(&mut batch.writers) {
+            for (column, writer) in self.columns.iter().zip(&mut writers) {
                 let at = live.iter().position(|id| *id == column.id);
                 let value = at.and_then(|at| row.get(at)).map_or(ValueRef::Null, Value::as_ref);
                 writer.put(shifted(value, column.shift))?;
             }
         }
-        batch.rows = rows.len();
-        batch.finish(&self.schema)
+        batch_of(writers, rows.len(), &self.schema)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::beside::beside_tasks;
 use crate::error::{Code, SqlError};
 use crate::expression::{Compiled, Context, Scope, compile};
 use crate::protocol::resultset::Completion;
+use crate::pushdown::{Pushdown, of_filter};
 use crate::session::Client;
 use crate::statement::direct;
 use crate::statement::{ColumnValue, Delete, Operand, Selection, TableName, Update};
@@ -30,7 +31,7 @@ pub(crate) async fn candidates(
     client: &mut Client,
     target: &Target,
     found: &Found,
-    filter: Option<&Compiled>,
+    (filter, pushdown): (Option<&Compiled>, Option<&Pushdown>),
     parameters: &[Value],
 ) -> Result<Vec<RowAt>, SqlError> {
     if let Found::Keys(keys) = found {
@@ -48,6 +49,7 @@ pub(crate) async fn candidates(
             table: &target.table,
             found: &here,
             filter,
+            pushdown,
             context: &context,
             interrupt: &interrupt,
             budget: &Budget::unlimited(),
@@ -71,6 +73,8 @@ struct Changes {
     target: Target,
     found: Found,
     filter: Option<Compiled>,
+    /// What other nodes can judge of the filter.
+    pushdown: Option<Pushdown>,
     order: Vec<(Compiled, bool)>,
     limit: u64,
 }
@@ -100,13 +104,17 @@ impl Changes {
             Some(filter) if !complete => Some(compile(filter, &scope.in_clause("where clause"))?),
             _ => None,
         };
+        let pushdown = filter.filter(|_| compiled.is_some() && target.database.is_far());
+        let zone = Context::new(&surroundings, parameters).zone;
+        let pushdown =
+            pushdown.and_then(|filter| of_filter(filter, target.schema(), parameters, zone));
         let order = selection.order_by.iter().map(|item| {
             let compiled = compile(&item.expr, &scope.in_clause("order clause"))?;
             Ok((compiled, item.options.asc == Some(false)))
         });
         let order = order.collect::<Result<_, SqlError>>()?;
         let limit = limit(selection.limit.as_ref(), parameters)?;
-        Ok(Self { target, found, filter: compiled, order, limit })
+        Ok(Self { target, found, filter: compiled, pushdown, order, limit })
     }
 
     /// The rows in the order in which they are to be changed.
@@ -115,7 +123,7 @@ impl Changes {
         client: &mut Client,
         parameters: &[Value],
     ) -> Result<Vec<RowAt>, SqlError> {
-        let filter = self.filter.as_ref();
+        let filter = (self.filter.as_ref(), self.pushdown.as_ref());
         let rows = candidates(client, &self.target, &self.found, filter, parameters).await?;
         if self.order.is_empty() {
             return Ok(rows);

@@ -351,10 +351,10 @@ async fn locked(
         return Err(SqlError::not_supported("NOWAIT and SKIP LOCKED"));
     }
     let Some(target) = plan.target.clone() else { return Ok(Vec::new()) };
-    let keys =
-        super::change::candidates(client, &target, &found.0, plan.filter(found.1), parameters)
-            .await?;
     let surroundings = client.state.surroundings();
+    let pushdown = plan.pushdown(&Context::new(&surroundings, parameters));
+    let filter = (plan.filter(found.1), pushdown.as_ref().filter(|_| found.1));
+    let keys = super::change::candidates(client, &target, &found.0, filter, parameters).await?;
     let mut rows = Vec::new();
     for (partition, key) in keys {
         let (part, waiter) = client.part(&target.database, partition)?;

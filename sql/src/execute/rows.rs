@@ -10,6 +10,7 @@ use super::router::Found;
 use crate::error::SqlError;
 use crate::expression::{self, Compiled, Context, Row};
 use crate::place::Transaction;
+use crate::pushdown::Pushdown;
 use crate::server::Interrupt;
 
 /// Rows between two looks at whether to stop.
@@ -57,6 +58,15 @@ impl Budget {
         Self::of(usize::MAX)
     }
 
+    /// Other nodes have looked at some rows, of which nobody knows how many: there may be very many more.
+    fn after_piece(&self) -> Result<(), Stop> {
+        if self.rows == usize::MAX {
+            return Ok(());
+        }
+        self.exceeded.set(true);
+        Err(Stop::Enough)
+    }
+
     /// Whether there were more: what was found is not all.
     pub(crate) const fn is_exceeded(&self) -> bool {
         self.exceeded.get()
@@ -72,6 +82,8 @@ pub(crate) struct Search<'a> {
     pub(crate) found: &'a Found,
     /// What must hold.
     pub(crate) filter: Option<&'a Compiled>,
+    /// The same for other nodes, as far as they can tell.
+    pub(crate) pushdown: Option<&'a Pushdown>,
     /// What expressions see.
     pub(crate) context: &'a Context<'a>,
     /// What ends it early.
@@ -79,6 +91,9 @@ pub(crate) struct Search<'a> {
     /// Rows to look at.
     pub(crate) budget: &'a Budget,
 }
+
+/// Visits a row of a partition, or nothing after a piece of a scan.
+type Visitor<'v> = &'v mut dyn FnMut(usize, Option<&RowView<'_>>) -> Result<(), Stop>;
 
 /// Why a visit of rows ended before the last one.
 pub(crate) enum Stop {
@@ -106,7 +121,11 @@ impl Search<'_> {
         visitor: &mut dyn FnMut(usize, &RowView<'_>) -> Result<(), Stop>,
     ) -> Result<(), SqlError> {
         let mut seen = 0;
-        let mut one = |partition: usize, row: &RowView<'_>| -> Result<(), Stop> {
+        let mut one = |partition: usize, row: Option<&RowView<'_>>| -> Result<(), Stop> {
+            let Some(row) = row else {
+                self.interrupt.check()?;
+                return self.budget.after_piece();
+            };
             seen += 1;
             if seen > self.budget.rows {
                 self.budget.exceeded.set(true);
@@ -128,11 +147,7 @@ impl Search<'_> {
         }
     }
 
-    fn visit_all(
-        &self,
-        parts: &[(usize, &Transaction)],
-        one: &mut dyn FnMut(usize, &RowView<'_>) -> Result<(), Stop>,
-    ) -> Result<(), Stop> {
+    fn visit_all(&self, parts: &[(usize, &Transaction)], one: Visitor<'_>) -> Result<(), Stop> {
         let of = |wanted: usize| {
             let part = parts.iter().find(|(partition, _)| *partition == wanted);
             part.map(|(_, transaction)| *transaction).ok_or(Error::TransactionEnded)
@@ -141,7 +156,7 @@ impl Search<'_> {
             Found::Keys(keys) => {
                 for (partition, key) in keys {
                     let looked =
-                        of(*partition)?.look(self.table, key, |row| one(*partition, row))?;
+                        of(*partition)?.look(self.table, key, |row| one(*partition, Some(row)))?;
                     looked.unwrap_or(Ok(()))?;
                 }
             }
@@ -149,7 +164,12 @@ impl Search<'_> {
                 for partition in partitions {
                     let transaction = of(*partition)?;
                     stoppable(&mut |row| one(*partition, row), |visit| {
-                        transaction.scan(self.table, range, visit)
+                        transaction.scan_where(
+                            None,
+                            (&**self.table, None),
+                            (range, self.pushdown),
+                            visit,
+                        )
                     })?;
                 }
             }
@@ -158,7 +178,8 @@ impl Search<'_> {
                 for partition in partitions {
                     let transaction = of(*partition)?;
                     stoppable(&mut |row| one(*partition, row), |visit| {
-                        transaction.scan_index(self.table, index, range, visit)
+                        let of = (&**self.table, Some(index));
+                        transaction.scan_where(None, of, (range, self.pushdown), visit)
                     })?;
                 }
             }
@@ -180,13 +201,13 @@ impl Search<'_> {
         transaction: &Transaction,
         index: Option<&Index>,
         ranges: &[KeyRange],
-        one: &mut dyn FnMut(&RowView<'_>) -> Result<(), Stop>,
+        one: &mut dyn FnMut(Option<&RowView<'_>>) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         let view = transaction.view()?;
         for range in ranges {
-            stoppable(one, |visit| match index {
-                Some(index) => transaction.scan_index_at(&view, (self.table, index), range, visit),
-                None => transaction.scan_at(&view, self.table, range, visit),
+            stoppable(one, |visit| {
+                let of = (&**self.table, index);
+                transaction.scan_where(Some(&view), of, (range, self.pushdown), visit)
             })?;
         }
         Ok(())
@@ -200,8 +221,8 @@ impl Search<'_> {
 
 /// A scan whose visitor may say why it stops.
 fn stoppable(
-    one: &mut dyn FnMut(&RowView<'_>) -> Result<(), Stop>,
-    scan: impl FnOnce(&mut dyn FnMut(&RowView<'_>) -> ControlFlow<()>) -> Result<(), Error>,
+    one: &mut dyn FnMut(Option<&RowView<'_>>) -> Result<(), Stop>,
+    scan: impl FnOnce(&mut dyn FnMut(Option<&RowView<'_>>) -> ControlFlow<()>) -> Result<(), Error>,
 ) -> Result<(), Stop> {
     let mut stopped = None;
     scan(&mut |row| match one(row) {

@@ -14,9 +14,10 @@ use super::router::{Found, Target, by_key};
 use super::rows::{Budget, Search, Stop};
 use super::value;
 use crate::error::{Code, SqlError};
-use crate::expression::{Compiled, Context, NoRow, Row, Scope, compile};
+use crate::expression::{Compiled, Context, NoRow, NoSession, Row, Scope, compile};
 use crate::place::Transaction;
 use crate::protocol::column::{Column, Columns};
+use crate::pushdown::{Pushdown, of_filter};
 use crate::server::Interrupt;
 use crate::statement::direct::{self, Rows};
 use crate::statement::{Operand, RowLock, row_lock};
@@ -54,6 +55,8 @@ pub(crate) struct Plan {
     outputs: Vec<Output>,
     rows: Option<Rows>,
     filter: Option<Compiled>,
+    /// The filter as it was written, for rows that are on other nodes.
+    written: Option<Box<Expr>>,
     distinct: bool,
     order: Vec<(OrderKey, bool)>,
     offset: Option<Count>,
@@ -135,12 +138,11 @@ impl Plan {
         let needs_filter = rows.as_ref().is_none_or(|rows| !rows.residual.is_empty());
         // Also where a key says it all: parameters that are no keys go the long way.
         let has_parameters = rows.as_ref().is_some_and(has_parameters);
-        let filter = match filter {
-            Some(filter) if needs_filter || has_parameters => {
-                Some(compile(filter, &scope.in_clause("where clause"))?)
-            }
-            _ => None,
-        };
+        let whole = filter.filter(|_| needs_filter || has_parameters);
+        let filter =
+            whole.map(|filter| compile(filter, &scope.in_clause("where clause"))).transpose()?;
+        let is_far = target.as_ref().is_some_and(|target| target.database.is_far());
+        let written = whole.filter(|_| is_far).map(|filter| Box::new(filter.clone()));
         let aggregates = outputs.iter().any(|output| matches!(output, Output::Aggregate(_)));
         let plain = outputs.iter().any(|output| match output {
             Output::Column(_) => true,
@@ -158,6 +160,7 @@ impl Plan {
             outputs,
             rows,
             filter,
+            written,
             distinct: matches!(select.distinct, Some(Distinct::Distinct)),
             order,
             offset,
@@ -209,7 +212,11 @@ impl Plan {
             found => format!(" of {} partitions", found.partitions().len()),
         };
         let filter = if filtered && self.filter.is_some() { ", filtered" } else { "" };
-        Ok(format!("Direct: {}: {how}{partitions}{filter}", target.table.name()))
+        let context = Context::new(&NoSession, parameters);
+        let is_pushed =
+            filtered && !matches!(found, Found::Keys(_)) && self.pushdown(&context).is_some();
+        let where_they_are = if is_pushed { " on the leaves" } else { "" };
+        Ok(format!("Direct: {}: {how}{partitions}{filter}{where_they_are}", target.table.name()))
     }
 
     fn window(&self, parameters: &[Value]) -> Result<(u64, Option<u64>), SqlError> {
@@ -284,8 +291,10 @@ impl Plan {
             };
         };
         let filter = self.filter.as_ref().filter(|_| found.1);
-        let search =
-            Search { table: &target.table, found: &found.0, filter, context, interrupt, budget };
+        let pushdown = filter.and(self.pushdown(context));
+        let pushdown = pushdown.as_ref();
+        let (table, found) = (&target.table, &found.0);
+        let search = Search { table, found, filter, pushdown, context, interrupt, budget };
         if self.aggregates() {
             let mut rows = |visit: &mut dyn FnMut(&dyn Row) -> Result<(), SqlError>| {
                 search.visit(parts, &mut |_, row| visit(row).map_err(Stop::Failed))
@@ -299,6 +308,12 @@ impl Plan {
             .unwrap_or(usize::MAX)
         });
         self.rows(&search, parts, keep, &mut emit)
+    }
+
+    /// What other nodes can judge of the filter.
+    pub(crate) fn pushdown(&self, context: &Context<'_>) -> Option<Pushdown> {
+        let schema = self.target.as_ref()?.schema();
+        of_filter(self.written.as_deref()?, schema, context.parameters, context.zone)
     }
 
     /// What must hold of a row, if it has to be looked at.

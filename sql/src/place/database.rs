@@ -68,6 +68,12 @@ impl Database {
         Self::Far(FarDatabase::new(map, client))
     }
 
+    /// Whether its partitions are on other nodes.
+    #[must_use]
+    pub const fn is_far(&self) -> bool {
+        matches!(self, Self::Far(_))
+    }
+
     /// The same for the master aggregator that has this office: its tables are changed by that.
     #[must_use]
     pub fn in_office(&self, office: u64) -> Self {

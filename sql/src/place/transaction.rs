@@ -4,10 +4,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use resprout_access::pushdown::{Evaluator, Limits, Piece, Pushdown, Sink};
 use resprout_access::{Assign, Changed, FarPromise, FarTransaction, FarView, Looked};
+use resprout_engine::Error;
 use resprout_engine::lock::TxnId;
 use resprout_engine::table::{ColumnId, Index, KeyRange, RowView, Table, Value};
-use resprout_engine::{Error, RowBlock};
+
+use crate::pushdown::ByExpressions;
 
 /// A transaction in one partition. Dropping it rolls back.
 #[derive(Debug)]
@@ -331,20 +334,69 @@ impl Transaction {
         }
     }
 
-    /// See the engine's; of a far one nothing is visited, and the answer is no.
+    /// Visits rows of a range, or of an index. If they are far, those are left out of which what is pushed down does not
+    /// hold; the others may still have to be looked at. Nothing is visited after each piece of it: who visits may stop
+    /// then too.
     ///
     /// # Errors
-    /// As there.
-    pub fn scan_blocks_at(
+    /// As the engine's scans.
+    pub fn scan_where(
+        &self,
+        view: Option<&View>,
+        (table, index): (&Table, Option<&Index>),
+        (range, pushdown): (&KeyRange, Option<&Pushdown>),
+        mut visit: impl FnMut(Option<&RowView<'_>>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let mut each = |row: &RowView<'_>| visit(Some(row));
+        match (self, view, pushdown) {
+            (Self::Far(far), None, Some(pushdown)) => {
+                far.scan_where(None, (table, index), (range, pushdown), visit)
+            }
+            (Self::Far(far), Some(View::Far(view)), Some(pushdown)) => {
+                far.scan_where(Some(view), (table, index), (range, pushdown), visit)
+            }
+            _ => match (view, index) {
+                (None, None) => self.scan(table, range, &mut each),
+                (None, Some(index)) => self.scan_index(table, index, range, &mut each),
+                (Some(view), None) => self.scan_at(view, table, range, &mut each),
+                (Some(view), Some(index)) => {
+                    self.scan_index_at(view, (table, index), range, &mut each)
+                }
+            },
+        }
+    }
+
+    /// What comes of the rows of a piece of a scan, done where they are, and where the next piece begins. `is_first` says
+    /// that little may be enough.
+    ///
+    /// # Errors
+    /// As the engine's scans; of the sink.
+    pub fn evaluate(
         &self,
         view: &View,
-        table: &Table,
-        range: &KeyRange,
-        visit: impl FnMut(&RowBlock<'_>) -> Result<ControlFlow<()>, Error>,
-    ) -> Result<bool, Error> {
+        (table, index, range): (&Table, Option<&Index>, &KeyRange),
+        (pushdown, limits, is_first): (&Pushdown, Limits, bool),
+        sink: &mut dyn Sink,
+    ) -> Result<Option<Vec<u8>>, Error> {
         match (self, view) {
-            (Self::Near(near), View::Near(view)) => near.scan_blocks_at(view, table, range, visit),
-            _ => Ok(false),
+            (Self::Near(transaction), View::Near(view)) => {
+                let piece = Piece { transaction, view, table, index, range, limits };
+                ByExpressions.evaluate(&piece, pushdown, sink)
+            }
+            (Self::Far(far), View::Far(view)) => {
+                let rows = u32::try_from(limits.rows).unwrap_or(u32::MAX);
+                let of = (view, (table, index), range);
+                let (packed, next) = far.evaluate(of, pushdown, (rows, is_first))?;
+                let (mut values, width) = (packed.values(), pushdown.width());
+                for _ in 0..packed.rows() {
+                    for _ in 0..width {
+                        sink.value(values.value()?)?;
+                    }
+                    sink.end_row();
+                }
+                Ok(next)
+            }
+            _ => Err(other_view()),
         }
     }
 

@@ -24,6 +24,14 @@ impl Best {
     pub(crate) fn new(wanted: Ordering, collation: Collation) -> Self {
         Self { wanted, collation, signature: Signature::any(1, Volatility::Immutable) }
     }
+
+    pub(crate) const fn wanted(&self) -> Ordering {
+        self.wanted
+    }
+
+    pub(crate) const fn collation(&self) -> Collation {
+        self.collation
+    }
 }
 
 impl Hash for Best {

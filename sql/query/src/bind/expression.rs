@@ -10,6 +10,7 @@ use resprout_engine::table::{ColumnId, Value};
 use resprout_sql::expression::{
     Compiled, Error, Given, Names as Parts, NoRow, Scope, Type, compile,
 };
+use resprout_sql::pushdown::{Step, steps};
 use resprout_sql::{Code, SqlError};
 use sqlparser::ast::{self, BinaryOperator, Ident, visit_expressions};
 
@@ -21,11 +22,16 @@ use crate::values::{data_type, scalar};
 /// Functions that give another value each time, or do something.
 const VOLATILE: &[&str] = &["rand", "uuid", "uuid_short", "sleep", "last_insert_id"];
 
+/// Parts of an expression that are given, with their numbers.
+type Parted = Vec<(ast::Expr, u16)>;
+
 /// What an expression is given, found while it is compiled.
 struct Inputs<'a> {
     binder: &'a Binder<'a>,
     env: &'a Env<'a>,
     given: RefCell<Vec<Bound>>,
+    /// How each was written, and which it is.
+    parts: RefCell<Parted>,
     /// The error of a part, which the compiler has no word for.
     failed: RefCell<Option<SqlError>>,
 }
@@ -34,7 +40,11 @@ impl Parts for Inputs<'_> {
     fn given(&self, part: &ast::Expr) -> std::result::Result<Option<Given>, Error> {
         match self.binder.part(self.env, part) {
             Ok(None) => Ok(None),
-            Ok(Some(bound)) => self.add(bound).map(Some),
+            Ok(Some(bound)) => {
+                let given = self.add(bound)?;
+                self.parts.borrow_mut().push((part.clone(), given.column.0));
+                Ok(Some(given))
+            }
             Err(error) => {
                 let stand_in = Error::Unsupported(error.text.to_string());
                 *self.failed.borrow_mut() = Some(error);
@@ -80,9 +90,18 @@ fn is_volatile(expression: &ast::Expr) -> Result<bool> {
 }
 
 impl Binder<'_> {
-    fn compiled(&self, env: &Env<'_>, expression: &ast::Expr) -> Result<(Compiled, Vec<Bound>)> {
-        let inputs =
-            Inputs { binder: self, env, given: RefCell::default(), failed: RefCell::default() };
+    fn compiled(
+        &self,
+        env: &Env<'_>,
+        expression: &ast::Expr,
+    ) -> Result<(Compiled, Vec<Bound>, Parted)> {
+        let inputs = Inputs {
+            binder: self,
+            env,
+            given: RefCell::default(),
+            parts: RefCell::default(),
+            failed: RefCell::default(),
+        };
         let compiled = {
             let scope = Scope::new(&*self.moment.session)
                 .in_clause(env.clause)
@@ -91,7 +110,7 @@ impl Binder<'_> {
             compile(expression, &scope)
         };
         match compiled {
-            Ok(compiled) => Ok((compiled, inputs.given.into_inner())),
+            Ok(compiled) => Ok((compiled, inputs.given.into_inner(), inputs.parts.into_inner())),
             Err(error) => Err(inputs.failed.into_inner().unwrap_or_else(|| error.into())),
         }
     }
@@ -101,7 +120,7 @@ impl Binder<'_> {
     /// # Errors
     /// With what the client is told.
     pub(super) fn value(&self, env: &Env<'_>, expression: &ast::Expr) -> Result<Bound> {
-        let (compiled, mut given) = self.compiled(env, expression)?;
+        let (compiled, mut given, _) = self.compiled(env, expression)?;
         if let Some(column) = compiled.as_column() {
             let collation = compiled.collation();
             return Ok(Bound { collation, ..given.swap_remove(column.position()) });
@@ -114,7 +133,7 @@ impl Binder<'_> {
             return Ok(constant);
         }
         let (ty, collation) = (compiled.ty(), compiled.collation());
-        let expr = self.function(expression, compiled, &given, (false, volatile));
+        let expr = self.function(expression, compiled, (&given, None), (false, volatile));
         Ok(Bound { expr, ty, collation, origin: None })
     }
 
@@ -147,7 +166,7 @@ impl Binder<'_> {
     /// # Errors
     /// With what the client is told.
     pub(super) fn truth(&self, env: &Env<'_>, expression: &ast::Expr) -> Result<Expr> {
-        let (compiled, given) = self.compiled(env, expression)?;
+        let (compiled, given, parts) = self.compiled(env, expression)?;
         let volatile = is_volatile(expression)?;
         if given.is_empty() && !volatile && self.moment.parameters.is_some() {
             let context = self.moment.context();
@@ -156,7 +175,19 @@ impl Binder<'_> {
                 return Ok(Expr::Literal(constant, None));
             }
         }
-        Ok(self.function(expression, compiled, &given, (true, volatile)))
+        let steps = self.elsewhere(expression, &parts).filter(|_| !volatile);
+        Ok(self.function(expression, compiled, (&given, steps), (true, volatile)))
+    }
+
+    /// A condition as it is judged where rows are; none if it is not so simple.
+    fn elsewhere(&self, expression: &ast::Expr, parts: &Parted) -> Option<Vec<Step>> {
+        let parameters = self.moment.parameters.as_deref()?;
+        let mut input = |part: &ast::Expr| {
+            let known = parts.iter().find(|(known, _)| known == part);
+            known.map(|(_, number)| *number)
+        };
+        let mut made = Vec::new();
+        steps(expression, parameters, &mut input, &mut made).then_some(made)
     }
 
     /// A compiled expression as a call. One that is there already is taken again, so that equal
@@ -165,7 +196,7 @@ impl Binder<'_> {
         &self,
         expression: &ast::Expr,
         compiled: Compiled,
-        given: &[Bound],
+        (given, steps): (&[Bound], Option<Vec<Step>>),
         (condition, volatile): (bool, bool),
     ) -> Expr {
         let arguments: Vec<Expr> = given.iter().map(|bound| bound.expr.clone()).collect();
@@ -187,6 +218,7 @@ impl Binder<'_> {
             given: given.iter().map(|bound| bound.ty).collect(),
             argument: (0..given.len()).collect(),
             condition,
+            steps,
             moment: Arc::clone(self.moment),
             signature,
         };

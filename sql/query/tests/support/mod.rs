@@ -38,6 +38,26 @@ impl Running {
             let queries = QueryEngine::new(Limits { memory, threads: 2 }).expect("threads");
             node = node.with_queries(Arc::new(queries));
         }
+        Self::serve(engine, node, connections).await
+    }
+
+    /// An aggregator of a cluster in this process, with so much memory for queries.
+    pub(crate) async fn over(
+        dir: &Path,
+        (directory, access): (Arc<resprout_node::Directory>, resprout_access::Client),
+        memory: usize,
+    ) -> Self {
+        let options = EngineOptions { maximum_memory: 64 << 20, ..EngineOptions::default() };
+        let engine = Engine::open(dir, options).expect("a good directory");
+        let connections = Connections::new();
+        let node = SingleNode::new(engine.clone(), connections.clone(), &AccountOptions::default())
+            .expect("accounts");
+        let queries = QueryEngine::new(Limits { memory, threads: 2 }).expect("threads");
+        let node = node.in_cluster(directory, access).with_queries(Arc::new(queries));
+        Self::serve(engine, node, connections).await
+    }
+
+    async fn serve(engine: Engine, node: SingleNode, connections: Arc<Connections>) -> Self {
         let server =
             Server::new(node, Options::default(), None, connections).expect("sound options");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
