@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use resprout_replication::{Decided, ImageProgress, Mode as Replication, Record, Report, Request};
 
-use crate::manager::{Answer, Lock, Phase};
+use crate::manager::{Answer, Lock, Message, Phase};
 use crate::metadata::bytes::{CodecError, Cursor, Field, fields, variants};
 use crate::metadata::codec::{decode, encode};
 use crate::metadata::{Command, Outcome, Role};
@@ -401,6 +401,27 @@ impl Field for Doing {
                 return Err(CodecError::Value { what: "what a copy does", found: found.into() });
             }
         })
+    }
+}
+
+/// As it travels.
+impl From<Message> for Control {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Beat => Self::Beat,
+            Message::AskReport { copy, decided } => Self::AskReport { copy, decided },
+            Message::Lock { office, database, lock } => {
+                Self::Order { office, database, order: Order::Lock { lock } }
+            }
+            Message::Unlock { office, database, ordinal } => {
+                Self::Order { office, database, order: Order::Unlock { ordinal } }
+            }
+            Message::Remove { office, copy, known } => {
+                let CopyName { database, ordinal, instance } = copy;
+                let order = Order::Remove { ordinal, instance, known };
+                Self::Order { office, database, order }
+            }
+        }
     }
 }
 

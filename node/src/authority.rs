@@ -29,10 +29,7 @@ impl Passing {
 
     /// The copy that is master by the record here: who asks is master by what it knows.
     fn asks(&self, partition: Partition) -> Option<Instance> {
-        let metadata = self.metadata.read();
-        let found = metadata.database_of(partition.database)?;
-        let found = found.map.partition(Ordinal(partition.ordinal))?;
-        Some(found.copies.get(&found.master?)?.instance)
+        self.metadata.read().master_of(partition.database, Ordinal(partition.ordinal))
     }
 }
 

@@ -31,7 +31,7 @@ use resprout_cluster::{Incarnation, Instance, NodeId, Ordinal};
 use resprout_engine::{Engine, Recovery, State as Stored};
 use resprout_replication::driver::{CopyDriver, CopyStatus, Homes, Node as Driver};
 use resprout_replication::transport;
-use resprout_replication::{Decided, Partition, State};
+use resprout_replication::{Decided, Partition};
 
 use crate::error::StartError;
 use crate::pace::Pace;
@@ -277,18 +277,9 @@ impl Copies {
             };
             return HeldCopy { doing, ..HeldCopy::default() };
         };
-        let doing = match status.state {
-            State::Pending => Doing::Pending,
-            State::Connecting | State::Fenced(_) => Doing::Fenced,
-            State::Provisioning { .. } => Doing::Provisioning,
-            State::Replicating => Doing::Following,
-            State::Transitioning(term) => Doing::Transitioning(term),
-            State::Online(term) => Doing::Online(term),
-            State::Halted(_) => Doing::Unrecoverable,
-        };
         HeldCopy {
             incarnation: status.identity.incarnation,
-            doing,
+            doing: status.state.into(),
             knows: status.knows,
             promised: status.promised,
             last_term: status.last_term,

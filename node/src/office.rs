@@ -12,10 +12,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use resprout_cluster::NodeId;
-use resprout_cluster::control::{Control, Order};
-use resprout_cluster::manager::{Config, Event, Message, Now, Output, Proposal};
+use resprout_cluster::manager::{Config, Event, Now, Output, Proposal};
 use resprout_cluster::metadata::Outcome;
-use resprout_cluster::reconcile::CopyName;
 use resprout_consensus::node::Handle;
 use resprout_replication::transport::connect;
 use tokio::sync::mpsc;
@@ -116,7 +114,7 @@ impl Office {
             self.propose(proposal);
         }
         for (to, message) in messages {
-            self.post.send(to, control(message));
+            self.post.send(to, message.into());
         }
     }
 
@@ -133,24 +131,6 @@ impl Office {
             // Nobody wants to know any more while the node stops.
             drop(events.send(event));
         });
-    }
-}
-
-fn control(message: Message) -> Control {
-    match message {
-        Message::Beat => Control::Beat,
-        Message::AskReport { copy, decided } => Control::AskReport { copy, decided },
-        Message::Lock { office, database, lock } => {
-            Control::Order { office, database, order: Order::Lock { lock } }
-        }
-        Message::Unlock { office, database, ordinal } => {
-            Control::Order { office, database, order: Order::Unlock { ordinal } }
-        }
-        Message::Remove { office, copy, known } => {
-            let CopyName { database, ordinal, instance } = copy;
-            let order = Order::Remove { ordinal, instance, known };
-            Control::Order { office, database, order }
-        }
     }
 }
 

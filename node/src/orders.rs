@@ -1,21 +1,13 @@
 //! What a leaf does for plans of the master aggregator: partitions stand still, files of copies go.
 //!
-//! ```text
-//!   Lock ──► closed to writers ──► stands still, and the copy has everything ──► Drained
-//!               │                        └─► another master by the record: whoever waits asks there
-//!               └─ Unlock, a later office, or nothing said for 5 s ──► open: whoever waits goes on
-//! ```
-//!
-//! So a lock never outlives who asked for it by more than that. It may lapse while the promotion is being committed: a
-//! database with synchronous replication loses nothing then, since the copy is one that is waited for.
+//! What becomes of a lock is decided by [`Locks`]; here partitions are closed, looked at and opened.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use resprout_cluster::control::{Control, Order};
 use resprout_cluster::manager::Lock;
-use resprout_cluster::reconcile::CopyName;
+use resprout_cluster::reconcile::{CopyName, Locks, Standstill};
 use resprout_cluster::{Instance, NodeId, Ordinal};
 use resprout_replication::State;
 use resprout_replication::driver::CopyDriver;
@@ -27,10 +19,6 @@ use crate::state::Shared;
 
 /// Between two looks at a partition that is to stand still.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// A lock that was not said again for so long is over.
-const LAPSES_AFTER: Duration = Duration::from_secs(5);
-/// That it stands still is said again, in case it was lost on the way.
-const SAY_EVERY: Duration = Duration::from_millis(500);
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -38,24 +26,17 @@ pub(crate) struct Orders {
     metadata: Shared,
     post: Post,
     copies: Arc<Copies>,
-    locks: Arc<Mutex<BTreeMap<(u32, Ordinal), Held>>>,
-}
-
-/// A lock that holds.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    office: u64,
-    number: u64,
-    /// When it was said last.
-    said: Instant,
+    locks: Arc<Mutex<Locks>>,
+    /// Locks are measured from then on.
+    began: Instant,
 }
 
 impl Orders {
     pub(crate) fn new(metadata: Shared, post: Post, copies: Arc<Copies>) -> Self {
-        Self { metadata, post, copies, locks: Arc::default() }
+        Self { metadata, post, copies, locks: Arc::default(), began: Instant::now() }
     }
 
-    fn locks(&self) -> MutexGuard<'_, BTreeMap<(u32, Ordinal), Held>> {
+    fn locks(&self) -> MutexGuard<'_, Locks> {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -81,9 +62,8 @@ impl Orders {
         let Some(copy) = self.copies.driven(database, lock.ordinal).filter(is_master) else {
             return;
         };
-        let held = Held { office, number: lock.number, said: Instant::now() };
-        let known = self.locks().insert(of, held);
-        if known.is_some_and(|known| (known.office, known.number) == (office, lock.number)) {
+        let is_new = self.locks().lock(self.began.elapsed(), (from, office), database, lock);
+        if !is_new {
             return;
         }
         tracing::info!(database, ordinal = lock.ordinal.0, to = %lock.to, kill = lock.kill, "closed to writers");
@@ -93,43 +73,43 @@ impl Orders {
         {
             tracing::warn!(%error, "transactions under way were not ended");
         }
-        let (orders, watched) = (self.clone(), Watched { from, office, of, lock });
+        let (orders, watched) = (self.clone(), Watched { office, of, lock });
         tokio::spawn(async move { orders.watch(&copy, watched).await });
     }
 
     fn unlock(&self, of: (u32, Ordinal)) {
-        if self.locks().remove(&of).is_some()
-            && let Some(copy) = self.copies.driven(of.0, of.1)
-        {
+        if self.locks().unlock(of) {
+            self.open(of);
+        }
+    }
+
+    fn open(&self, of: (u32, Ordinal)) {
+        if let Some(copy) = self.copies.driven(of.0, of.1) {
             copy.stored().open_to_writers();
         }
     }
 
     /// Until the lock is over.
     async fn watch(&self, copy: &Arc<CopyDriver>, watched: Watched) {
-        let Watched { from, office, of, lock } = watched;
-        let mut told: Option<Instant> = None;
+        let Watched { office, of, lock } = watched;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let held = self.locks().get(&of).copied();
-            let is_same = |held: &Held| (held.office, held.number) == (office, lock.number);
-            let Some(held) = held.filter(is_same) else { return };
-            if !matches!(copy.status().state, State::Online(_)) {
-                // Another master, or none: whoever waited was told.
-                self.locks().remove(&of);
-                return;
-            }
-            let is_over = self.metadata.read().office().number > office;
-            if is_over || held.said.elapsed() > LAPSES_AFTER {
-                tracing::warn!(database = of.0, ordinal = of.1.0, is_over, "the lock has lapsed");
-                return self.unlock(of);
-            }
-            let Some(end) = copy.stored().standstill() else { continue };
-            if told.is_none_or(|told| told.elapsed() > SAY_EVERY)
-                && self.has_all(copy, &watched, end)
-            {
-                told = Some(Instant::now());
-                self.post.send(from, Control::Drained { office, lock: lock.number });
+            let serves = matches!(copy.status().state, State::Online(_));
+            let end = copy.stored().standstill().filter(|_| serves);
+            let drained = end.is_some_and(|end| self.has_all(copy, &watched, end));
+            let present = self.metadata.read().office().number;
+            let (now, which) = (self.began.elapsed(), (of, office, lock.number));
+            let next = self.locks().look(now, which, present, (serves, drained));
+            match next {
+                Standstill::Gone => return,
+                Standstill::Holds => {}
+                Standstill::Lapsed => {
+                    tracing::warn!(database = of.0, ordinal = of.1.0, "the lock has lapsed");
+                    return self.open(of);
+                }
+                Standstill::Drained { from, office, lock } => {
+                    self.post.send(from, Control::Drained { office, lock });
+                }
             }
         }
     }
@@ -150,10 +130,9 @@ impl Orders {
     }
 }
 
-/// A lock, and who asked for it.
+/// A lock that is looked at.
 #[derive(Clone, Copy, Debug)]
 struct Watched {
-    from: NodeId,
     office: u64,
     of: (u32, Ordinal),
     lock: Lock,

@@ -9,7 +9,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{Envelope, Event, Instance, Master, Message, Mode, Output, Replica, Seed, Turn};
+use resprout_wal::{Lsn, Term};
+
+use crate::{
+    Envelope, Event, Incarnation, Instance, Master, Message, Mode, Output, Replica, Seed, Stamp,
+    State, Turn,
+};
 
 /// Hellos that are kept for the master that a copy is about to be: more copies than a partition has.
 const EARLY_MAX: usize = 16;
@@ -21,6 +26,60 @@ pub enum Role {
     Replica(Box<Replica>),
     /// Serves.
     Master(Box<Master>),
+}
+
+/// What a copy says of itself to whoever asks: the control plane above all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stance {
+    /// The run that speaks.
+    pub incarnation: Incarnation,
+    /// What it is.
+    pub state: State,
+    /// The newest decision that it goes by, in this run.
+    pub knows: Stamp,
+    /// The term that it promised to take nothing older than.
+    pub promised: Term,
+    /// Term of its last record.
+    pub last_term: Term,
+    /// End of its last whole group.
+    pub end: Lsn,
+    /// Known acknowledged.
+    pub committed: Lsn,
+}
+
+/// Where a log ended in order, everything of it on the medium: in that term, there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// The term of its last record.
+    pub term: Term,
+    /// Its end.
+    pub lsn: Lsn,
+}
+
+impl Stance {
+    /// Where its log ends.
+    #[must_use]
+    pub fn at(&self) -> End {
+        End { term: self.last_term, lsn: self.end }
+    }
+
+    /// Whether nothing has happened to the copy since the run before ended there in order; it began as that run.
+    #[must_use]
+    pub fn is_untouched(&self, began: Incarnation, ended: Option<End>) -> bool {
+        self.incarnation == began && ended == Some(self.at())
+    }
+
+    /// Whether a run that stops now, with everything on the medium, ends in order: the next run may go on in its term (rule 14). A
+    /// master that had not begun, or a copy on its way to another state, has nothing to go on with. One that has waited since
+    /// it began is what the run before left: if that crashed, what it lost may be elsewhere, in the same term.
+    #[must_use]
+    pub fn ends_in_order(&self, began: Incarnation, ended: Option<End>) -> bool {
+        match self.state {
+            State::Online(_) | State::Replicating => true,
+            State::Pending => self.is_untouched(began, ended),
+            _ => false,
+        }
+    }
 }
 
 /// See the module.
@@ -56,6 +115,39 @@ impl PartitionCopy {
         match &self.role {
             Role::Replica(replica) => replica.mode(),
             Role::Master(master) => master.mode(),
+        }
+    }
+
+    /// What it says of itself; `told` is the state of the last output that was carried out. What it is about to be as
+    /// master counts already: who asks meanwhile must not take it for a refusal.
+    #[must_use]
+    pub fn stance(&self, told: State) -> Stance {
+        match &self.role {
+            Role::Replica(replica) => Stance {
+                incarnation: replica.incarnation(),
+                state: replica.turns_in().map_or(told, State::Transitioning),
+                knows: replica.decided().map_or_else(Stamp::default, |known| known.stamp),
+                promised: replica.promised(),
+                last_term: replica.tail().last_term(),
+                end: replica.tail().whole(),
+                committed: replica.visible(),
+            },
+            Role::Master(master) => {
+                let known = master.status();
+                // It is master, and that is not carried out yet.
+                let is_early =
+                    matches!(told, State::Pending | State::Connecting | State::Replicating);
+                let state = if is_early { State::Transitioning(known.term) } else { told };
+                Stance {
+                    incarnation: master.incarnation(),
+                    state,
+                    knows: master.decided().stamp,
+                    promised: known.term,
+                    last_term: known.last_term,
+                    end: known.end,
+                    committed: known.committed,
+                }
+            }
         }
     }
 
@@ -117,5 +209,39 @@ impl PartitionCopy {
             }
             (role, turn) => panic!("{turn:?} of {role:?}"),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise (P07, rule 14): a run that only waited ends in order if the one before did, and takes nothing from what a crash
+    /// means: the term is over.
+    #[test]
+    fn p07_waiting_does_not_mend_a_crash() {
+        let at = End { term: Term(3), lsn: Lsn(8192) };
+        let stance = |state| Stance {
+            incarnation: Incarnation(2),
+            state,
+            knows: Stamp::default(),
+            promised: at.term,
+            last_term: at.term,
+            end: at.lsn,
+            committed: Lsn::ZERO,
+        };
+        let ends = |state, ended| stance(state).ends_in_order(Incarnation(2), ended);
+        assert!(!ends(State::Pending, None), "the run before crashed");
+        assert!(ends(State::Pending, Some(at)));
+        let other = End { lsn: Lsn(4096), ..at };
+        assert!(!ends(State::Pending, Some(other)), "something has happened since");
+        let replaced = Stance { incarnation: Incarnation(3), ..stance(State::Pending) };
+        assert!(!replaced.ends_in_order(Incarnation(2), Some(at)), "an image was installed");
+        for state in [State::Online(Term(3)), State::Replicating] {
+            assert!(ends(state, None), "{state:?}");
+        }
+        for state in [State::Connecting, State::Transitioning(Term(4)), State::Fenced(Term(4))] {
+            assert!(!ends(state, Some(at)), "{state:?}");
+        }
     }
 }

@@ -104,6 +104,13 @@ impl Shared {
     }
 }
 
+/// The last run of a copy that is counted in its folder; 0 if there was none, or nobody can tell. For whoever puts another one
+/// in its place: [`Node::add_run`].
+#[must_use]
+pub fn last_run(partition: &resprout_engine::Partition) -> Incarnation {
+    kept::Kept::last_run(partition.dir())
+}
+
 impl Node {
     /// A node without copies.
     ///

@@ -35,7 +35,7 @@ macro_rules! planted {
 }
 
 pub use config::{Config, ConfigError, Limits, Mode, ModeError, Timing};
-pub use copy::{PartitionCopy, Role};
+pub use copy::{End, PartitionCopy, Role, Stance};
 pub use frame::{Frame, WIRE_NONCE};
 pub use id::{Cfg, Identity, Incarnation, Instance, Partition, Promise, Stamp, StreamId};
 pub use master::{Master, MemberStatus, Standing, Status};

@@ -308,10 +308,11 @@ impl Manager {
         self.office.is_some()
     }
 
-    /// When to step at the latest.
+    /// When to step at the latest. While it has no office it sends no heartbeats, and asks for one again then.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        self.detector.deadline()
+        let (beat, now) = (self.detector.deadline(), self.now.at);
+        if beat > now { beat } else { now + self.config.retry }
     }
 
     /// Takes an event and says what is to be done.

@@ -18,7 +18,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::{Database, Leaf, LeafId, Mode, NodeId, Ordinal, Partition, Stamp, Standing};
+use crate::{Database, Instance, Leaf, LeafId, Mode, NodeId, Ordinal, Partition, Stamp, Standing};
 
 pub use bytes::CodecError;
 pub use codec::VERSION;
@@ -254,6 +254,13 @@ impl Metadata {
     #[must_use]
     pub fn database_of(&self, number: u32) -> Option<&DatabaseEntry> {
         self.databases.values().find(|entry| entry.number == number)
+    }
+
+    /// The copy that is master of a partition.
+    #[must_use]
+    pub fn master_of(&self, database: u32, ordinal: Ordinal) -> Option<Instance> {
+        let partition = self.database_of(database)?.map.partition(ordinal)?;
+        Some(partition.copies.get(&partition.master?)?.instance)
     }
 
     /// Whether a database of that number existed and was dropped. A number that was never given out is of

@@ -174,8 +174,10 @@ impl Metadata {
         if let Some(found) = self.nodes.get_mut(&node) {
             (found.state, found.incarnation) = (to, run);
         }
-        // From here to there and back nothing of it may be used until it is taken back, copy by copy.
-        if state == NodeState::Online || run > known {
+        // From here to there and back nothing of it may be used until it is taken back, copy by copy. One that is lost while it
+        // is taken back has some that were.
+        let was_used = matches!(state, NodeState::Online | NodeState::Attaching);
+        if was_used && to != NodeState::Online || run > known {
             self.mark_offline(node.into(), news);
         }
         self.tell(news, Some(node), Happened::NodeState { state: to.text().to_owned() });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use resprout_replication::ImageProgress;
+use resprout_replication::{ImageProgress, State};
 use resprout_wal::{Lsn, Term};
 
 use crate::{Incarnation, Instance, Ordinal, Stamp};
@@ -38,6 +38,21 @@ pub enum Doing {
     Online(Term),
     /// It cannot be recovered here.
     Unrecoverable,
+}
+
+/// What a copy says of itself, as the control plane goes by it.
+impl From<State> for Doing {
+    fn from(state: State) -> Self {
+        match state {
+            State::Pending => Self::Pending,
+            State::Connecting | State::Fenced(_) => Self::Fenced,
+            State::Provisioning { .. } => Self::Provisioning,
+            State::Replicating => Self::Following,
+            State::Transitioning(term) => Self::Transitioning(term),
+            State::Online(term) => Self::Online(term),
+            State::Halted(_) => Self::Unrecoverable,
+        }
+    }
 }
 
 /// A copy that a node has.

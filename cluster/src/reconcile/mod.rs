@@ -18,9 +18,11 @@ use crate::metadata::{DatabaseEntry, Metadata, NodeState};
 use crate::{Copy, Following, Incarnation, LeafId, NodeId, Partition, Term};
 
 pub use held::{CopyName, Doing, Held, HeldCopy};
+pub use locks::{Locks, Standstill};
 pub use removal::{MayGo, may_go};
 
 mod held;
+mod locks;
 mod removal;
 
 /// What a copy becomes by a record that it is told.
@@ -173,12 +175,10 @@ pub fn reconcile(metadata: &Metadata, (leaf, run): (LeafId, Incarnation), held: 
             ordinal: partition.ordinal,
             instance: copy.instance,
         };
+        let waits = copy.offline || is_unknown_run;
         let difference = match held.get(&name) {
-            Some(held) => {
-                let waits = copy.offline || is_unknown_run;
-                pass.compare((name, held), (leaf, waits), (entry, partition))
-            }
-            None => pass.missing(name, copy, (entry, partition)),
+            Some(held) => pass.compare((name, held), (leaf, waits), (entry, partition)),
+            None => pass.missing(name, waits, (entry, partition)),
         };
         let waited_for = is_waited_for(entry, partition, leaf, copy);
         pass.note(difference.min(if waited_for { Difference::Hard } else { Difference::Soft }));
@@ -191,6 +191,15 @@ pub fn reconcile(metadata: &Metadata, (leaf, run): (LeafId, Incarnation), held: 
         pass.difference = pass.difference.min(Difference::Soft);
     }
     pass
+}
+
+/// The least number of the first run of a copy whose files are new here. The record may know runs of it, of files that are gone:
+/// what was said of those is not true of this one (catalogue rule 15). And its master may have heard of more of them than the
+/// record: `before` is the last one of the files that it replaces, 0 if there were none.
+#[must_use]
+pub fn first_run(recorded: Incarnation, before: Incarnation) -> Incarnation {
+    let known = recorded.max(before);
+    if known > Incarnation(1) || before > Incarnation(0) { Incarnation(known.0 + 1) } else { known }
 }
 
 /// Whether anybody waits for what this copy does.
@@ -208,11 +217,13 @@ impl Pass {
     fn missing(
         &mut self,
         name: CopyName,
-        copy: &Copy,
+        waits: bool,
         (entry, partition): (&DatabaseEntry, &Partition),
     ) -> Difference {
-        // One that was there before and is not taken back is lost: another takes its place (row I03).
-        if !copy.offline {
+        // One that was there before and is not taken back is lost: another takes its place (row I03). Made here by a run that is
+        // not known yet it would be master, with nothing, of the term in which it was lost. That its database is still being
+        // created is no excuse: what a node knows when it starts may be old.
+        if !waits {
             let decided = partition.decided(entry.replication(partition.ordinal));
             self.actions.push(Action::Create { copy: name, decided });
         }

@@ -108,7 +108,7 @@ fn an_added_leaf_gets_a_copy() {
 /// Promise: while nobody serves no copy is added; a leaf that is not there gets its own when it comes.
 #[test]
 fn a_leaf_that_is_away_is_waited_for() {
-    let mut world = World::new(setup());
+    let mut world = whole(setup());
     let late = NodeId(7);
     world.leaves.get_mut(&late).expect("a leaf").stop(true);
     let added = world.add_leaf();

@@ -1,7 +1,7 @@
 //! Chosen courses of events, with what must be seen at each.
 
 use resprout_cluster::execution::Change;
-use resprout_cluster::manager::{Config, Event};
+use resprout_cluster::manager::{Config, Event, Manager};
 use resprout_cluster::metadata::{Command, Happened, NodeState};
 use resprout_cluster::plan::{Action, Status};
 use resprout_cluster::reconcile::{CopyName, Doing};
@@ -9,6 +9,22 @@ use resprout_cluster::{Following, Instance, LeafId, Mode, NodeId, Ordinal, Parti
 
 use crate::leaf::ModelCopy;
 use crate::world::{ROUND, Setup, World};
+
+/// Promise: an aggregator that leads and has no office yet, or lost it, waits before it asks again: whoever drives it does not
+/// step it at once, and at once again, for as long as a quorum is away.
+#[test]
+fn who_has_no_office_waits_before_it_asks_again() {
+    let world = whole(Setup::default());
+    let mut manager = Manager::new(NodeId(2), Config::default());
+    let mut now = world.now();
+    let mut asked = manager.step(now, &world.metadata, Event::Leads(true)).proposals.len();
+    for _ in 0..10 {
+        assert!(manager.deadline() > now.at, "it would be stepped at once: {:?}", now.at);
+        now.at = manager.deadline();
+        asked += manager.step(now, &world.metadata, Event::Look).proposals.len();
+    }
+    assert_eq!(asked, 11, "once each time");
+}
 
 /// The first two leaves.
 const ONE: NodeId = NodeId(4);

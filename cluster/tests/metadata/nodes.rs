@@ -289,3 +289,28 @@ fn impossible_databases_are_refused() {
     let away = create(vec![(2, Some(3))], true, false);
     assert!(text(world.refused(away)).contains("is offline"));
 }
+
+/// Promise (P01, P04): a leaf that is lost while its copies are taken back has none that can be used: neither those that were
+/// back already, or a partition would keep a master that is gone.
+#[test]
+fn what_was_taken_back_of_a_leaf_that_is_lost_again_is_away() {
+    let mut world = World::pair(true, false);
+    let node = NodeId(2);
+    let goes = |world: &mut World, from, to, run| {
+        let incarnation = Incarnation(run);
+        world.done(Command::SetNodeState { node, from, to, incarnation });
+    };
+    goes(&mut world, NodeState::Online, NodeState::Recovering, 2);
+    goes(&mut world, NodeState::Recovering, NodeState::Attaching, 2);
+    let (at, instance) = (world.at(0), Instance(1));
+    let incarnation = Incarnation(1);
+    world.done(Command::TakeBack { at, instance, incarnation, clean: true });
+    assert_eq!(world.partition(0).serving(), Some(LeafId(2)), "it is back");
+    let attaching = world.state.clone();
+    goes(&mut world, NodeState::Attaching, NodeState::Offline, 2);
+    assert_eq!(world.partition(0).serving(), None, "and lost again");
+    // Who is online now keeps what was taken back.
+    world.state = attaching;
+    goes(&mut world, NodeState::Attaching, NodeState::Online, 2);
+    assert_eq!(world.partition(0).serving(), Some(LeafId(2)));
+}

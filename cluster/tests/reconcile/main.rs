@@ -6,7 +6,7 @@ use resprout_cluster::execution::Change;
 use resprout_cluster::metadata::{At, Command, Decree, Metadata, NewHome, NodeState};
 use resprout_cluster::reconcile::{
     Action, CopyName, Difference, Doing, Held, HeldCopy, MayGo, Pass, Progress, Success, Turn,
-    may_go, reconcile,
+    first_run, may_go, reconcile,
 };
 use resprout_cluster::{
     Address, Incarnation, Instance, LeafId, Mode, NodeId, Ordinal, Stamp, Term,
@@ -131,6 +131,27 @@ fn new_copies_are_made_once() {
     assert_eq!(world.look(2, &held), Pass::default());
     assert_eq!(held[&name(0, 1)].doing, Doing::Online(Term(2)));
     assert_eq!(held[&name(1, 4)].doing, Doing::Following);
+}
+
+/// Promise (rule 15): the runs of a copy that is replaced are counted on, also those that the record never named: its master takes
+/// no hello of a run that it takes for an older one. A copy that is new everywhere begins with the run on record.
+#[test]
+fn a_copy_that_is_replaced_is_a_later_run() {
+    let first = |recorded, before| first_run(Incarnation(recorded), Incarnation(before)).0;
+    assert_eq!((first(1, 0), first(0, 0)), (1, 0));
+    assert_eq!((first(4, 0), first(1, 3), first(5, 3), first(1, 1)), (5, 4, 6, 2));
+}
+
+/// Promise (I03, rule 14): a leaf that comes back without its rows before anybody noticed that it was away makes no copies: an
+/// empty one would be master of the term in which the rows were lost. Once the run is known, the copies are offline.
+#[test]
+fn i03_an_empty_leaf_that_nobody_missed_makes_nothing() {
+    let world = World::new();
+    let pass = reconcile(&world.state, (LeafId(2), Incarnation(2)), &Held::new());
+    assert_eq!(pass.actions, []);
+    assert_eq!(pass.difference, Difference::Hard);
+    let known = reconcile(&world.state, (LeafId(2), Incarnation(1)), &Held::new());
+    assert_eq!(known.actions.len(), 2, "in the run that was added they are new");
 }
 
 /// Promise: a failover is told to each as what it is: fence, promote, demote; each once.

@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use resprout_cluster::metadata::Metadata;
-use resprout_cluster::reconcile::{Action, CopyName, MayGo, may_go, reconcile};
+use resprout_cluster::reconcile::{Action, CopyName, MayGo, first_run, may_go, reconcile};
 use resprout_cluster::{Incarnation, Ordinal};
 use resprout_engine::{CopyOptions, Durability, Engine, State as Stored};
+use resprout_replication::driver::last_run;
 use resprout_replication::{Config, Decided, Mode};
 
 use super::{AGAIN_AFTER, Copies, TELLING, locked, name_of, stored_name};
@@ -115,11 +116,13 @@ impl Copies {
     fn act(&self, engine: &Engine, action: &Action) {
         match *action {
             Action::Create { copy, .. } => {
-                self.attempt(copy, "make", || self.make(engine, copy));
+                self.attempt(copy, "make", || self.make(engine, copy, Incarnation(0)));
             }
             Action::Provision { copy, .. } => self.attempt(copy, "replace", || {
+                let stored = self.stored().into_iter().find(|(name, _)| *name == copy);
+                let before = stored.map_or(Incarnation(0), |(_, stored)| last_run(&stored));
                 self.remove(engine, copy)?;
-                self.make(engine, copy)
+                self.make(engine, copy, before)
             }),
             Action::Close { copy } => {
                 if self.is_driven(copy) {
@@ -132,7 +135,8 @@ impl Copies {
         }
     }
 
-    fn make(&self, engine: &Engine, copy: CopyName) -> Result<(), StartError> {
+    /// A copy begins its life, in place of one whose last run was `before`.
+    fn make(&self, engine: &Engine, copy: CopyName, before: Incarnation) -> Result<(), StartError> {
         let (name, config, durable, decided) = {
             let metadata = self.metadata.read();
             // Dropped or taken out by now: the next look says so.
@@ -147,8 +151,7 @@ impl Copies {
         let made = engine.create_copies(&name, &options)?;
         // One that was here before, and left the record, may not be closed yet.
         self.driver.remove(self.partition(copy));
-        let recorded = decided.record.copy(instance).incarnation;
-        let least = if recorded > Incarnation(1) { Incarnation(recorded.0 + 1) } else { recorded };
+        let least = first_run(decided.record.copy(instance).incarnation, before);
         for partition in made.partitions() {
             self.driver.add_run(partition, config, least)?;
         }

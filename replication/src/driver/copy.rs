@@ -14,12 +14,13 @@ use resprout_wal::frame::FRAME_BYTES_MAX;
 use resprout_wal::{Frame, Hold, LogError, Lsn, Term};
 
 use super::images::Images;
-use super::kept::{End, Kept};
+use super::kept::Kept;
 use super::worker::{Job, Worker};
 use super::{Shared, StartError};
 use crate::{
-    Alarm, Config, Envelope, Event, Identity, ImageProgress, Incarnation, Instance, MemberStatus,
-    Message, Mode, Output, PartitionCopy, Role, Seed, Stamp, State, Tail, Turn, Write,
+    Alarm, Config, End, Envelope, Event, Identity, ImageProgress, Incarnation, Instance,
+    MemberStatus, Message, Mode, Output, PartitionCopy, Role, Seed, Stamp, State, Tail, Turn,
+    Write,
 };
 
 /// The core and what it wants done.
@@ -206,37 +207,17 @@ impl CopyDriver {
             alarms: 0,
         };
         let Some(core) = core.as_ref() else { return status };
-        status.state = core.state;
-        status.image = core.image;
-        status.identity.incarnation = self.identity.incarnation;
-        status.alarms = core.alarms;
-        match core.copy.role() {
-            Role::Replica(replica) => {
-                (status.end, status.committed) = (replica.tail().whole(), replica.visible());
-                status.knows = replica.decided().map_or_else(Stamp::default, |known| known.stamp);
-                (status.promised, status.last_term) =
-                    (replica.promised(), replica.tail().last_term());
-                status.identity.incarnation = replica.incarnation();
-                // Who asks meanwhile must not take it for a refusal.
-                if let Some(term) = replica.turns_in() {
-                    status.state = State::Transitioning(term);
-                }
-            }
-            Role::Master(master) => {
-                let known = master.status();
-                (status.end, status.committed) = (known.end, known.committed);
-                status.knows = master.decided().stamp;
-                (status.promised, status.last_term) = (known.term, known.last_term);
-                status.members = known.members;
-                // It is master, and that is not carried out yet.
-                if matches!(core.state, State::Pending | State::Connecting | State::Replicating) {
-                    status.state = State::Transitioning(known.term);
-                }
-            }
+        let stance = core.copy.stance(core.state);
+        status.identity.incarnation = stance.incarnation;
+        (status.state, status.knows, status.promised) =
+            (stance.state, stance.knows, stance.promised);
+        (status.last_term, status.end, status.committed) =
+            (stance.last_term, stance.end, stance.committed);
+        (status.image, status.alarms) = (core.image, core.alarms);
+        if let Role::Master(master) = core.copy.role() {
+            status.members = master.status().members;
         }
-        let at = End { term: status.last_term, lsn: status.end };
-        let same_run = status.identity == self.identity;
-        status.is_untouched = same_run && self.ended == Some(at);
+        status.is_untouched = stance.is_untouched(self.identity.incarnation, self.ended);
         status
     }
 
@@ -539,10 +520,11 @@ impl CopyDriver {
         {
             tracing::warn!(copy = ?self.identity, %error, "stopped with its log");
         }
-        let has_run = self.core().take().is_some();
-        // A master that had not begun, or a copy on its way to another state, has nothing to go on with.
-        let is_settled = matches!(state, State::Online(_) | State::Replicating | State::Pending);
-        if let Some(kept) = kept.filter(|_| in_order && has_run && is_settled)
+        let core = self.core().take();
+        let (began, ended) = (self.identity.incarnation, self.ended);
+        let goes_on = |core: &Core| core.copy.stance(core.state).ends_in_order(began, ended);
+        let is_settled = in_order && core.as_ref().is_some_and(goes_on);
+        if let Some(kept) = kept.filter(|_| is_settled)
             && let Err(error) = self.end_run(kept)
         {
             tracing::warn!(copy = ?self.identity, %error, "the next run does not go on from here");

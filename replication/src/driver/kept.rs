@@ -15,7 +15,7 @@ use resprout_engine::COPY_FILE;
 use resprout_wal::{Lsn, Term};
 
 use super::StartError;
-use crate::{Incarnation, Promise, Stamp};
+use crate::{End, Incarnation, Promise, Stamp};
 
 const MAGIC: [u8; 8] = *b"RSPRCOPY";
 const VERSION: u32 = 2;
@@ -29,13 +29,6 @@ pub(super) struct Kept {
     pub(super) incarnation: Incarnation,
     pub(super) promise: Promise,
     end: Option<End>,
-}
-
-/// Where a log ended in order, everything of it on the medium: in that term, there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct End {
-    pub(super) term: Term,
-    pub(super) lsn: Lsn,
 }
 
 impl Kept {
@@ -56,6 +49,12 @@ impl Kept {
         let kept = Self { path, incarnation, promise, end: None };
         kept.store()?;
         Ok((kept, end))
+    }
+
+    /// The last run that is counted in a folder; 0 if there was none, or nobody can tell.
+    pub(super) fn last_run(dir: &Path) -> Incarnation {
+        let kept = fs::read(dir.join(COPY_FILE)).and_then(|bytes| decode(&bytes));
+        kept.map_or(Incarnation(0), |(incarnation, ..)| incarnation)
     }
 
     /// The run ends in order: nothing is appended any more, and all is on the medium.
@@ -141,8 +140,10 @@ mod tests {
     #[test]
     fn runs_are_counted_and_promises_kept() {
         let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(Kept::last_run(dir.path()), Incarnation(0));
         let (mut kept, _) = Kept::begin_run(dir.path(), Incarnation(1)).expect("new");
         assert_eq!((kept.incarnation, kept.promise), (Incarnation(1), Promise::default()));
+        assert_eq!(Kept::last_run(dir.path()), Incarnation(1));
         let newer = Promise { term: Term(4), stamp: Stamp { term: 2, index: 9 } };
         kept.promise(newer).expect("stored");
         kept.promise(Promise { term: Term(3), ..newer }).expect("stored");

@@ -48,6 +48,12 @@ pub struct MemberStatus {
 }
 
 impl Master {
+    /// Which run it is.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.identity.incarnation
+    }
+
     /// The record that it goes by.
     #[must_use]
     pub fn decided(&self) -> &Decided {

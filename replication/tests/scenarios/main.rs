@@ -8,8 +8,6 @@
 mod commands;
 mod script;
 mod show;
-#[path = "../support/mod.rs"]
-mod support;
 mod world;
 
 use std::collections::BTreeSet;

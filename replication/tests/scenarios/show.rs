@@ -32,7 +32,7 @@ pub(crate) fn state(state: State) -> String {
 
 fn frames(frames: &[Frame]) -> String {
     let one = |frame: &Frame| {
-        let values = crate::support::values(&frame.payload);
+        let values = resprout_sim::copy::values(&frame.payload);
         let what = values.first().map_or_else(|| "start".to_owned(), u64::to_string);
         let more = if frame.header.continues() { "+" } else { "" };
         format!("{}/{} {what}{more}", frame.header.term, lsn(frame.header.lsn))

@@ -9,10 +9,10 @@ use resprout_replication::{
     Config, Decided, Envelope, Event, Identity, ImageHead, Incarnation, Instance, Output, PageWork,
     Partition, PartitionCopy, Promise, Request, Role, Seed, State, Write,
 };
+use resprout_sim::copy::{Log, digest, pages, values};
 use resprout_wal::Lsn;
 
 use crate::show;
-use crate::support::{Log, digest, pages, values};
 
 const PARTITION: Partition = Partition { cluster: 1, database: 1, ordinal: 0 };
 

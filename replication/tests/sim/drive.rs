@@ -3,23 +3,21 @@
 use std::time::Duration;
 
 use resprout_replication::{
-    Event as Input, ImageHead, Message, Mode, Output, PageWork, Report, Role, State, Write,
+    Event as Input, Message, Mode, Output, PageWork, Report, Role, State, Write,
 };
+use resprout_sim::copy::Paged;
 use resprout_sim::{Violation, hold};
 use resprout_wal::{Lsn, Term};
 
 use crate::authority::Said;
-use crate::node::{Held, Op, Process, Waiting};
-use crate::support::{digest, pages};
+use crate::node::{Op, Process, Waiting};
 use crate::world::{Event, MS, Mail, World};
 
-impl Process {
-    /// The term that it is master of, for comparing masters.
-    pub(crate) fn state_term(&self) -> Term {
-        match self.state {
-            State::Online(term) | State::Transitioning(term) => term,
-            _ => Term(0),
-        }
+/// The term that it is master of, for comparing masters.
+pub(crate) fn state_term(process: &Process) -> Term {
+    match process.state {
+        State::Online(term) | State::Transitioning(term) => term,
+        _ => Term(0),
     }
 }
 
@@ -215,22 +213,12 @@ impl World {
 
     /// The first operation of the queue is on the disk.
     pub(crate) fn disk_done(&mut self, number: u64) -> Result<(), Violation> {
-        let Some(op) = self.process(number).queue.pop_front() else { return Ok(()) };
         let node = self.nodes.get_mut(&number).expect("a node");
-        node.disk.apply(op.clone());
-        let input = match op {
-            Op::Write(Write::Cut { to, .. }) => Input::Cut { to },
-            Op::Write(_) => Input::Durable(node.disk.log.end()),
-            Op::Store(image, _) => Input::Stored { image },
-            Op::Install(head, _) => {
-                let incarnation = resprout_replication::Incarnation(node.disk.incarnation);
-                let process = node.process.as_mut().expect("it runs");
-                process.log = node.disk.log.clone();
-                process.visible = head.lsn;
-                self.coverage.note("installed");
-                Input::Installed { image: head.id, incarnation }
-            }
-        };
+        let process = node.process.as_mut().expect("it runs");
+        let Some(input) = process.disk_done(&mut node.disk) else { return Ok(()) };
+        if matches!(input, Input::Installed { .. }) {
+            self.coverage.note("installed");
+        }
         let run = self.nodes[&number].run;
         self.agenda.after(Duration::ZERO, Event::Local(number, run, Box::new(input)));
         Ok(())
@@ -352,79 +340,18 @@ impl World {
     fn page_work(&mut self, number: u64, work: PageWork) {
         let now = self.agenda.now();
         self.trace.line(now, number, || format!("% {work:?}"));
-        match work {
-            PageWork::Hold { replica } => {
-                self.images += 1;
-                let id = self.images;
-                let process = self.process(number);
-                let (lsn, pages) = (process.visible, pages(&process.rows()));
-                let lineage = process.log.lineage_at(lsn);
-                let bytes = pages.iter().map(|page| page.len() as u64).sum();
-                let head = ImageHead { id, lsn, lineage, pages: pages.len() as u64, bytes };
-                process.held.insert(replica, Held { head: head.clone(), pages });
-                self.local(number, Input::Image { replica, head });
-            }
-            PageWork::Release { replica } => {
-                self.process(number).held.remove(&replica);
-            }
-            PageWork::Digests { image, from, count } => {
-                let Some(pages) = self.image(number, image) else { return };
-                let pages = pages.iter().skip(from as usize).take(count as usize);
-                let digests = pages.map(|page| digest(page)).collect();
-                self.local(number, Input::Digests { image, from, digests });
-            }
-            PageWork::Read { image, pages: wanted } => {
-                let Some(all) = self.image(number, image) else { return };
-                let pages = wanted.iter().map(|page| (*page, all[*page as usize].clone()));
-                let pages = pages.collect();
-                self.local(number, Input::Pages { image, pages });
-            }
-            PageWork::Compare { image, from, digests } => {
-                self.compare(number, image, from, &digests);
-            }
-            PageWork::Store { image, pages } => {
-                let pages = pages.into_iter().map(|(_, page)| page).collect();
-                self.coverage.note("pages stored");
-                self.queue(number, Op::Store(image, pages));
-            }
-            PageWork::Install(head) => self.install(number, head),
+        if matches!(work, PageWork::Hold { .. }) {
+            self.images += 1;
         }
-    }
-
-    fn image(&mut self, number: u64, image: u64) -> Option<Vec<bytes::Bytes>> {
-        let mut held = self.process(number).held.values();
-        held.find(|held| held.head.id == image).map(|held| held.pages.clone())
-    }
-
-    fn compare(&mut self, number: u64, image: u64, from: u64, digests: &[u64]) {
-        let node = self.nodes.get_mut(&number).expect("a node");
-        let process = node.process.as_mut().expect("it runs");
-        if process.wanted.0 != image {
-            process.wanted = (image, std::collections::BTreeMap::new());
-        }
-        let own: std::collections::BTreeSet<u64> =
-            pages(&process.rows()).iter().map(|page| digest(page)).collect();
-        let mut missing = Vec::new();
-        for (page, digest) in (from..).zip(digests) {
-            process.wanted.1.insert(page, *digest);
-            if !own.contains(digest) && !node.disk.pages.contains_key(digest) {
-                missing.push(page);
-            } else {
-                self.coverage.note("page was here");
-            }
-        }
-        let until = from + digests.len() as u64;
-        self.local(number, Input::Differ { image, until, pages: missing });
-    }
-
-    fn install(&mut self, number: u64, head: ImageHead) {
         let lax = self.plan.config.planted
             == Some(resprout_replication::testing::Planted::InstallWithoutPages);
-        let node = &self.nodes[&number];
-        let process = node.process.as_ref().expect("it runs");
-        match process.assembled(&node.disk, &head, lax) {
-            Some(rows) => self.queue(number, Op::Install(head, rows)),
-            None => self.local(number, Input::Spoiled { image: head.id }),
+        let node = self.nodes.get_mut(&number).expect("a node");
+        let process = node.process.as_mut().expect("it runs");
+        let how = (self.images, lax);
+        match process.page_work(&node.disk, work, how, &mut self.coverage) {
+            Paged::Nothing => {}
+            Paged::Answer(input) => self.local(number, input),
+            Paged::Write(op) => self.queue(number, op),
         }
     }
 

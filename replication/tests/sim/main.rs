@@ -15,13 +15,10 @@
 //! fault; node 0 is the authority.
 
 mod authority;
-mod check;
 mod drive;
 mod faults;
 mod node;
 mod plan;
-#[path = "../support/mod.rs"]
-mod support;
 mod world;
 
 use resprout_replication::testing::Planted;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use resprout_replication::{Envelope, Event as Input, Instance, Mode, Role, State, wire};
 use resprout_sim::agenda::Agenda;
+use resprout_sim::copy::Promises;
 use resprout_sim::coverage::Coverage;
 use resprout_sim::network::{Fate, Network};
 use resprout_sim::trace::Trace;
@@ -17,7 +18,7 @@ use resprout_sim::{Violation, hold};
 use resprout_wal::world::Rng;
 
 use crate::authority::{Authority, Said};
-use crate::check::Promises;
+use crate::drive::state_term;
 use crate::faults::Undo;
 use crate::node::Node;
 use crate::plan::Plan;
@@ -354,7 +355,7 @@ impl World {
     fn is_whole(&self) -> bool {
         let processes = || self.nodes.values().filter_map(|node| node.process.as_ref());
         let online = processes().filter(|process| matches!(process.state, State::Online(_)));
-        let Some(master) = online.max_by_key(|process| process.state_term()) else { return false };
+        let Some(master) = online.max_by_key(|process| state_term(process)) else { return false };
         let record = &self.authority.decided.record;
         let sync = |copy: &resprout_replication::CopyRecord| {
             copy.state == resprout_replication::CopyState::Sync

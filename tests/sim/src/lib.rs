@@ -9,13 +9,16 @@
 //! ```
 //!
 //! What is of no protocol is here: [`agenda`] (time), [`clock`], [`network`], [`trace`],
-//! [`coverage`], [`seeds`]. [`raft`] is the simulation of the crate `consensus`.
+//! [`coverage`], [`seeds`]. [`raft`] is the simulation of the crate `consensus`, [`cluster`] that of everything together;
+//! [`copy`] is a copy of a partition with a modelled disk, which the simulation of `replication` alone uses, too.
 //!
 //! A run that breaks a promise prints the command that replays it. The README has the legend of
 //! the trace.
 
 pub mod agenda;
 pub mod clock;
+pub mod cluster;
+pub mod copy;
 pub mod coverage;
 pub mod network;
 pub mod raft;

@@ -6,18 +6,19 @@
 //! | A3 | at one (term, LSN) there is one chain |
 //! | A4 | what was refused is nowhere |
 //! | A7 | what a reader saw is there in the end; a master's reader sees what was acknowledged before |
-//! | rules 2, 4, 5, 9, 10 | checked where they act, by `drive` |
+//! | rules 2, 4, 5, 9, 10 | checked where they act, by whoever drives the copies |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use resprout_replication::{Frame, Mode};
-use resprout_sim::{Violation, hold};
 use resprout_wal::{Lsn, Term};
+
+use crate::{Violation, hold};
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Promises {
+pub struct Promises {
     mode: Mode,
     chains: BTreeMap<(Term, Lsn), u64>,
     acknowledged: BTreeMap<u64, Duration>,
@@ -27,13 +28,16 @@ pub(crate) struct Promises {
     /// The last value of each value's group.
     groups: BTreeMap<u64, u64>,
     /// The authority says that acknowledged writes may be gone.
-    pub(crate) may_have_lost: bool,
+    pub may_have_lost: bool,
+    is_forgiven: bool,
     /// Acknowledged in the order of time.
     order: Vec<(Duration, u64)>,
 }
 
 impl Promises {
-    pub(crate) fn new(mode: Mode) -> Self {
+    /// Of copies that acknowledge so.
+    #[must_use]
+    pub fn new(mode: Mode) -> Self {
         Self {
             mode,
             chains: BTreeMap::new(),
@@ -43,12 +47,16 @@ impl Promises {
             seen: BTreeSet::new(),
             groups: BTreeMap::new(),
             may_have_lost: false,
+            is_forgiven: false,
             order: Vec::new(),
         }
     }
 
     /// A frame came into some copy's log.
-    pub(crate) fn logged(&mut self, frame: &Frame) -> Result<(), Violation> {
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn logged(&mut self, frame: &Frame) -> Result<(), Violation> {
         let header = &frame.header;
         let chain = header.next_chain();
         let known = *self.chains.entry((header.term, header.end())).or_insert(chain);
@@ -56,12 +64,16 @@ impl Promises {
     }
 
     /// Values that are committed together.
-    pub(crate) fn group(&mut self, values: &[u64]) {
+    pub fn group(&mut self, values: &[u64]) {
         let Some(last) = values.last() else { return };
         self.groups.extend(values.iter().map(|value| (*value, *last)));
     }
 
-    pub(crate) fn acknowledge(&mut self, value: u64, now: Duration) -> Result<(), Violation> {
+    /// A client is told that it is done.
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn acknowledge(&mut self, value: u64, now: Duration) -> Result<(), Violation> {
         let told = self.unknown.contains(&value) || self.refused.contains(&value);
         hold(!told, "an outcome is told once", || format!("{value}"))?;
         self.acknowledged.insert(value, now);
@@ -69,18 +81,25 @@ impl Promises {
         Ok(())
     }
 
-    pub(crate) fn unknown(&mut self, value: u64) {
+    /// A client is told that nobody knows.
+    pub fn unknown(&mut self, value: u64) {
         self.unknown.insert(value);
     }
 
-    pub(crate) fn refuse(&mut self, value: u64) {
+    /// A client is told that it is not done.
+    pub fn refuse(&mut self, value: u64) {
         self.refused.insert(value);
     }
 
     /// A reader saw these rows; at a master, everything that was acknowledged before `stale` must be
     /// among them.
-    pub(crate) fn read(&mut self, rows: &[u64], stale: Option<Duration>) -> Result<(), Violation> {
-        self.seen.extend(rows);
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn read(&mut self, rows: &[u64], stale: Option<Duration>) -> Result<(), Violation> {
+        if stale.is_some() || !self.is_forgiven {
+            self.seen.extend(rows);
+        }
         let torn = rows.last().filter(|last| self.groups.get(last).is_some_and(|end| end != *last));
         hold(torn.is_none(), "readers see whole groups", || format!("{torn:?}"))?;
         let Some(stale) = stale.filter(|_| self.mode.is_sync() && !self.may_have_lost) else {
@@ -94,12 +113,32 @@ impl Promises {
         })
     }
 
-    pub(crate) fn acknowledged_since(&self, time: Duration) -> bool {
+    /// Whether anything was acknowledged since then.
+    #[must_use]
+    pub fn acknowledged_since(&self, time: Duration) -> bool {
         self.order.last().is_some_and(|(at, _)| *at > time)
     }
 
+    /// An election says that what was acknowledged may be gone: only what is acknowledged from now on counts. What is read
+    /// at replicas counts no more, since one that has not heard of it still shows what was before.
+    pub fn forgive(&mut self) {
+        self.acknowledged.clear();
+        self.order.clear();
+        self.seen.clear();
+        self.is_forgiven = true;
+    }
+
+    /// Whether something was forgiven.
+    #[must_use]
+    pub fn is_forgiven(&self) -> bool {
+        self.is_forgiven
+    }
+
     /// In the end, when all copies are equal.
-    pub(crate) fn finish(&self, rows: &[Vec<u64>]) -> Result<(), Violation> {
+    ///
+    /// # Errors
+    /// [`Violation`].
+    pub fn finish(&self, rows: &[Vec<u64>]) -> Result<(), Violation> {
         for rows in rows {
             let set: BTreeSet<u64> = rows.iter().copied().collect();
             hold(set.len() == rows.len(), "a write is there once", || format!("{rows:?}"))?;

@@ -1,4 +1,4 @@
-//! A model of one copy's log and rows, for the scenarios and the simulation: what the real log and
+//! A model of one copy's log and rows, for the scenarios and the simulations: what the real log and
 //! tree promise, without disks.
 
 use bytes::{BufMut, Bytes};
@@ -8,7 +8,7 @@ use resprout_wal::{Lineage, Lsn, Term};
 
 /// A log behind a root: what a copy has stored, or would have if all of it were written.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Log {
+pub struct Log {
     base: Lsn,
     lineage: Option<Lineage>,
     /// Values of the root at the base, in the order of their commits.
@@ -17,19 +17,24 @@ pub(crate) struct Log {
 }
 
 /// Values in one page of an image.
-pub(crate) const PAGE_VALUES: usize = 4;
+pub const PAGE_VALUES: usize = 4;
 
 impl Log {
     /// A log behind an image.
-    pub(crate) fn behind(base: Lsn, lineage: Lineage, rows: Vec<u64>) -> Self {
+    #[must_use]
+    pub fn behind(base: Lsn, lineage: Lineage, rows: Vec<u64>) -> Self {
         Self { base, lineage: Some(lineage), rows, frames: Vec::new() }
     }
 
-    pub(crate) fn first(&self) -> Lsn {
+    /// Where it begins.
+    #[must_use]
+    pub fn first(&self) -> Lsn {
         self.base
     }
 
-    pub(crate) fn end(&self) -> Lsn {
+    /// Where it ends.
+    #[must_use]
+    pub fn end(&self) -> Lsn {
         self.frames.last().map_or(self.base, |frame| frame.header.end())
     }
 
@@ -38,7 +43,11 @@ impl Log {
     }
 
     /// The end of the log as a core that starts on it sees it.
-    pub(crate) fn tail(&self) -> Tail {
+    ///
+    /// # Panics
+    /// Never: its frames follow each other.
+    #[must_use]
+    pub fn tail(&self) -> Tail {
         let mut tail = self.base_tail();
         for frame in &self.frames {
             tail.take(&frame.header).expect("a log follows itself");
@@ -53,7 +62,8 @@ impl Log {
     }
 
     /// The chain at the beginning of a frame, or at the end.
-    pub(crate) fn chain_at(&self, lsn: Lsn) -> Option<u64> {
+    #[must_use]
+    pub fn chain_at(&self, lsn: Lsn) -> Option<u64> {
         if lsn == self.end() {
             return Some(self.end_chain());
         }
@@ -63,7 +73,8 @@ impl Log {
     }
 
     /// Terms and chain at the end of a group.
-    pub(crate) fn lineage_at(&self, lsn: Lsn) -> Lineage {
+    #[must_use]
+    pub fn lineage_at(&self, lsn: Lsn) -> Lineage {
         let mut upto = self.clone();
         upto.frames.retain(|frame| frame.header.end() <= lsn);
         assert_eq!(upto.end(), lsn, "the end of a frame");
@@ -73,48 +84,47 @@ impl Log {
     }
 
     /// The next frame of this log.
-    pub(crate) fn next(&self, term: Term, values: &[u64], flags: u16, committed: Lsn) -> Frame {
-        let mut payload = Vec::new();
-        values.iter().for_each(|value| payload.put_u64_le(*value));
-        let header = Header {
-            lsn: self.end(),
-            term,
-            chain: self.end_chain(),
-            flags,
-            payload_len: payload.len() as u32,
-            payload_crc: crc32fast::hash(&payload),
-            committed,
-            durable: Lsn::ZERO,
-        };
-        Frame::new(header, Bytes::from(payload)).expect("its own checksum")
+    #[must_use]
+    pub fn next(&self, term: Term, values: &[u64], flags: u16, committed: Lsn) -> Frame {
+        frame((self.end(), self.end_chain()), term, values, (flags, committed))
     }
 
     /// The frames of one group.
-    pub(crate) fn group(&self, term: Term, values: &[u64], committed: Lsn) -> Vec<Frame> {
-        let mut log = self.clone();
+    #[must_use]
+    pub fn group(&self, term: Term, values: &[u64], committed: Lsn) -> Vec<Frame> {
+        let mut at = (self.end(), self.end_chain());
         let last = values.len() - 1;
         let frames = values.iter().enumerate().map(|(place, value)| {
             let continues = if place < last { CONTINUES } else { 0 };
             let continued = if place > 0 { CONTINUED } else { 0 };
-            let frame = log.next(term, &[*value], continues | continued, committed);
-            log.push(frame.clone());
+            let frame = frame(at, term, &[*value], (continues | continued, committed));
+            at = (frame.header.end(), frame.header.next_chain());
             frame
         });
         frames.collect()
     }
 
-    pub(crate) fn push(&mut self, frame: Frame) {
+    /// Puts a frame behind its end.
+    ///
+    /// # Panics
+    /// If it does not follow.
+    pub fn push(&mut self, frame: Frame) {
         assert_eq!(frame.header.lsn, self.end(), "frames follow each other");
         self.frames.push(frame);
     }
 
-    pub(crate) fn cut(&mut self, to: Lsn) {
+    /// Takes back what is behind the end of a frame.
+    ///
+    /// # Panics
+    /// If that is none.
+    pub fn cut(&mut self, to: Lsn) {
         self.frames.retain(|frame| frame.header.end() <= to);
         assert_eq!(self.end(), to, "a cut at the end of a frame");
     }
 
     /// Frames from `from` on, up to as many bytes, one at least.
-    pub(crate) fn read(&self, from: Lsn, bytes_max: u64) -> Option<Vec<Frame>> {
+    #[must_use]
+    pub fn read(&self, from: Lsn, bytes_max: u64) -> Option<Vec<Frame>> {
         let first = self.frames.partition_point(|frame| frame.header.lsn < from);
         let found = self.frames.get(first).is_some_and(|frame| frame.header.lsn == from);
         let fits = |frame: &&Frame| {
@@ -123,13 +133,15 @@ impl Log {
         found.then(|| self.frames[first..].iter().take_while(fits).cloned().collect())
     }
 
-    #[allow(dead_code, reason = "one of the two tests uses it")]
-    pub(crate) fn frames(&self) -> &[Frame] {
+    /// All that it has.
+    #[must_use]
+    pub fn frames(&self) -> &[Frame] {
         &self.frames
     }
 
     /// The values that the root of a position shows.
-    pub(crate) fn rows_at(&self, lsn: Lsn) -> Vec<u64> {
+    #[must_use]
+    pub fn rows_at(&self, lsn: Lsn) -> Vec<u64> {
         let mut rows = self.rows.clone();
         for frame in self.frames.iter().filter(|frame| frame.header.end() <= lsn) {
             let words = frame.payload.chunks_exact(8);
@@ -139,21 +151,21 @@ impl Log {
     }
 
     /// Gives up what is before the end of a group.
-    pub(crate) fn trim(&mut self, to: Lsn) {
+    pub fn trim(&mut self, to: Lsn) {
         let (lineage, rows) = (self.lineage_at(to), self.rows_at(to));
         self.frames.retain(|frame| frame.header.lsn >= to);
         (self.base, self.lineage, self.rows) = (to, Some(lineage), rows);
     }
 
     /// The newest commit mark that is written in it.
-    pub(crate) fn known_committed(&self) -> Lsn {
+    #[must_use]
+    pub fn known_committed(&self) -> Lsn {
         let marks = self.frames.iter().map(|frame| frame.header.committed);
         marks.fold(self.base, Lsn::max).min(self.tail().whole())
     }
 
     /// A frame, counted from the end, becomes another one that looks as good.
-    #[allow(dead_code, reason = "one of the two tests uses it")]
-    pub(crate) fn damage(&mut self, from_end: usize) {
+    pub fn damage(&mut self, from_end: usize) {
         let place = self.frames.len() - from_end;
         let header = self.frames[place].header;
         let mut before = self.clone();
@@ -162,8 +174,7 @@ impl Log {
     }
 
     /// The same, and what is behind it follows from it: another history of the same names.
-    #[allow(dead_code, reason = "one of the two tests uses it")]
-    pub(crate) fn falsify(&mut self, from_end: usize) {
+    pub fn falsify(&mut self, from_end: usize) {
         self.damage(from_end);
         let place = self.frames.len() - from_end;
         for frame in self.frames.split_off(place + 1) {
@@ -174,14 +185,37 @@ impl Log {
     }
 
     /// What recovery does: a group that is not complete goes.
-    pub(crate) fn recover(&mut self) {
+    pub fn recover(&mut self) {
         let whole = self.tail().whole();
         self.cut(whole);
     }
 }
 
+/// A frame at a place and behind a chain.
+fn frame(
+    (lsn, chain): (Lsn, u64),
+    term: Term,
+    values: &[u64],
+    (flags, committed): (u16, Lsn),
+) -> Frame {
+    let mut payload = Vec::new();
+    values.iter().for_each(|value| payload.put_u64_le(*value));
+    let header = Header {
+        lsn,
+        term,
+        chain,
+        flags,
+        payload_len: u32::try_from(payload.len()).expect("a few values"),
+        payload_crc: crc32fast::hash(&payload),
+        committed,
+        durable: Lsn::ZERO,
+    };
+    Frame::new(header, Bytes::from(payload)).expect("its own checksum")
+}
+
 /// The pages of rows.
-pub(crate) fn pages(rows: &[u64]) -> Vec<Bytes> {
+#[must_use]
+pub fn pages(rows: &[u64]) -> Vec<Bytes> {
     let page = |values: &[u64]| {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Bytes::from(bytes)
@@ -190,12 +224,14 @@ pub(crate) fn pages(rows: &[u64]) -> Vec<Bytes> {
 }
 
 /// The digest of a page.
-pub(crate) fn digest(page: &[u8]) -> u64 {
+#[must_use]
+pub fn digest(page: &[u8]) -> u64 {
     u64::from(crc32fast::hash(page)) << 32 | page.len() as u64
 }
 
 /// The values of a page.
-pub(crate) fn values(page: &[u8]) -> Vec<u64> {
+#[must_use]
+pub fn values(page: &[u8]) -> Vec<u64> {
     let words = page.chunks_exact(8);
     words.map(|word| u64::from_le_bytes(word.try_into().expect("eight"))).collect()
 }

@@ -1,0 +1,70 @@
+//! The bugs that the simulation must find, and within how many seeds it does. They are those of the cores that are joined here:
+//! each rule of the catalogue that they break is found in the whole cluster, too.
+
+use std::fmt;
+
+use resprout_cluster::testing::Planted as OfRecord;
+use resprout_replication::testing::Planted as OfCopy;
+
+/// A bug in one of the cores of every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// In the control plane.
+    Record(OfRecord),
+    /// In the copies.
+    Copy(OfCopy),
+}
+
+/// Each bug and the number of seeds, from 0, within which it is found. By the rules of the catalogue: 3, 5, 5, 6, 8, 9,
+/// 11, 14, 15.
+pub const FOUND_WITHIN: [(Planted, u64); 9] = [
+    (Planted::Record(OfRecord::DecideOutOfOffice), 100),
+    (Planted::Record(OfRecord::PublishAnyVersion), 40),
+    (Planted::Copy(OfCopy::PublishBeforeWaiting), 40),
+    (Planted::Copy(OfCopy::StopWaitingUnasked), 40),
+    (Planted::Record(OfRecord::ElectAnyCopy), 20),
+    (Planted::Record(OfRecord::ElectUnfenced), 20),
+    (Planted::Copy(OfCopy::ZombieAcknowledges), 60),
+    (Planted::Record(OfRecord::ResumeUnclean), 20),
+    (Planted::Record(OfRecord::TrustRestarted), 300),
+];
+
+impl Planted {
+    /// In the control plane.
+    #[must_use]
+    pub fn of_record(self) -> Option<OfRecord> {
+        match self {
+            Self::Record(bug) => Some(bug),
+            Self::Copy(_) => None,
+        }
+    }
+
+    /// In the copies.
+    #[must_use]
+    pub fn of_copy(self) -> Option<OfCopy> {
+        match self {
+            Self::Copy(bug) => Some(bug),
+            Self::Record(_) => None,
+        }
+    }
+
+    /// All that are looked for.
+    pub fn all() -> impl Iterator<Item = Self> {
+        FOUND_WITHIN.into_iter().map(|(bug, _)| bug)
+    }
+
+    /// That of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|bug| bug.to_string() == name)
+    }
+}
+
+impl fmt::Display for Planted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(bug) => write!(f, "{bug:?}"),
+            Self::Copy(bug) => write!(f, "{bug:?}"),
+        }
+    }
+}
