@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use resprout_cluster::NodeId;
 use resprout_cluster::control::{Control, Operation, Returned, ShownStep};
 use resprout_cluster::metadata::{Outcome, Refusal};
+use resprout_cluster::plan::{Asked, One};
 use resprout_sql::error::Code;
 use tokio::sync::oneshot;
 
@@ -204,7 +205,8 @@ impl Calls {
 }
 
 /// Whether an operation that was begun under another master aggregator is found done: it says that the table, the column
-/// or the key is there already, or is not there any more.
+/// or the key is there already, or is not there any more; or that the copy has left the record. Its files, if its leaf still has them, are an
+/// orphan.
 fn is_done(operation: &Operation, code: u16) -> bool {
     let code = Code(code);
     let codes = [
@@ -215,7 +217,13 @@ fn is_done(operation: &Operation, code: u16) -> bool {
         Code::DUP_KEY_NAME,
         Code::CANT_DROP_FIELD_OR_KEY,
     ];
-    matches!(operation, Operation::Define { .. }) && codes.contains(&code)
+    match operation {
+        Operation::Define { .. } => codes.contains(&code),
+        Operation::Plan { asked: Asked::One { one: One::Drop | One::Detach, .. }, .. } => {
+            code == Code::WRONG_ARGUMENTS
+        }
+        _ => false,
+    }
 }
 
 /// The side that carries out: what is under way, and what became of the last ones.

@@ -28,7 +28,7 @@ use resprout_cluster::manager::{Answer, Phase};
 use resprout_cluster::metadata::Metadata;
 use resprout_cluster::reconcile::{Action, CopyName, Difference, Doing, Held, HeldCopy, Progress};
 use resprout_cluster::{Incarnation, Instance, NodeId, Ordinal};
-use resprout_engine::{Engine, Recovery, State as Stored};
+use resprout_engine::{Engine, Error as EngineError, Recovery, State as Stored};
 use resprout_replication::driver::{CopyDriver, CopyStatus, Homes, Node as Driver};
 use resprout_replication::transport;
 use resprout_replication::{Decided, Partition};
@@ -102,10 +102,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Copies {
-    /// Begins to recover, on a thread of its own.
+    /// Begins to recover, on a thread of its own. A directory that cannot be read is said in the log and to the master aggregator: the
+    /// node stays, and the cluster shows why it lacks it.
     ///
     /// # Errors
-    /// If the directory cannot be opened, or there is no thread.
+    /// If another process has the directory, options are impossible, or there is no thread.
     pub(crate) fn start(
         (node, run, cluster): (NodeId, Incarnation, u128),
         (dir, options): (PathBuf, resprout_engine::Options),
@@ -131,7 +132,16 @@ impl Copies {
             pace: Mutex::default(),
             threads: Mutex::default(),
         });
-        let recovery = Engine::recover(dir, options)?;
+        let recovery = match Engine::recover(dir, options) {
+            Ok(recovery) => recovery,
+            Err(error @ (EngineError::InUse { .. } | EngineError::BadOption { .. })) => {
+                return Err(error.into());
+            }
+            Err(error) => {
+                copies.fail(&error);
+                return Ok(copies);
+            }
+        };
         // Nobody else sets it.
         let _first = copies.engine.set(recovery.engine().clone());
         let (working, filing) = (copies.clone(), copies.clone());
@@ -148,17 +158,18 @@ impl Copies {
     fn run(&self, recovery: Recovery) {
         match recovery.wait() {
             Ok(_) => self.is_recovered.store(true, Ordering::Release),
-            Err(error) => {
-                tracing::error!(%error, "the copies of this node cannot be recovered");
-                self.has_failed.store(true, Ordering::Release);
-                return;
-            }
+            Err(error) => return self.fail(&error),
         }
         while !self.is_stopping.load(Ordering::Acquire) {
             self.pace();
             self.look();
             std::thread::park_timeout(LOOK_EVERY);
         }
+    }
+
+    fn fail(&self, error: &EngineError) {
+        tracing::error!(event = "member.recovery_failed", %error, "the copies of this node cannot be recovered; correct what is named, and start it again");
+        self.has_failed.store(true, Ordering::Release);
     }
 
     /// Something has changed.

@@ -158,8 +158,20 @@ async fn end(own: &Own, parts: &Parts, doubt: &InDoubt) -> Result<bool, Error> {
     if !is_missing {
         tracing::warn!(partition = own.partition.name(), "a transaction in doubt takes effect");
         own.partition.commit_prepared_async(&doubt.global_id).await?;
+        tell_others(own, parts, doubt).await;
     }
     Ok(!is_missing)
+}
+
+/// What has taken effect here does so where it is in doubt too: until those look by themselves, readers would see half of it.
+async fn tell_others(own: &Own, parts: &Parts, doubt: &InDoubt) {
+    let others = doubt.participants.iter().filter(|ordinal| **ordinal != own.place.ordinal);
+    let others = others.filter_map(|ordinal| parts.get(*ordinal as usize)?.as_ref());
+    for part in others {
+        if let Err(error) = part.commit_prepared(&doubt.global_id).await {
+            tracing::debug!(%error, "it has taken effect there already, or will");
+        }
+    }
 }
 
 async fn forget(own: &Own, parts: &Parts, mut remembered: Vec<Vec<u8>>) -> Result<(), Error> {

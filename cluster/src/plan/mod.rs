@@ -146,14 +146,20 @@ pub fn plan(leaves: &[Leaf], database: &Database, placement: &Placement) -> Plan
     };
     let steps = placed.flat_map(|(partition, home)| {
         let wanted: Vec<LeafId> = home.iter().flat_map(super::placement::Home::leaves).collect();
-        home.map_or_else(Vec::new, |home| partition_steps(partition, home.master, &wanted))
+        home.map_or_else(Vec::new, |home| {
+            partition_steps((database, partition), home.master, &wanted)
+        })
     });
     let steps = steps.filter(|step| step.action != Action::Drop || is_present(step.target));
     Plan::new(leaves, database, steps.collect(), least_copies)
 }
 
 /// The steps of one partition: copies to where there are none, a promotion, drops of what is left over.
-fn partition_steps(partition: &Partition, master: LeafId, wanted: &[LeafId]) -> Vec<Step> {
+fn partition_steps(
+    (database, partition): (&Database, &Partition),
+    master: LeafId,
+    wanted: &[LeafId],
+) -> Vec<Step> {
     let step = |phase, target, action: Action| Step::new(partition, phase, target, action);
     let mut steps = Vec::new();
     let Some(before) = partition.master else {
@@ -168,16 +174,24 @@ fn partition_steps(partition: &Partition, master: LeafId, wanted: &[LeafId]) -> 
         (false, true) => Phase::Replicas,
         (false, false) => Phase::Masters,
     };
-    let missing = wanted.iter().filter(|leaf| !partition.is_usable_on(**leaf));
+    // The master's copy goes with the promotion.
+    let dropped = partition.usable().filter(|leaf| !wanted.contains(leaf) && *leaf != before);
+    let dropped: Vec<LeafId> = dropped.collect();
+    // A copy that was begun, by an earlier plan, is waited for before anything goes by it.
+    let is_begun = |leaf: LeafId| {
+        let copy = partition.copies.get(&leaf).filter(|_| leaf != before);
+        copy.is_some_and(|copy| !copy.offline && !database.is_promotable(partition, copy))
+    };
+    let goes = before != master || !dropped.is_empty();
+    let missing =
+        wanted.iter().filter(|leaf| !partition.is_usable_on(**leaf) || goes && is_begun(**leaf));
     steps.extend(missing.map(|leaf| step(phase, *leaf, Action::Copy)));
     let stays = wanted.contains(&before);
     if before != master {
         let action = if stays { Action::Promote } else { Action::PromoteWithDrop };
         steps.push(step(Phase::Promote, master, action));
     }
-    // The master's copy went with the promotion.
-    let dropped = partition.usable().filter(|leaf| !wanted.contains(leaf) && *leaf != before);
-    steps.extend(dropped.map(|leaf| step(Phase::Drop, leaf, Action::Drop)));
+    steps.extend(dropped.into_iter().map(|leaf| step(Phase::Drop, leaf, Action::Drop)));
     steps
 }
 

@@ -6,7 +6,9 @@ use resprout_cluster::plan::{
     Averages, Awaited, Copied, ExplainRow, Left, Live, Progress, Status, StatusRow, explain, plan,
     status,
 };
-use resprout_cluster::{Address, Database, Leaf, LeafId, Mode, Ordinal, Partition};
+use resprout_cluster::{
+    Address, Database, Following, Instance, Leaf, LeafId, Mode, Ordinal, Partition,
+};
 
 use crate::world::{database, leaves, named};
 
@@ -181,6 +183,26 @@ fn single_copies_come_first() {
     placement.homes[5] = Some(Home { master: LeafId(2), replica: Some(LeafId(1)) });
     let first = plan(&leaves, &database, &placement).steps[0];
     assert_eq!((first.ordinal, first.target, first.phase.number()), (Ordinal(5), LeafId(1), 2));
+}
+
+/// Promise (O01): a copy that was begun and is not complete is waited for before anything is promoted or dropped by it; where
+/// nothing is, there is nothing to do.
+#[test]
+fn o01_copies_that_were_begun_are_waited_for() {
+    let (leaves, mut database, placement) = known();
+    let whole = plan(&leaves, &database, &placement);
+    let begin = |database: &mut Database, ordinal: usize, leaf: u64| {
+        let mut copy = *database.partitions[ordinal].copies.values().next().unwrap();
+        (copy.instance, copy.following) = (Instance(900 + leaf), Following::Async);
+        database.partitions[ordinal].copies.insert(LeafId(leaf), copy);
+    };
+    for (ordinal, leaf) in [(2, 3), (2, 4), (13, 2)] {
+        begin(&mut database, ordinal, leaf);
+    }
+    assert_eq!(plan(&leaves, &database, &placement).steps, whole.steps);
+    // The replica of one that stays where it is.
+    begin(&mut database, 0, 2);
+    assert_eq!(plan(&leaves, &database, &placement).steps, whole.steps);
 }
 
 /// Promise: a partition that is made anew gets its master first and its copy from there.

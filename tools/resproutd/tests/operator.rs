@@ -208,6 +208,77 @@ async fn w16_a_cluster_from_a_file() {
     assert!(!operator.state.exists(), "something is left");
 }
 
+/// Roles of aggregators as `show-aggregators` has them, in order; of the leader it knows no latency.
+fn roles(operator: &Operator) -> Vec<String> {
+    let shown = operator.done(&["show-aggregators", "--json"]).json();
+    let shown = shown["aggregators"].as_array().expect("a list");
+    let mut roles: Vec<_> =
+        shown.iter().map(|node| node["role"].as_str().expect("text").to_owned()).collect();
+    roles.sort();
+    roles
+}
+
+/// Waits until the aggregators have these roles.
+fn until_roles(operator: &Operator, expected: &[&str]) {
+    let end = Instant::now() + PATIENCE;
+    while roles(operator) != expected {
+        assert!(Instant::now() < end, "not {expected:?} but {:?}", roles(operator));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Promise (W16, 3, 5, 6): voters are made and added by commands alone; a follower is replaced by one that votes; another voter
+/// takes over when the first is killed, and the commands find it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w16_a_cluster_by_commands() {
+    let dir = directory();
+    let Some(operator) = operator(dir.path(), "one") else { return };
+    let master = port();
+    let text = format!(
+        "sync_variables:\n  consensus_election_timeout: 1000\nhosts:\n  - hostname: 127.0.0.1\n    nodes:\n{}",
+        node("role: Master", master)
+    );
+    let made = operator.setup(&text);
+    assert_eq!(made.code, 0, "{}{}", made.out, made.err);
+    let first = operator.id("master");
+    let create = || {
+        let (port, http) = (port().to_string(), port().to_string());
+        let args =
+            ["create-node", "-q", "--role", "aggregator", "--memory", "256MiB", "--port", &port];
+        let resproutd = ["--resproutd", env!("CARGO_BIN_EXE_resproutd")];
+        let made = operator.done(&[&args[..], &["--http-port", &http], &resproutd].concat());
+        made.out.trim().to_owned()
+    };
+    // 3
+    let voter = create();
+    operator.done(&["add-aggregator", "--memsql-id", &voter, "--role", "voting_member"]);
+    let follower = create();
+    operator.done(&["add-aggregator", "--memsql-id", &follower]);
+    until_roles(&operator, &["Follower", "Leader", "Voting Member"]);
+    // 5
+    operator.done(&["remove-aggregator", "-y", "--memsql-id", &follower]);
+    until_roles(&operator, &["Leader", "Voting Member"]);
+    // What was removed belongs to nobody: another takes its place.
+    operator.done(&["delete-node", "-y", "--stop", "--memsql-id", &follower]);
+    let follower = create();
+    operator.done(&["add-aggregator", "--memsql-id", &follower, "--role", "voting_member"]);
+    until_roles(&operator, &["Leader", "Voting Member", "Voting Member"]);
+    // 6
+    let mut conn = operator.connect(master).await;
+    let found: Vec<(String, u64)> =
+        conn.query("SHOW VARIABLES LIKE '%election%'").await.expect("answered");
+    assert_eq!(found, [("consensus_election_timeout".to_owned(), 1000)]);
+    drop(conn);
+    // Two of three are a majority.
+    operator.done(&["stop-node", "-y", "--kill", "--memsql-id", &first]);
+    let end = Instant::now() + PATIENCE;
+    while operator.run(&["show-leaves"]).code != 0 {
+        assert!(Instant::now() < end, "nobody takes over");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_ne!(operator.id("master"), first);
+}
+
 /// Promise: nodes are made, added, changed, removed and deleted one by one; what the server refuses is shown as it says it.
 #[test]
 fn nodes_come_and_go() {
@@ -373,8 +444,25 @@ fn w23_two_masters_are_refused_until_one_is_stopped() {
     nodes.extend(more["nodes"].as_array().expect("a list").clone());
     std::fs::write(list(&one), listed.to_string()).expect("written");
     assert_eq!(one.nodes().iter().filter(|node| node["role"] == "Master").count(), 2);
-    for command in ["show-leaves", "status"] {
-        let refused = one.run(&[command]);
+    let leaf = ["--host", "127.0.0.1", "--port", "1"];
+    let about_leaf = |command| [&[command][..], &leaf].concat();
+    let commands = [
+        vec!["show-leaves"],
+        vec!["show-aggregators"],
+        vec!["status"],
+        vec!["events"],
+        vec!["rebalance"],
+        vec!["restore-redundancy"],
+        vec!["clear-orphans", "-y"],
+        about_leaf("add-leaf"),
+        about_leaf("attach-leaf"),
+        [about_leaf("detach-leaf"), vec!["-y"]].concat(),
+        [about_leaf("remove-leaf"), vec!["-y"]].concat(),
+        about_leaf("add-aggregator"),
+        [about_leaf("remove-aggregator"), vec!["-y"]].concat(),
+    ];
+    for command in commands {
+        let refused = one.run(&command);
         assert!(refused.code == 7 && refused.is_three_lines(), "{}", refused.err);
         assert!(refused.err.contains("stop-node"), "{}", refused.err);
     }

@@ -150,6 +150,11 @@ impl Cluster {
         self.network.as_ref().expect("started in a network")
     }
 
+    /// Whether it was started in one.
+    pub(crate) fn has_network(&self) -> bool {
+        self.network.is_some()
+    }
+
     /// Where in the list the leaf of this number is, from 1.
     pub(crate) fn leaf(&self, number: usize) -> usize {
         self.shape.voters + number - 1

@@ -16,6 +16,7 @@ pub(crate) use common::*;
 
 pub(crate) mod cluster;
 pub(crate) mod network;
+pub(crate) mod outcome;
 
 /// `resproutd node` with these arguments, to its end.
 pub(crate) fn node_to_end<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Ran {
@@ -51,6 +52,18 @@ pub(crate) fn make_numbers(data: &Path, rows: u32) {
         txn.commit().expect("durable");
     }
     engine.close().expect("closes");
+}
+
+/// How often a test does what it does: once, unless `RESPROUT_ROUNDS` in the environment asks for more.
+pub(crate) fn rounds() -> u64 {
+    let asked = std::env::var("RESPROUT_ROUNDS");
+    asked.map_or(1, |asked| asked.parse().expect("RESPROUT_ROUNDS is a number"))
+}
+
+/// Figures of a run, for whoever looks.
+#[expect(clippy::print_stdout, reason = "the harness keeps it unless it is asked")]
+pub(crate) fn tell(text: &str) {
+    println!("{text}");
 }
 
 /// A running node.

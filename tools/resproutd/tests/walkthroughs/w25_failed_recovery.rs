@@ -1,10 +1,13 @@
-//! W25: the log of a copy is damaged on disk.
+//! W25: the log of a copy is damaged on disk, or all that a leaf has.
+//!
+//! The documents let a leaf fail by a memory limit that is too small. Here recovery is not bound by it: rows that were accepted once are
+//! never refused (row P13). What identifies the leaf's directory is damaged instead.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::steps::{self, SMALL, copies, insert, master_and_replica, probe};
+use crate::steps::{self, SMALL, copies, insert, master_and_replica, probe, until_leaf};
 use crate::support::cluster::{Cluster, connect, until};
 use crate::support::directory;
 
@@ -66,4 +69,42 @@ async fn w25_a_damaged_replica_is_provisioned_again() {
     cluster.kill(healthy);
     let mut conn = connect(&cluster.doors()).await;
     assert_eq!(probe(&mut conn).await.expect("answered"), (1, 120, 120));
+}
+
+/// Promise (W25, second half): a leaf that cannot recover as a whole says so, in its log and to the cluster, and does not come online; the
+/// others serve. Once what was wrong is put right, it comes back with its next start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w25_a_leaf_that_cannot_recover_says_so_and_comes_back() {
+    let dir = directory();
+    let mut cluster = Cluster::start(dir.path(), SMALL);
+    let mut conn = steps::with_test(&cluster, "PARTITIONS 2").await;
+    let failed = cluster.leaf(1);
+    let port = cluster.port(failed);
+    cluster.kill(failed);
+    until_leaf(&mut conn, port, "offline").await;
+    insert(&mut conn, 101..=200).await.expect("inserted");
+    let identity = cluster.data(failed).join("rows").join("identity");
+    let good = std::fs::read(&identity).expect("readable");
+    let mut bad = good.clone();
+    bad[20] ^= 1;
+    std::fs::write(&identity, bad).expect("written");
+    cluster.run(failed);
+    until_leaf(&mut conn, port, "recovery_failed").await;
+    let log = cluster.log(failed);
+    let why = log.lines().find(|line| line.contains("member.recovery_failed"));
+    assert!(why.is_some_and(|why| why.contains("identity")), "{log}");
+    insert(&mut conn, 201..=300).await.expect("inserted");
+    assert_eq!(probe(&mut conn).await.expect("answered"), (1, 300, 300));
+    // Nothing happens by itself.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    until_leaf(&mut conn, port, "recovery_failed").await;
+    cluster.stop(failed);
+    std::fs::write(&identity, good).expect("written");
+    cluster.run(failed);
+    until_leaf(&mut conn, port, "online").await;
+    cluster.whole("test").await;
+    let other = cluster.leaf(2);
+    cluster.kill(other);
+    let mut conn = connect(&cluster.doors()).await;
+    assert_eq!(probe(&mut conn).await.expect("answered"), (1, 300, 300));
 }
