@@ -211,37 +211,3 @@ impl PartitionCopy {
         };
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Promise (P07, rule 14): a run that only waited ends in order if the one before did, and takes nothing from what a crash
-    /// means: the term is over.
-    #[test]
-    fn p07_waiting_does_not_mend_a_crash() {
-        let at = End { term: Term(3), lsn: Lsn(8192) };
-        let stance = |state| Stance {
-            incarnation: Incarnation(2),
-            state,
-            knows: Stamp::default(),
-            promised: at.term,
-            last_term: at.term,
-            end: at.lsn,
-            committed: Lsn::ZERO,
-        };
-        let ends = |state, ended| stance(state).ends_in_order(Incarnation(2), ended);
-        assert!(!ends(State::Pending, None), "the run before crashed");
-        assert!(ends(State::Pending, Some(at)));
-        let other = End { lsn: Lsn(4096), ..at };
-        assert!(!ends(State::Pending, Some(other)), "something has happened since");
-        let replaced = Stance { incarnation: Incarnation(3), ..stance(State::Pending) };
-        assert!(!replaced.ends_in_order(Incarnation(2), Some(at)), "an image was installed");
-        for state in [State::Online(Term(3)), State::Replicating] {
-            assert!(ends(state, None), "{state:?}");
-        }
-        for state in [State::Connecting, State::Transitioning(Term(4)), State::Fenced(Term(4))] {
-            assert!(!ends(state, Some(at)), "{state:?}");
-        }
-    }
-}
