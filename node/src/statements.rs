@@ -98,26 +98,26 @@ pub(crate) fn operations(
         | ClusterStatement::RebalanceAllDatabases { .. }
         | ClusterStatement::RestoreRedundancy { .. }
         | ClusterStatement::PromotePartition { .. } => Vec::new(),
-        ClusterStatement::PromoteAggregator(node) => {
-            let address = address(node);
-            let is_it = |found: &Node| found.address == address && !found.is_leaf();
-            if !metadata.nodes().values().any(is_it) {
-                let why = format!(
-                    "{address} is no aggregator of the cluster; SHOW AGGREGATORS lists them"
-                );
-                return Err(SqlError::new(Code::WRONG_ARGUMENTS, why));
-            }
-            if metadata.elects() {
-                return Err(not_promoted(metadata));
-            }
-            vec![Operation::PromoteAggregator { address }]
-        }
+        ClusterStatement::PromoteAggregator(node) => vec![promotion(metadata, address(node))?],
         ClusterStatement::BootstrapAggregator { .. } => {
             let why = "this node is an aggregator of a cluster already; a new cluster begins with `resproutd member --found` and an empty directory";
             return Err(SqlError::new(Code::WRONG_ARGUMENTS, why));
         }
         _ => return Err(SqlError::not_supported("this statement about the cluster")),
     })
+}
+
+/// PROMOTE AGGREGATOR … TO MASTER.
+fn promotion(metadata: &Metadata, address: Address) -> Result<Operation, SqlError> {
+    let is_it = |found: &Node| found.address == address && !found.is_leaf();
+    if !metadata.nodes().values().any(is_it) {
+        let why = format!("{address} is no aggregator of the cluster; SHOW AGGREGATORS lists them");
+        return Err(SqlError::new(Code::WRONG_ARGUMENTS, why));
+    }
+    if metadata.elects() {
+        return Err(not_promoted(metadata));
+    }
+    Ok(Operation::PromoteAggregator { address })
 }
 
 /// What is done with an orphan, where a statement is about one; the rest is done by plans.
