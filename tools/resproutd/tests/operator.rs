@@ -227,7 +227,7 @@ fn until_roles(operator: &Operator, expected: &[&str]) {
     }
 }
 
-/// Promise (W16, 3, 5, 6): voters are made and added by commands alone; a follower is replaced by one that votes; another voter
+/// Promise (W16, 3 to 6): voters are made and added by commands alone, once consensus is turned on; a follower is replaced by one that votes; another voter
 /// takes over when the first is killed, and the commands find it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w16_a_cluster_by_commands() {
@@ -235,7 +235,7 @@ async fn w16_a_cluster_by_commands() {
     let Some(operator) = operator(dir.path(), "one") else { return };
     let master = port();
     let text = format!(
-        "sync_variables:\n  consensus_election_timeout: 1000\nhosts:\n  - hostname: 127.0.0.1\n    nodes:\n{}",
+        "sync_variables:\n  consensus_enabled: OFF\n  consensus_election_timeout: 1000\nhosts:\n  - hostname: 127.0.0.1\n    nodes:\n{}",
         node("role: Master", master)
     );
     let made = operator.setup(&text);
@@ -249,9 +249,16 @@ async fn w16_a_cluster_by_commands() {
         let made = operator.done(&[&args[..], &["--http-port", &http], &resproutd].concat());
         made.out.trim().to_owned()
     };
-    // 3
+    // 4
     let voter = create();
-    operator.done(&["add-aggregator", "--memsql-id", &voter, "--role", "voting_member"]);
+    let add_voter = ["add-aggregator", "--memsql-id", &voter, "--role", "voting_member"];
+    let refused = operator.run(&add_voter);
+    let why = "SET GLOBAL consensus_enabled = ON first";
+    assert!(refused.code == 1 && refused.err.contains(why), "{}", refused.err);
+    // 3
+    let on = ["--key=consensus-enabled", "--value=ON", "--set-global", "--role", "master", "-y"];
+    operator.done(&[&["update-config"], &on[..]].concat());
+    operator.done(&add_voter);
     let follower = create();
     operator.done(&["add-aggregator", "--memsql-id", &follower]);
     until_roles(&operator, &["Follower", "Leader", "Voting Member"]);
