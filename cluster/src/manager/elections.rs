@@ -101,8 +101,9 @@ impl Manager {
         is_whole && is_soon
     }
 
-    /// A lost replica is published as left behind, once its master has been heard of since: if both are lost,
-    /// both may have everything, and either may be needed (rules 6 and 15).
+    /// A lost replica is published as left behind, once its master has been heard of since, as the one that it was: if both are
+    /// lost, both may have everything, and either may be needed (rules 6 and 15). A master that has just started again may have
+    /// lost its rows.
     fn leave_behind(&mut self, metadata: &Metadata, entry: &DatabaseEntry, of: &Partition) {
         let Some(master) = of.serving() else { return };
         let heard = self.detector.heard(master.into());
@@ -115,12 +116,25 @@ impl Manager {
             if since.is_none_or(|since| heard.is_none_or(|heard| heard <= *since)) {
                 continue;
             }
+            if !self.is_master_still(metadata, entry, of) {
+                continue;
+            }
             let to = CopyRecord { state: CopyState::Async, incarnation: copy.incarnation };
             let request = Request { term: of.term, cfg: of.cfg, instance: copy.instance, to };
             let (database, ordinal) = (entry.map.name.clone(), of.ordinal);
             let command = Command::Publish { database, ordinal, request };
             self.propose(About::Record(entry.number, ordinal), command);
         }
+    }
+
+    /// Whether the master of a partition is, by its last answer, in the run that is known, and in its term.
+    fn is_master_still(&self, metadata: &Metadata, entry: &DatabaseEntry, of: &Partition) -> bool {
+        let Some(master) = of.serving() else { return false };
+        let Some(copy) = of.copies.get(&master) else { return false };
+        let answer = self.heard_as_known(metadata, master.into());
+        let held = answer.and_then(|answer| answer.held.get(&copy_name(entry, of, copy.instance)));
+        let doing = held.map(|held| held.doing);
+        matches!(doing, Some(Doing::Transitioning(term) | Doing::Online(term)) if term == of.term)
     }
 
     pub(super) fn reported(&mut self, metadata: &Metadata, copy: CopyName, report: Report) {

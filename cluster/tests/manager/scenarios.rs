@@ -581,6 +581,31 @@ fn p02_a_killed_replica_is_left_behind() {
     assert!(ms(world.round - began) <= 1_500, "{} ms", ms(world.round - began));
 }
 
+/// Promise (rules 6 and 15): while a replica is away, a master that starts again so quickly that nobody missed it, and has lost its
+/// rows, is not taken for all that is left: the replica has everything, and is the next master.
+#[test]
+fn i03_a_master_that_lost_its_rows_is_not_all_that_is_left() {
+    let lost = |world: &World| state(world, TWO) == NodeState::Offline;
+    let mut world = whole(Setup::default());
+    crash(&mut world, TWO);
+    let rounds = world.until(60, "the replica is lost", lost);
+    // The same once more, and the master goes just before that.
+    let mut world = whole(Setup::default());
+    crash(&mut world, TWO);
+    world.run(rounds - 2);
+    crash(&mut world, ONE);
+    world.leaves.get_mut(&ONE).expect("a leaf").copies.clear();
+    world.until(60, "the replica is lost", lost);
+    assert_eq!(state(&world, ONE), NodeState::Online, "nobody missed it");
+    start(&mut world, ONE, 0);
+    world.run(100);
+    assert_eq!(partition(&world, 0).copies[&LeafId(5)].following, Following::Sync);
+    start(&mut world, TWO, 5);
+    world.until(400, "the replica serves", |world| online(world, 0) == Some(TWO));
+    world.until(400, "everything is there", World::is_whole);
+    assert_eq!(world.checker.losses, 0);
+}
+
 /// Promise (rule 14): a master that does not go on in its term, though it could, is heard of and gets the next.
 #[test]
 fn a_master_that_declines_gets_another_term() {

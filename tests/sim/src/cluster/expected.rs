@@ -46,10 +46,14 @@ pub const WANTED: [&str; 41] = [
 ];
 
 /// Seeds that once found a bug, and which. They stay of use as long as plans are drawn in the same way.
-pub const REGRESSIONS: [(u64, &str); 2] = [
+pub const REGRESSIONS: [(u64, &str); 3] = [
     (
         17,
         "a leaf without its rows, back unnoticed, made empty masters of the term in which they were lost",
     ),
     (205, "the same"),
+    (
+        6805,
+        "a master without its rows, back unnoticed while its replica was away, was taken for all that is left",
+    ),
 ];
