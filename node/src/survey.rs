@@ -69,19 +69,24 @@ impl Calls {
 
 /// Asks all nodes. Those that the metadata know to be offline are not asked.
 pub(crate) async fn ask_all(calls: &Calls, metadata: &Metadata) -> Surveys {
+    let there = metadata.nodes().iter().filter(|(_, node)| node.state != NodeState::Offline);
+    let mut surveys = ask(calls, there.map(|(node, _)| *node)).await;
+    for node in metadata.nodes().keys() {
+        surveys.entry(*node).or_insert(None);
+    }
+    surveys
+}
+
+/// Asks these nodes, whatever is known of them.
+pub(crate) async fn ask(calls: &Calls, nodes: impl Iterator<Item = NodeId>) -> Surveys {
     let end = Instant::now() + ANSWER;
-    let asked = metadata.nodes().iter().map(|(node, found)| {
-        let is_there = found.state != NodeState::Offline;
-        (*node, is_there.then(|| calls.ask(*node, Operation::Survey)))
-    });
+    let asked: Vec<_> = nodes.map(|node| (node, calls.ask(node, Operation::Survey))).collect();
     let mut surveys = Surveys::new();
-    for (node, asked) in asked.collect::<Vec<_>>() {
-        let mut said = None;
-        if let Some(asked) = asked
-            && let Some(Returned::Surveyed { survey }) = asked.answer(end).await
-        {
-            said = Some(survey);
-        }
+    for (node, asked) in asked {
+        let said = match asked.answer(end).await {
+            Some(Returned::Surveyed { survey }) => Some(survey),
+            _ => None,
+        };
         surveys.insert(node, said);
     }
     surveys

@@ -17,7 +17,7 @@ use resprout_cluster::metadata::Metadata;
 use resprout_sql::error::{Code, SqlError};
 
 use crate::directory::Directory;
-use crate::survey::{Surveys, ask_all};
+use crate::survey::{Surveys, ask};
 
 /// How long leading and taking office may take: both need this node only.
 const TAKING_OVER: Duration = Duration::from_secs(10);
@@ -39,7 +39,8 @@ impl Directory {
                 "{who} is the master aggregator as far as is known here, or was an election timeout ago"
             )));
         }
-        let surveys = ask_all(&self.calls, &metadata).await;
+        // Also those that the last master found lost: they may be back, and nobody could note it.
+        let surveys = ask(&self.calls, metadata.nodes().keys().copied()).await;
         let voters: Vec<NodeId> = state.membership.1.voters().collect();
         may_take_over(self.own, &metadata, &voters, &surveys).map_err(refused)?;
         let failed = |error: resprout_consensus::node::ChangeFailure| {
@@ -100,5 +101,56 @@ fn may_take_over(
             metadata.applied()
         )),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use resprout_cluster::metadata::{Command, Decree, Role};
+    use resprout_cluster::survey::Survey;
+    use resprout_cluster::{Address, Incarnation};
+
+    use super::*;
+
+    const OWN: NodeId = NodeId(2);
+
+    /// Three aggregators, of which the first has the office.
+    fn metadata() -> Metadata {
+        let mut metadata = Metadata::default();
+        let address = |port| Address { host: "h".to_owned(), port };
+        let add = |port| Command::AddAggregator {
+            address: address(port),
+            role: Role::Voter,
+            incarnation: Incarnation(1),
+        };
+        let found = Command::Found { cluster: 1, address: address(1) };
+        let office = Command::TakeOffice { node: NodeId(1), after: 0 };
+        for (index, command) in (1..).zip([found, office, add(2), add(3)]) {
+            let office = metadata.office().number;
+            metadata.apply(index, &Decree { office, at_ms: 0, command });
+        }
+        metadata
+    }
+
+    /// Who answers, with how much of the metadata.
+    fn surveys(answers: &[(u64, u64)]) -> Surveys {
+        let survey = |applied| Some(Survey { applied, ..Survey::default() });
+        answers.iter().map(|(node, applied)| (NodeId(*node), survey(*applied))).collect()
+    }
+
+    /// Promise (AGGREGATOR SET AS MASTER): an aggregator takes over only if neither the master nor most voters answer, and none that
+    /// answers knows more; also by the one vote that there is without elections.
+    #[test]
+    fn only_what_is_lost_is_replaced() {
+        let (metadata, all) = (metadata(), [1, 2, 3].map(NodeId));
+        assert_eq!(metadata.applied(), 4);
+        let refused = |voters: &[NodeId], answers: &[(u64, u64)]| {
+            may_take_over(OWN, &metadata, voters, &surveys(answers)).err().unwrap_or_default()
+        };
+        assert!(refused(&all, &[(1, 4)]).contains("has the office and answers"));
+        assert!(refused(&all, &[(3, 4)]).contains("2 of 3 voting members answer"));
+        assert!(refused(&all[..1], &[(3, 5)]).contains("h:3 knows more"));
+        assert_eq!(refused(&all[..1], &[(3, 4)]), "");
+        assert_eq!(refused(&all, &[]), "");
     }
 }

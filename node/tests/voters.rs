@@ -15,6 +15,9 @@ use resprout_cluster::metadata::Role;
 use resprout_node::testing::Cluster;
 use support::{text, until};
 
+/// Of the clusters here.
+const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// The roles as they are shown, in the order of the nodes.
 async fn roles(client: &mut Conn) -> Vec<String> {
     let rows: Vec<Row> = client.query("SHOW AGGREGATORS").await.unwrap();
@@ -42,7 +45,8 @@ fn address(cluster: &Cluster, node: NodeId) -> String {
 /// members vote again, and replace it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn without_consensus_the_master_stays_alone() {
-    let mut cluster = Cluster::builder().voters(3).leaves(2).redundancy(2).start().await.unwrap();
+    let cluster = Cluster::builder().voters(3).leaves(2).redundancy(2);
+    let mut cluster = cluster.election_timeout(ELECTION_TIMEOUT).start().await.unwrap();
     let (all, master) = (cluster.aggregators(), cluster.master().unwrap());
     let others: Vec<NodeId> = all.iter().copied().filter(|node| *node != master).collect();
     let door = Door::on(cluster.statements_of(others[0]).unwrap()).await;
@@ -58,7 +62,8 @@ async fn without_consensus_the_master_stays_alone() {
     let why = voting.unwrap_err().to_string();
     assert!(why.contains("SET GLOBAL consensus_enabled = ON first"), "{why}");
     cluster.kill(master).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // In so many election timeouts somebody would be.
+    tokio::time::sleep(3 * ELECTION_TIMEOUT).await;
     assert_eq!(cluster.master(), None, "nobody is elected");
     client.query_drop("INSERT INTO d.t VALUES (1), (2), (3)").await.unwrap();
     let rows: Option<u64> = client.query_first("SELECT COUNT(*) FROM d.t").await.unwrap();
