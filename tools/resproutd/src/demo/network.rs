@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use resprout_tools::failure::Failure;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +23,9 @@ use tokio::task::JoinSet;
 
 /// Bytes that are passed on at once.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// After a connection that could not be taken.
+const BREATHER: Duration = Duration::from_millis(20);
 
 /// Where a node listens and connects from: its number, from 1, in two bytes.
 pub(super) fn address(node: usize) -> Ipv4Addr {
@@ -102,7 +106,11 @@ async fn take(
     let mut ways = JoinSet::new();
     loop {
         while ways.try_join_next().is_some() {}
-        let Ok((near, from)) = listener.accept().await else { continue };
+        let Ok((near, from)) = listener.accept().await else {
+            // Without descriptors there will be none in the next moment either.
+            tokio::time::sleep(BREATHER).await;
+            continue;
+        };
         let gate = Gate { ends: [node_at(from.ip()), Some(node)], cut: cut.clone() };
         ways.spawn(async move {
             // A node that has just ended, or does not listen yet.
@@ -160,8 +168,6 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, gate: Arc<Gate>) 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// Promise: addresses name nodes, and nothing else does.
