@@ -149,7 +149,7 @@ mod tests {
         };
         assert!(refused(&all, &[(1, 4)]).contains("has the office and answers"));
         assert!(refused(&all, &[(3, 4)]).contains("2 of 3 voting members answer"));
-        assert!(refused(&all[..1], &[(3, 5)]).contains("h:3 knows more"));
+        assert!(refused(&all[..1], &[(3, 5)]).contains("'h':3 knows more"));
         assert_eq!(refused(&all[..1], &[(3, 4)]), "");
         assert_eq!(refused(&all, &[]), "");
     }
