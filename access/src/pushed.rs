@@ -203,7 +203,7 @@ pub trait Sink {
 /// A column of whole numbers of some rows.
 #[derive(Clone, Debug, Default)]
 pub struct WholeNumbers {
-    /// The numbers.
+    /// The numbers; 0 for one that is not there.
     pub numbers: Vec<i64>,
     /// Whether each is there; all are if it is empty.
     pub present: Vec<bool>,
@@ -214,6 +214,16 @@ impl WholeNumbers {
     #[must_use]
     pub fn is_present(&self, row: usize) -> bool {
         self.present.is_empty() || self.present[row]
+    }
+
+    /// How many are there.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        if self.present.is_empty() {
+            self.numbers.len()
+        } else {
+            self.present.iter().filter(|present| **present).count()
+        }
     }
 
     /// The value of a row.

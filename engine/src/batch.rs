@@ -1,7 +1,7 @@
 //! Many rows inserted together: planned into one list, locked with one request, looked up in key order.
 //!
 //! ```text
-//!  rows ─► plan ─► keys in order ─► lock all ─► look all up ─► in the rows' order: refused, or staged
+//!  rows ─► stored form ─► plan ─► keys in order ─► lock all ─► look all up ─► in the rows' order: refused, or staged
 //! ```
 //!
 //! What comes of each row is what [`Transaction::insert`] would have made of it, one after the other.
@@ -9,11 +9,15 @@
 use std::sync::Arc;
 
 use crate::core::Core;
+use crate::encoded::EncodedRows;
 use crate::error::Error;
 use crate::lock::RowKey;
 use crate::record::OpKind;
 use crate::table::system::{Sequence, sequence_key};
-use crate::table::{IndexId, MustBeAbsent, PrimaryKey, Table, Value, each_inserted_key};
+use crate::table::{
+    IndexId, MustBeAbsent, PrimaryKey, RowDamage, RowError, RowView, Table, Value, ValueRef,
+    each_inserted_key, fitting,
+};
 use crate::transaction::{Transaction, block_in};
 use crate::write_set::Wanted;
 
@@ -97,7 +101,26 @@ impl Transaction {
         table: &Arc<Table>,
         rows: &[R],
     ) -> Result<Vec<Refused>, Error> {
-        let mut batch = self.plan_many(table, rows)?;
+        let (encoded, positions, mut unfit) = self.encode_many(table, rows)?;
+        let mut refused = self.insert_encoded_async(&encoded).await?;
+        refused.iter_mut().for_each(|(at, _)| *at = positions[*at]);
+        refused.append(&mut unfit);
+        refused.sort_by_key(|(at, _)| *at);
+        Ok(refused)
+    }
+
+    /// As [`Transaction::insert_many`], for rows that are in their stored form already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn insert_encoded(&mut self, rows: &EncodedRows) -> Result<Vec<Refused>, Error> {
+        let partition = self.partition.clone();
+        block_in(&partition, self.insert_encoded_async(rows))
+    }
+
+    async fn insert_encoded_async(&mut self, rows: &EncodedRows) -> Result<Vec<Refused>, Error> {
+        let table = rows.table();
+        let mut batch = self.plan_many(rows)?;
         let order = batch.order();
         self.lock_many(&batch, &order).await?;
         self.look_up(&mut batch, &order).await?;
@@ -117,27 +140,41 @@ impl Transaction {
         Ok(refused)
     }
 
-    fn plan_many<R: AsRef<[Value]>>(
-        &mut self,
+    /// The rows in their stored form, where each of them stood, and those that have none.
+    fn encode_many<R: AsRef<[Value]>>(
+        &self,
         table: &Arc<Table>,
         rows: &[R],
-    ) -> Result<Batch, Error> {
+    ) -> Result<(EncodedRows, Vec<usize>, Vec<Refused>), Error> {
+        let mut numbering = Numbering::new(self.partition.online()?, table);
+        let mut encoded = EncodedRows::with_capacity(table, rows.len(), 0);
+        let (mut positions, mut unfit) = (Vec::with_capacity(rows.len()), Vec::new());
+        for (at, row) in rows.iter().enumerate() {
+            let filled = numbering.filled(row.as_ref());
+            match push_fitting(&mut encoded, filled.as_deref().unwrap_or_else(|| row.as_ref())) {
+                Ok(()) => positions.push(at),
+                Err(error) => unfit.push((at, error.into())),
+            }
+        }
+        Ok((encoded, positions, unfit))
+    }
+
+    fn plan_many(&mut self, rows: &EncodedRows) -> Result<Batch, Error> {
+        let table = rows.table();
         let mut numbering = Numbering::new(self.partition.online()?, table);
         let mut batch = Batch::default();
-        let per_row = 1 + table.schema().indexes.len();
-        batch.keys.reserve(rows.len() * per_row);
+        batch.keys.reserve(rows.len() * (1 + table.schema().indexes.len()));
         batch.rows.reserve(rows.len());
         let mut scratch = [Vec::with_capacity(64), Vec::with_capacity(64)];
-        for (at, row) in rows.iter().enumerate() {
+        for at in 0..rows.len() {
             let begin = batch.keys.len();
-            let (hidden, filled) = (numbering.hidden(), numbering.filled(row.as_ref()));
-            let values = filled.as_deref().unwrap_or_else(|| row.as_ref());
+            let row = rows.row(at);
+            let hidden = numbering.next(&row)?;
             let take = |key: &[u8], value, absent_of| {
                 let key = RowKey::from(key);
                 batch.keys.push(Planned { key, value, absent_of, is_there: false, rivals: 0 });
             };
-            let planned = each_inserted_key(table, values, hidden, &mut scratch, take);
-            match planned {
+            match each_inserted_key(&row, hidden, &mut scratch, take) {
                 Ok(()) => batch.rows.push(PlannedRow { at, end: batch.keys.len() }),
                 Err(error) => {
                     batch.keys.truncate(begin);
@@ -245,6 +282,14 @@ impl Batch {
     }
 }
 
+/// Appends a row whose values may still have to be brought to their columns' types.
+fn push_fitting(rows: &mut EncodedRows, values: &[Value]) -> Result<(), RowError> {
+    match fitting(rows.table(), values)? {
+        Some(coerced) => rows.push(&coerced),
+        None => rows.push(values),
+    }
+}
+
 /// The row of each key.
 fn owners(rows: &[PlannedRow], keys: usize) -> Vec<usize> {
     let mut owners = Vec::with_capacity(keys);
@@ -278,32 +323,29 @@ impl<'a> Numbering<'a> {
         }
     }
 
-    /// The number of a row without primary key.
-    fn hidden(&mut self) -> Option<u64> {
-        let (sequence, last) = self.hidden.as_mut()?;
+    /// Takes note of a row that is inserted: its number in a table without primary key.
+    fn next(&mut self, row: &RowView<'_>) -> Result<Option<u64>, RowDamage> {
+        if let Some((at, _, highest)) = &mut self.column {
+            let number = number(&row.get(row.table().live()[*at])?);
+            self.by_hand = self.by_hand.max(number);
+            *highest = (*highest).max(number);
+        }
+        let Some((sequence, last)) = self.hidden.as_mut() else { return Ok(None) };
         *last = self.core.next_number(sequence);
-        Some(*last)
+        Ok(Some(*last))
     }
 
     /// A row with its number, if it has none and should.
     fn filled(&mut self, values: &[Value]) -> Option<Vec<Value>> {
-        let (at, sequence, highest) = self.column.as_mut()?;
-        let given = match values.get(*at)? {
-            Value::Null => None,
-            Value::Int(number) => Some(u64::try_from(*number).unwrap_or(0)),
-            Value::UInt(number) => Some(*number),
-            _ => Some(0),
-        };
-        if let Some(number) = given {
-            self.by_hand = self.by_hand.max(number);
-            *highest = (*highest).max(number);
+        let (at, sequence, _) = self.column.as_ref()?;
+        let given = values.get(*at)?;
+        if *given != Value::Null {
+            self.by_hand = self.by_hand.max(number(&given.as_ref()));
             return None;
         }
         self.core.skip_number(sequence, std::mem::take(&mut self.by_hand));
-        let number = self.core.next_number(sequence);
-        *highest = (*highest).max(number);
         let mut filled = values.to_vec();
-        filled[*at] = Value::UInt(number);
+        filled[*at] = Value::UInt(self.core.next_number(sequence));
         Some(filled)
     }
 
@@ -314,5 +356,14 @@ impl<'a> Numbering<'a> {
         }
         let column = self.column.map(|(_, sequence, highest)| (sequence, highest));
         self.hidden.into_iter().chain(column)
+    }
+}
+
+/// A number that was given; 0 for what is none, or below.
+fn number(value: &ValueRef<'_>) -> u64 {
+    match value {
+        ValueRef::Int(number) => u64::try_from(*number).unwrap_or(0),
+        ValueRef::UInt(number) => *number,
+        _ => 0,
     }
 }

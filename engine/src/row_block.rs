@@ -15,19 +15,10 @@ pub struct RowBlock<'a> {
     table: &'a Table,
     rows: LeafRows<'a>,
     /// Their values.
-    values: Vec<&'a [u8]>,
+    values: &'a [&'a [u8]],
 }
 
-impl<'a> RowBlock<'a> {
-    fn new(transaction: &'a Transaction, table: &'a Table, rows: LeafRows<'a>) -> Self {
-        let value = |row| {
-            rows.ask_ahead(row);
-            rows.row(row).2
-        };
-        let values = (0..rows.len()).map(value).collect();
-        Self { transaction, table, rows, values }
-    }
-
+impl RowBlock<'_> {
     /// How many rows.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -60,7 +51,7 @@ impl<'a> RowBlock<'a> {
         if !self.values.iter().all(|value| column.is_in(value)) {
             return false;
         }
-        column.read(&self.values, numbers);
+        column.read(self.values, numbers);
         if column.is_nullable() {
             present.extend(self.values.iter().map(|value| !column.is_null(value)));
         }
@@ -107,9 +98,16 @@ impl Transaction {
         if self.has_written_in(range) {
             return Ok(false);
         }
-        let mut rows = view.range(&range.from, range.to.as_deref());
-        while rows.next() {
-            if visit(&RowBlock::new(self, table, rows.rest_of_leaf()))?.is_break() {
+        let mut scan = view.range(&range.from, range.to.as_deref());
+        let mut values = Vec::new();
+        while scan.next() {
+            let rows = scan.rest_of_leaf();
+            values.clear();
+            values.extend((0..rows.len()).map(|row| {
+                rows.ask_ahead(row);
+                rows.row(row).2
+            }));
+            if visit(&RowBlock { transaction: self, table, rows, values: &values })?.is_break() {
                 break;
             }
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use resprout_engine::table::{Table, TableSchema, Value};
 use resprout_engine::{
-    DatabaseOptions, Durability, Engine, Error, Options, Partition, Transaction,
+    DatabaseOptions, Durability, EncodedRows, Engine, Error, Options, Partition, Transaction,
 };
 
 struct Random(u64);
@@ -157,6 +157,51 @@ fn many_are_as_one_after_the_other() {
             }
         }
         assert!(refused_rows > 300 && inserted_rows > 300, "{refused_rows} {inserted_rows}");
+        engine.close().expect("a clean end");
+    }
+}
+
+/// Promise: rows that come in their stored form are as those that come as values; one that has no stored form is refused
+/// before, and those around it stay.
+#[test]
+fn rows_in_their_stored_form_are_as_their_values() {
+    for schema in schemas() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (engine, partitions) = engine(dir.path(), 2);
+        let tables = partitions.iter().map(|partition| {
+            partition.create_table(schema.clone()).expect("a new table");
+            partition.table(&schema.name).expect("just made")
+        });
+        let tables: Vec<Arc<Table>> = tables.collect();
+        let mut random = Random(5);
+        let (mut refused_rows, mut unfit_rows) = (0, 0);
+        for _ in 0..40 {
+            let mut rows: Vec<_> = (0..random.below(20)).map(|_| row(&mut random, false)).collect();
+            let mut encoded = EncodedRows::with_capacity(&tables[0], rows.len(), 0);
+            rows.retain(|row| {
+                let given = tables[0].live().iter().copied().zip(row.iter().cloned()).collect();
+                let Ok(complete) = tables[0].complete(given) else { return false };
+                assert!(encoded.push(&complete).is_ok(), "it fits: {complete:?}");
+                true
+            });
+            let long = [Value::Int(1), Value::Null, Value::Text("too long for it".to_owned())];
+            unfit_rows += usize::from(encoded.push(&long).is_err());
+            assert_eq!(encoded.len(), rows.len());
+
+            let mut of_encoded = partitions[0].begin().expect("online");
+            let mut of_values = partitions[1].begin().expect("online");
+            let shown = |(at, error): (usize, Error)| (at, error.to_string());
+            let refused = of_encoded.insert_encoded(&encoded).expect("nobody else is there");
+            let refused: Vec<_> = refused.into_iter().map(shown).collect();
+            let expected = of_values.insert_many(&tables[1], &rows).expect("nobody else is there");
+            assert_eq!(refused, expected.into_iter().map(shown).collect::<Vec<_>>());
+            refused_rows += refused.len();
+            assert_eq!(all(&of_encoded, &tables[0]), all(&of_values, &tables[1]));
+            assert_eq!(by_index(&of_encoded, &tables[0]), by_index(&of_values, &tables[1]));
+            of_encoded.commit().expect("a commit");
+            of_values.commit().expect("a commit");
+        }
+        assert!(refused_rows > 50 && unfit_rows == 40, "{refused_rows} {unfit_rows}");
         engine.close().expect("a clean end");
     }
 }

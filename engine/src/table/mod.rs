@@ -52,8 +52,8 @@ pub use schema::{
 pub use value::{
     Date, DateTime, Decimal, FSP_MAX, PRECISION_MAX, SCALE_MAX, Time, Value, ValueRef,
 };
-pub(crate) use writes::each_inserted_key;
 pub use writes::{
     DuplicateEntry, MustBeAbsent, RowWrites, Write, index_entry, index_entry_to_primary_key,
     plan_delete, plan_insert, plan_update,
 };
+pub(crate) use writes::{each_inserted_key, fitting};

@@ -237,38 +237,37 @@ pub fn plan_insert(
     Ok(plan)
 }
 
-/// As [`plan_insert`], for one of many rows: gives each key that the row gets to `take`, with its value and
+/// As [`plan_insert`], for a row that is in its stored form: gives each key that the row gets to `take`, with its value and
 /// the index of which it must be absent, that of the primary index first. `scratch` is for the keys.
 ///
 /// # Errors
 /// As there. Some keys may have been given by then.
-///
-/// # Panics
-/// As there.
 pub(crate) fn each_inserted_key(
-    table: &Table,
-    values: &[Value],
+    row: &RowView<'_>,
     hidden: Option<u64>,
     scratch: &mut [Vec<u8>; 2],
     mut take: impl FnMut(&[u8], Vec<u8>, Option<IndexId>),
 ) -> Result<(), RowError> {
-    let coerced = fitting(table, values)?;
-    let values = coerced.as_deref().unwrap_or(values);
+    let table = row.table();
     let [primary, secondary] = scratch;
-    primary.clear();
-    let mut row = Vec::new();
-    table.encoder().encode(values, hidden, primary, &mut row)?;
-    take(primary, row, Some(table.schema().primary_index));
-    let get = |column| Ok(values[table.position(column)].as_ref());
+    match hidden {
+        Some(number) => {
+            key::start(table.schema().primary_index, primary);
+            primary.extend_from_slice(&number.to_be_bytes());
+        }
+        None => row.key().clone_into(primary),
+    }
+    take(primary, row.value().to_vec(), Some(table.schema().primary_index));
     for index in &table.schema().indexes {
-        let (value, exclusive) = entry_into(table, index, primary, &get, secondary)?;
+        let (value, exclusive) =
+            entry_into(table, index, primary, &|column| row.get(column), secondary)?;
         take(secondary, value, exclusive.then_some(index.id));
     }
     Ok(())
 }
 
 /// The values of a row brought to their columns' types, if they are not of them.
-fn fitting(table: &Table, values: &[Value]) -> Result<Option<Vec<Value>>, RowError> {
+pub(crate) fn fitting(table: &Table, values: &[Value]) -> Result<Option<Vec<Value>>, RowError> {
     if values.len() != table.live().len() {
         let (expected, found) = (table.live().len(), values.len());
         return Err(RowError::Count { table: table.name().to_owned(), expected, found });

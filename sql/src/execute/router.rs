@@ -140,8 +140,11 @@ pub(crate) fn home(target: &Target, row: &[Value], free: usize) -> Result<usize,
     if schema.shard_key.is_empty() {
         return Ok(free % target.database.count());
     }
-    let values: Vec<Value> =
-        schema.shard_key.iter().map(|id| row[target.table.position(*id)].clone()).collect();
+    let value = |id: &ColumnId| &row[target.table.position(*id)];
+    if let [id] = &schema.shard_key[..] {
+        return of_shard_values(target, std::slice::from_ref(value(id)));
+    }
+    let values: Vec<Value> = schema.shard_key.iter().map(|id| value(id).clone()).collect();
     of_shard_values(target, &values)
 }
 

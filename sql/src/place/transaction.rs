@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use resprout_access::pushdown::{Evaluator, Limits, Piece, Pushdown, Sink};
 use resprout_access::{Assign, Changed, FarPromise, FarTransaction, FarView, Looked};
-use resprout_engine::Error;
 use resprout_engine::lock::TxnId;
-use resprout_engine::table::{ColumnId, Index, KeyRange, RowView, Table, Value};
+use resprout_engine::table::{
+    ColumnId, Index, KeyRange, RowDamage, RowView, Table, Value, ValueRef,
+};
+use resprout_engine::{EncodedRows, Error};
 
 use crate::pushdown::ByExpressions;
 
@@ -443,14 +445,16 @@ impl Transaction {
     ///
     /// # Errors
     /// As there.
-    pub fn insert_many<R: AsRef<[Value]>>(
-        &mut self,
-        table: &Arc<Table>,
-        rows: &[R],
-    ) -> Result<Vec<(usize, Error)>, Error> {
+    pub fn insert_encoded(&mut self, rows: &EncodedRows) -> Result<Vec<(usize, Error)>, Error> {
         match self {
-            Self::Near(near) => near.insert_many(table, rows),
-            Self::Far(far) => far.insert_many(table, rows),
+            Self::Near(near) => near.insert_encoded(rows),
+            Self::Far(far) => {
+                let values =
+                    |at| Ok(rows.row(at).values()?.into_iter().map(ValueRef::into_owned).collect());
+                let values: Result<Vec<Vec<Value>>, RowDamage> =
+                    (0..rows.len()).map(values).collect();
+                far.insert_many(rows.table(), &values?)
+            }
         }
     }
 

@@ -99,69 +99,59 @@ impl Made {
         Ok(None)
     }
 
-    /// The same for a number of many rows.
+    /// The same for whole numbers of many rows that are all of the first group.
     fn add_numbers(
         &mut self,
-        (rows, groups): (usize, &[u32]),
+        rows: usize,
         columns: &[WholeNumbers],
         mut spill: impl FnMut(usize, i128),
     ) {
-        // Without groups all rows are of the first.
-        let group = |row: usize| groups.get(row).map_or(0, |group| *group as usize);
         match self {
-            Self::Rows(counts) if groups.is_empty() => {
-                counts[0] += i64::try_from(rows).unwrap_or(0);
-            }
-            Self::Rows(counts) => groups.iter().for_each(|group| counts[*group as usize] += 1),
-            Self::Count(input, counts) => {
-                each(&columns[*input], rows, |row, _| counts[group(row)] += 1);
-            }
+            Self::Rows(counts) => counts[0] += count(rows),
+            Self::Count(input, counts) => counts[0] += count(columns[*input].count()),
             Self::Sum { input, sums, counts, .. } => {
                 let column = &columns[*input];
-                if groups.is_empty() {
-                    // Of one page of rows the sum fits.
-                    let (mut sum, mut count) = (0_i128, 0_i64);
-                    each(column, rows, |_, number| {
-                        sum += i128::from(number);
-                        count += 1;
-                    });
-                    counts[0] += count;
-                    if let Some(spilled) = add_to(&mut sums[0], sum) {
-                        spill(0, spilled);
-                    }
-                } else {
-                    each(column, rows, |row, number| {
-                        let group = group(row);
-                        counts[group] += 1;
-                        if let Some(spilled) = add_to(&mut sums[group], number.into()) {
-                            spill(group, spilled);
-                        }
-                    });
+                counts[0] += count(column.count());
+                // What is absent is 0.
+                if let Some(spilled) = add_to(&mut sums[0], sum(&column.numbers)) {
+                    spill(0, spilled);
                 }
             }
             Self::Best { input, wanted, bests, .. } => {
-                let better = |number: i64, best: &Value| match best {
-                    Value::Int(best) => number.cmp(best) == *wanted,
-                    _ => true,
-                };
-                if groups.is_empty() {
-                    let mut best = None::<i64>;
-                    each(&columns[*input], rows, |_, number| {
-                        if best.is_none_or(|best| number.cmp(&best) == *wanted) {
-                            best = Some(number);
-                        }
-                    });
-                    if let Some(number) = best.filter(|number| better(*number, &bests[0])) {
-                        bests[0] = Value::Int(number);
-                    }
-                } else {
-                    each(&columns[*input], rows, |row, number| {
-                        let best = &mut bests[group(row)];
-                        if better(number, best) {
-                            *best = Value::Int(number);
-                        }
-                    });
+                let best = best(&columns[*input], *wanted);
+                if let Some(number) = best.filter(|number| is_best(*number, &bests[0], *wanted)) {
+                    bests[0] = Value::Int(number);
                 }
+            }
+        }
+    }
+
+    /// The same for rows of several groups.
+    fn add_grouped(
+        &mut self,
+        groups: &[u32],
+        columns: &[WholeNumbers],
+        mut spill: impl FnMut(usize, i128),
+    ) {
+        match self {
+            Self::Rows(counts) => groups.iter().for_each(|group| counts[*group as usize] += 1),
+            Self::Count(input, counts) => {
+                each(&columns[*input], groups, |group, _| counts[group] += 1);
+            }
+            Self::Sum { input, sums, counts, .. } => {
+                each(&columns[*input], groups, |group, number| {
+                    counts[group] += 1;
+                    if let Some(spilled) = add_to(&mut sums[group], number.into()) {
+                        spill(group, spilled);
+                    }
+                });
+            }
+            Self::Best { input, wanted, bests, .. } => {
+                each(&columns[*input], groups, |group, number| {
+                    if is_best(number, &bests[group], *wanted) {
+                        bests[group] = Value::Int(number);
+                    }
+                });
             }
         }
     }
@@ -197,15 +187,41 @@ impl Made {
     }
 }
 
-/// Visits the numbers that are present.
-fn each(column: &WholeNumbers, rows: usize, mut visit: impl FnMut(usize, i64)) {
-    let numbers = column.numbers.iter().take(rows).enumerate();
+fn count(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
+/// Of the rows of one page, so that it fits.
+fn sum(numbers: &[i64]) -> i128 {
+    numbers.iter().map(|number| i128::from(*number)).sum()
+}
+
+/// The least or greatest that is present.
+fn best(column: &WholeNumbers, wanted: Ordering) -> Option<i64> {
+    // No word of a number's being there in the loop: a processor does several at once.
+    let numbers = column.numbers.iter().copied();
     if column.present.is_empty() {
-        numbers.for_each(|(row, number)| visit(row, *number));
-    } else {
-        numbers
-            .filter(|(row, _)| column.present[*row])
-            .for_each(|(row, number)| visit(row, *number));
+        return if wanted == Ordering::Greater { numbers.max() } else { numbers.min() };
+    }
+    let there = numbers.zip(&column.present).filter_map(|(number, there)| there.then_some(number));
+    if wanted == Ordering::Greater { there.max() } else { there.min() }
+}
+
+/// Whether a number is better than the best so far.
+fn is_best(number: i64, best: &Value, wanted: Ordering) -> bool {
+    match best {
+        Value::Int(best) => number.cmp(best) == wanted,
+        _ => true,
+    }
+}
+
+/// Visits the numbers that are present, with their groups.
+fn each(column: &WholeNumbers, groups: &[u32], mut visit: impl FnMut(usize, i64)) {
+    let numbers = groups.iter().zip(&column.numbers).enumerate();
+    for (row, (group, number)) in numbers {
+        if column.is_present(row) {
+            visit(*group as usize, *number);
+        }
     }
 }
 
@@ -377,10 +393,15 @@ impl Groups {
         for (call, made) in self.made.iter_mut().enumerate() {
             let spilled = &mut self.spilled;
             let bytes = &mut self.bytes;
-            made.add_numbers((rows, &self.of_rows), columns, |group, sum| {
+            let spill = |group, sum| {
                 *bytes += 64;
                 spilled.push((group, call, sum));
-            });
+            };
+            if self.by.is_empty() {
+                made.add_numbers(rows, columns, spill);
+            } else {
+                made.add_grouped(&self.of_rows, columns, spill);
+            }
         }
     }
 

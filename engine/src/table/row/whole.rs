@@ -34,7 +34,7 @@ impl WholeColumn {
     /// Whether a row's value has the form that the column was worked out for.
     #[inline]
     pub(crate) fn is_in(&self, value: &[u8]) -> bool {
-        value.len() >= self.fixed_end && value[..VERSION_BYTES] == self.version
+        value.len() >= self.fixed_end && value.first_chunk() == Some(&self.version)
     }
 
     pub(crate) const fn is_nullable(&self) -> bool {
@@ -62,11 +62,16 @@ impl WholeColumn {
     /// Big endian, the sign bit flipped (see [`fixed`](crate::table::fixed)).
     fn read_each<const WIDTH: usize>(&self, values: &[&[u8]], numbers: &mut Vec<i64>) {
         let spare = 64 - 8 * WIDTH;
-        numbers.extend(values.iter().map(|value| {
+        let number = |value: &[u8]| {
             let bytes = &value[self.offset..self.offset + WIDTH];
             let bits = bytes.iter().fold(0, |bits: u64, byte| bits << 8 | u64::from(*byte));
-            let number = ((bits ^ 1 << (8 * WIDTH - 1)) << spare).cast_signed() >> spare;
-            if self.is_null(value) { 0 } else { number }
-        }));
+            ((bits ^ 1 << (8 * WIDTH - 1)) << spare).cast_signed() >> spare
+        };
+        if self.null.is_none() {
+            numbers.extend(values.iter().map(|value| number(value)));
+        } else {
+            let or_zero = |value: &&[u8]| if self.is_null(value) { 0 } else { number(value) };
+            numbers.extend(values.iter().map(or_zero));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Rows of a file on their way into partitions: each partition gets its rows piece by piece, each
+//! Rows of a file on their way into partitions: each partition gets its rows piece by piece, in their stored form, each
 //! piece one transaction on a thread.
 //!
 //! ```text
@@ -11,13 +11,12 @@
 
 use std::sync::Arc;
 
-use resprout_engine::Error;
 use resprout_engine::table::{Table, Value};
+use resprout_engine::{EncodedRows, Error};
 use tokio::task::JoinHandle;
 
 use crate::error::{Code, SqlError};
-use crate::execute::error::at_row;
-use crate::execute::order::bytes_of;
+use crate::execute::error::{at_row, of_row};
 use crate::execute::router::Target;
 use crate::expression::{WARNINGS_MAX, Warning};
 use crate::place::Partition;
@@ -59,12 +58,21 @@ impl Loaded {
     }
 }
 
-/// A row and its number in the file.
-pub(super) struct Numbered(pub(super) u64, pub(super) Vec<Value>);
+/// Rows of one transaction.
+struct Piece {
+    rows: EncodedRows,
+    /// Their numbers in the file.
+    numbers: Vec<u64>,
+}
 
-impl AsRef<[Value]> for Numbered {
-    fn as_ref(&self) -> &[Value] {
-        &self.1
+impl Piece {
+    fn with_capacity(table: &Arc<Table>, rows: usize, bytes: usize) -> Self {
+        let numbers = Vec::with_capacity(rows);
+        Self { rows: EncodedRows::with_capacity(table, rows, bytes), numbers }
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows.len() >= PIECE_ROWS || self.rows.bytes() >= PIECE_BYTES
     }
 }
 
@@ -77,32 +85,45 @@ pub(super) struct Bulk {
 }
 
 /// The way into one partition.
-#[derive(Default)]
 struct Lane {
-    piece: Vec<Numbered>,
-    bytes: usize,
+    /// What is being filled.
+    piece: Piece,
     /// What is being inserted.
     running: Option<JoinHandle<Result<Loaded, SqlError>>>,
 }
 
 impl Bulk {
     pub(super) fn new(target: &Target, leniency: Leniency) -> Self {
-        let lanes = target.database.partitions().map(|_| Lane::default()).collect();
+        let lane = |_| Lane { piece: Piece::with_capacity(&target.table, 0, 0), running: None };
+        let lanes = target.database.partitions().map(lane).collect();
         Self { target: target.clone(), leniency, lanes, loaded: Loaded::default() }
     }
 
-    /// Hands a row over.
+    /// Hands a row over that was the so-manieth of the file.
     ///
     /// # Errors
-    /// Of an earlier row for the same partition.
-    pub(super) async fn put(&mut self, partition: usize, row: Numbered) -> Result<(), SqlError> {
-        let lane = &mut self.lanes[partition];
-        lane.bytes += bytes_of(&row.1);
-        lane.piece.push(row);
-        if lane.piece.len() < PIECE_ROWS && lane.bytes < PIECE_BYTES {
-            return Ok(());
+    /// Of an earlier row for the same partition. Of this row if it has no stored form, unless such rows are left out.
+    pub(super) async fn put(
+        &mut self,
+        partition: usize,
+        number: u64,
+        row: &[Value],
+    ) -> Result<(), SqlError> {
+        let piece = &mut self.lanes[partition].piece;
+        match piece.rows.push(row) {
+            Ok(()) => piece.numbers.push(number),
+            Err(error) => {
+                let error = of_row(&error, usize::try_from(number).unwrap_or(usize::MAX));
+                if !self.leniency.all {
+                    return Err(error);
+                }
+                self.loaded.leave_out(error);
+            }
         }
-        self.send(partition).await
+        if self.lanes[partition].piece.is_full() {
+            return self.send(partition).await;
+        }
+        Ok(())
     }
 
     /// Waits until all is committed, what was not handed out yet included if `whole`. With an error,
@@ -124,14 +145,16 @@ impl Bulk {
     async fn send(&mut self, partition: usize) -> Result<(), SqlError> {
         self.ended(partition).await?;
         let lane = &mut self.lanes[partition];
-        lane.bytes = 0;
-        let piece = std::mem::take(&mut lane.piece);
-        if piece.is_empty() {
+        if lane.piece.rows.is_empty() {
             return Ok(());
         }
+        // The next is about as large.
+        let (rows, bytes) = (lane.piece.rows.len(), lane.piece.rows.bytes());
+        let next = Piece::with_capacity(&self.target.table, rows, bytes);
+        let piece = std::mem::replace(&mut lane.piece, next);
         let to = self.target.database.partition(partition);
-        let (table, leniency) = (Arc::clone(&self.target.table), self.leniency);
-        let insert = move || insert(&to, &table, &piece, leniency);
+        let leniency = self.leniency;
+        let insert = move || insert(&to, &piece, leniency);
         lane.running = Some(tokio::task::spawn_blocking(insert));
         Ok(())
     }
@@ -145,20 +168,15 @@ impl Bulk {
 }
 
 /// One transaction.
-fn insert(
-    partition: &Partition,
-    table: &Arc<Table>,
-    piece: &[Numbered],
-    leniency: Leniency,
-) -> Result<Loaded, SqlError> {
+fn insert(partition: &Partition, piece: &Piece, leniency: Leniency) -> Result<Loaded, SqlError> {
     let mut transaction = partition.begin()?;
     let mut loaded = Loaded::default();
-    let refused = transaction.insert_many(table, piece)?;
-    loaded.rows += (piece.len() - refused.len()) as u64;
+    let refused = transaction.insert_encoded(&piece.rows)?;
+    loaded.rows += (piece.rows.len() - refused.len()) as u64;
     for (at, error) in refused {
         let is_duplicate = matches!(error, Error::Duplicate(_));
         let lenient = leniency.all || leniency.duplicates && is_duplicate;
-        let error = at_row(error, usize::try_from(piece[at].0).unwrap_or(usize::MAX));
+        let error = at_row(error, usize::try_from(piece.numbers[at]).unwrap_or(usize::MAX));
         if !lenient {
             return Err(error);
         }

@@ -11,7 +11,7 @@
 mod bulk;
 mod records;
 
-use bulk::{Bulk, Leniency, Loaded, Numbered};
+use bulk::{Bulk, Leniency, Loaded};
 use records::Records;
 use resprout_engine::table::{ColumnId, ColumnType, Value};
 
@@ -152,7 +152,7 @@ async fn read(
             let Some((number, mut row)) = loading.row(client, &records, loaded)? else { continue };
             number_of(client, target, &mut row)?;
             let partition = home(target, &row, number)?;
-            bulk.put(partition, Numbered(number as u64, row)).await?;
+            bulk.put(partition, number as u64, &row).await?;
         }
         if !more {
             return Ok(());
