@@ -13,7 +13,6 @@ else the machine does.
 import argparse
 import json
 import os
-import socket
 import statistics
 import sys
 import tempfile
@@ -22,7 +21,8 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "peers"))
 
-from harness import device, packages, process  # noqa: E402  (needs the lines above first)
+import members  # noqa: E402  (needs the lines above first)
+from harness import device, packages, process  # noqa: E402
 
 TESTS = "oltp_point_select,oltp_read_only,oltp_insert,oltp_write_only,oltp_read_write"
 TABLES, PARTITIONS = 4, 8
@@ -43,39 +43,8 @@ def parse(argv):
     return parser.parse_args(argv)
 
 
-def free_port():
-    """A port whose neighbour 10000 above is free too: nodes of a cluster meet there."""
-    while True:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port = 10000 + found.getsockname()[1] % 12000
-        try:
-            for taken in (port, port + 10000):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", taken))
-            return port
-        except OSError:
-            continue
-
-
-class System:
-    """One or more processes behind a port."""
-
-    def __init__(self, name, port, children):
-        self.name, self.port, self.children = name, port, children
-        self.account = ["-u", "root"]
-
-    def sql(self, statement):
-        client = [packages.find("mariadb"), "--no-defaults", "-h", "127.0.0.1", "-P", str(self.port)]
-        return process.run([*client, *self.account, "-N", "-B", "-e", statement])
-
-    def until(self, statement, seconds=60):
-        def probe():
-            try:
-                return self.sql(statement) is not None
-            except process.PeerError:
-                return None
-        process.wait_until(probe, self.children[0], seconds, 0.2)
+class Measured(members.System):
+    """A system that sysbench runs against."""
 
     def prepare(self, options):
         durability = f"WITH {options.durability.upper()} DURABILITY"
@@ -117,34 +86,17 @@ class System:
 
 
 def start_node(options, folder):
-    port = free_port()
+    port = members.free_port()
     os.environ["RESPROUT_ROOT_PASSWORD"] = "secret"
     argv = [options.binary, "node", "--data", os.path.join(folder, "node"), "--sql", f"127.0.0.1:{port}"]
-    system = System("node", port, [process.start(argv, os.path.join(folder, "node.log"))])
+    system = Measured("node", port, [process.start(argv, os.path.join(folder, "node.log"))])
     system.account += ["-psecret"]
     system.until("SELECT 1")
     return system
 
 
 def start_cluster(name, binary, folder):
-    """An aggregator and two leaves, one copy of each partition."""
-    # Of the node that stands alone.
-    os.environ.pop("RESPROUT_ROOT_PASSWORD", None)
-    secret = os.path.join(folder, "secret")
-    with open(secret, "w") as out:
-        out.write("the secret of a cluster that is measured")
-    ports, children = [free_port() for _ in range(3)], []
-    for at, port in enumerate(ports):
-        argv = [binary, "member", "--data", os.path.join(folder, f"{name}-{at}"), "--secret-file", secret]
-        argv += ["--listen", f"127.0.0.1:{port}", "--maximum-memory", str(2 << 30), "--log-level", "warn"]
-        if at == 0:
-            argv += ["--found", "--redundancy", "1"]
-        children.append(process.start(argv, os.path.join(folder, f"{name}-{at}.log")))
-    system = System(name, ports[0], children)
-    system.until("SELECT 1")
-    for port in ports[1:]:
-        system.until(f"ADD LEAF root@'127.0.0.1':{port}")
-    return system
+    return members.start(Measured, binary, folder, name)[0]
 
 
 def measure(options, systems):
