@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use resprout_engine::table::DuplicateEntry;
 use resprout_engine::{Error, State, Unknown};
+use resprout_wal::Full;
 
 use crate::message::Fault;
 
@@ -20,6 +21,9 @@ impl From<Error> for Fault {
                 Self::Duplicate(entry, table, index)
             }
             Error::MemoryLimit { needed, limit } => Self::MemoryLimit(needed, limit),
+            Error::LogFull(Full { path, needed, available, reason }) => {
+                Self::LogFull(path.display().to_string(), needed, available, reason)
+            }
             Error::OutcomeUnknown(why) => Self::OutcomeUnknown(why.to_string()),
             Error::TransactionEnded => Self::TransactionEnded,
             Error::SchemaChanged { table } => Self::SchemaChanged(table),
@@ -47,6 +51,9 @@ impl From<Fault> for Error {
                 Self::Duplicate(DuplicateEntry { entry, table, index })
             }
             Fault::MemoryLimit(needed, limit) => Self::MemoryLimit { needed, limit },
+            Fault::LogFull(path, needed, available, reason) => {
+                Self::LogFull(Full { path: path.into(), needed, available, reason })
+            }
             Fault::OutcomeUnknown(why) => Self::OutcomeUnknown(Unknown::Elsewhere(Arc::from(why))),
             Fault::TransactionEnded => Self::TransactionEnded,
             Fault::SchemaChanged(table) => Self::SchemaChanged { table },
@@ -76,6 +83,12 @@ mod tests {
                 index: "PRIMARY".to_owned(),
             }),
             Error::MemoryLimit { needed: 5, limit: 7 },
+            Error::LogFull(Full {
+                path: "/data/wal.arena".into(),
+                needed: 4096,
+                available: 100,
+                reason: Some("no space left on device".to_owned()),
+            }),
             Error::OutcomeUnknown(Unknown::Fenced),
             Error::TransactionEnded,
             Error::SchemaChanged { table: "t".to_owned() },

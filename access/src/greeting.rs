@@ -16,7 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const MAGIC: [u8; 8] = *b"RSPRACC4";
+const MAGIC: [u8; 8] = *b"RSPRACC5";
 /// Where the version is in it.
 const VERSION_AT: usize = 7;
 const NONCE_BYTES: usize = 32;

@@ -303,6 +303,8 @@ pub enum Fault {
     Duplicate(String, String, String),
     /// Bytes that are needed, and the limit.
     MemoryLimit(u64, u64),
+    /// The log's file, bytes that are needed, bytes that there are, and why there are not more.
+    LogFull(String, u64, u64, Option<String>),
     /// Why nobody knows how it ended.
     OutcomeUnknown(String),
     /// See [`resprout_engine::Error::TransactionEnded`].
