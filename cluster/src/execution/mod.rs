@@ -48,11 +48,21 @@ pub struct Config {
     pub master_limit_ms: u64,
     /// KILL: transactions that hold up a promotion for that long are ended, and waited for once more.
     pub kill: bool,
+    /// A bug, for the tests that must find it.
+    #[cfg(any(test, feature = "testing"))]
+    pub planted: Option<crate::testing::Planted>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { steps_per_leaf: 2, lock_limit_ms: 60_000, master_limit_ms: 60_000, kill: false }
+        Self {
+            steps_per_leaf: 2,
+            lock_limit_ms: 60_000,
+            master_limit_ms: 60_000,
+            kill: false,
+            #[cfg(any(test, feature = "testing"))]
+            planted: None,
+        }
     }
 }
 

@@ -126,6 +126,9 @@ impl Execution {
         let Some(partition) = world.partition(step) else { return false };
         let recorded = partition.copies.get(&step.target).map(|copy| copy.instance);
         match step.action {
+            Action::Copy | Action::CopyForce if planted!(self.config, CountBegun) => {
+                world.copy(step).is_some()
+            }
             Action::Copy | Action::CopyForce => {
                 world.database.is_sync(partition)
                     && world

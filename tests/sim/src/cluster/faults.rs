@@ -211,7 +211,7 @@ impl Simulation {
         self.says(id, || "x crash");
     }
 
-    fn crash_for(&mut self, id: u64, time: Duration) {
+    pub(super) fn crash_for(&mut self, id: u64, time: Duration) {
         self.crash(id);
         let more = self.micros(40_000);
         self.agenda.after(time + more, Event::Undo(Undo::Start(id)));

@@ -17,7 +17,7 @@ pub enum Planted {
 
 /// Each bug and the number of seeds, from 0, within which it is found. By the rules of the catalogue: 3, 5, 5, 6, 8, 9,
 /// 11, 14, 15.
-pub const FOUND_WITHIN: [(Planted, u64); 9] = [
+pub const FOUND_WITHIN: [(Planted, u64); 14] = [
     (Planted::Record(OfRecord::DecideOutOfOffice), 100),
     (Planted::Record(OfRecord::PublishAnyVersion), 40),
     (Planted::Copy(OfCopy::PublishBeforeWaiting), 40),
@@ -27,6 +27,11 @@ pub const FOUND_WITHIN: [(Planted, u64); 9] = [
     (Planted::Copy(OfCopy::ZombieAcknowledges), 60),
     (Planted::Record(OfRecord::ResumeUnclean), 20),
     (Planted::Record(OfRecord::TrustRestarted), 300),
+    (Planted::Record(OfRecord::DropBeforeComplete), 100),
+    (Planted::Record(OfRecord::PromoteBehind), 100),
+    (Planted::Record(OfRecord::PromoteUndrained), 300),
+    (Planted::Record(OfRecord::CountBegun), 300),
+    (Planted::Record(OfRecord::KeepSynchronous), 300),
 ];
 
 impl Planted {
