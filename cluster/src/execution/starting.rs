@@ -154,8 +154,10 @@ impl Execution {
         let partition = world.partition(step).expect("it was found");
         let master = partition.master.and_then(|leaf| partition.copies.get(&leaf));
         self.runs[at].begin(Stage::Locking, now_ms);
-        // The master that was to be dropped is not master any more: the plan is of another cluster.
-        if step.instance.is_some() && master.map(|copy| copy.instance) != step.instance {
+        // The master that was to be dropped is not master any more, or there was none when the plan was made: it is of another
+        // cluster.
+        let drops = step.action == Action::PromoteWithDrop;
+        if drops && master.map(|copy| copy.instance) != step.instance {
             return self.fail(at, Failure::Changed(Refused::OtherTerm), now_ms);
         }
         if world.copy(step).is_none() {

@@ -45,7 +45,7 @@ pub(super) enum Returned {
     /// Its plan ended so.
     Ended(Ended),
     /// There is no plan for it.
-    NoPlan(String),
+    NoPlan,
     /// Whoever was asked is not the master aggregator, or not any more.
     NotMaster,
 }
@@ -124,6 +124,13 @@ impl Simulation {
         is_in && process.leads && process.machine.state().office().holder == Some(NodeId(id))
     }
 
+    /// Whether somebody asks for something, or a node carries it out.
+    pub(super) fn is_asked(&self) -> bool {
+        let mut processes = self.nodes.values().filter_map(|node| node.process.as_ref());
+        let carries = |carried: &Carried| carried.calls.values().any(|(_, ended)| ended.is_none());
+        self.operator.is_waiting() || processes.any(|process| carries(&process.carried))
+    }
+
     fn called(
         &mut self,
         from: u64,
@@ -170,7 +177,8 @@ impl Simulation {
             Ok(plan) => plan,
             Err(error) => {
                 self.coverage.note("no plan for what was asked");
-                return self.end_call(id, number, Returned::NoPlan(error.to_string()));
+                self.says(id, || format!("@ {number} no plan: {error}"));
+                return self.end_call(id, number, Returned::NoPlan);
             }
         };
         if plan.steps.is_empty() {

@@ -230,7 +230,8 @@ impl Simulation {
 
     /// A leaf ends and comes back without rows: only while all copies are what the record says.
     fn wipe(&mut self, time: Duration) -> Result<(), Violation> {
-        if !self.is_settled() {
+        // Nor while somebody may be dropping the other copy.
+        if !self.is_settled() || self.is_asked() {
             return Ok(());
         }
         let id = self.any_leaf();

@@ -15,7 +15,7 @@ pub const BEREFT_WITHIN: Duration = Duration::from_secs(6);
 pub const HEALED_WITHIN: Duration = Duration::from_secs(15);
 
 /// And whatever people ask for to put it in order is done by then, too.
-pub const ORDERED_WITHIN: Duration = Duration::from_secs(40);
+pub(super) const ORDERED_WITHIN: Duration = Duration::from_secs(40);
 
 /// How long the lull lasts at most.
 const LULL: Duration = Duration::from_secs(7);
