@@ -23,6 +23,8 @@ pub struct Asks {
     pub holds: bool,
     /// Leaves are removed.
     pub removes: bool,
+    /// Copies take their time.
+    pub slow: bool,
 }
 
 impl Asks {
@@ -38,9 +40,10 @@ impl Asks {
             every: Duration::from_millis(every),
             cancels: rng.chance(1, 2),
             kills: rng.chance(2, 3),
-            alters: rng.chance(1, 3),
+            alters: rng.chance(1, 2),
             holds: rng.chance(1, 2),
             removes: rng.chance(1, 2),
+            slow: rng.chance(1, 3),
         })
     }
 }
@@ -53,6 +56,7 @@ impl fmt::Display for Asks {
             (self.alters, "alters"),
             (self.holds, "holds"),
             (self.removes, "removes"),
+            (self.slow, "slow"),
         ];
         let said: Vec<_> = said.iter().filter(|(does, _)| *does).map(|(_, text)| *text).collect();
         write!(f, "{} spares, asked every {:?}, {}", self.spares, self.every, said.join(" "))

@@ -260,7 +260,7 @@ impl Simulation {
     pub(super) fn check_acknowledged(&self, at: At, write: Waiting) -> Result<(), Violation> {
         let (id, mode) = (at.node, self.checks.mode);
         let own = self.node(id).driven(at.key).expect("it is driven");
-        if !self.checks.rules || !own.process.copy.mode().is_sync() {
+        if !self.checks.rules || !own.process.copy.mode().is_sync() || !self.checks.is_sync() {
             return Ok(());
         }
         let heard = own.process.heard;

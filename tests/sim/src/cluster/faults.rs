@@ -239,7 +239,7 @@ impl Simulation {
         self.says(id, || "~ loses its rows");
         self.crash_for(id, time);
         self.node_mut(id).rows.clear();
-        self.wiped = true;
+        (self.wiped, self.wiped_at) = (true, self.agenda.now());
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use resprout_cluster::metadata::Command;
 use resprout_cluster::reconcile::CopyName;
 use resprout_cluster::{Database, LeafId, NodeId, Partition};
 
-use super::node::{At, Key};
+use super::node::{At, Driven, Key};
 use super::simulation::{Event, Simulation};
 use crate::copy::{Log, Waiting};
 use crate::{Violation, hold};
@@ -70,6 +70,7 @@ impl Simulation {
     pub(super) fn acknowledged(&mut self, at: At, write: Waiting) -> Result<(), Violation> {
         let now = self.agenda.now();
         let is_sync = self.copy(at).copy.mode().is_sync();
+        let is_sync = is_sync && self.checks.is_sync();
         let term = self.checks.record(at.key).map(|record| record.term);
         let promises = self.checks.promises(at.key);
         if is_sync || term == Some(write.term) {
@@ -107,17 +108,40 @@ impl Simulation {
                     format!("{command:?}\n{}", self.show())
                 })
             }
-            Change::Promote { drop_leaving, .. } => {
+            Change::Promote { drop_leaving, to, .. } => {
+                let lapsed = self.checks.kept.lapsed.remove(&(1, ordinal));
                 if !map.sync
-                    && let Some(lapsed) = self.checks.kept.lapsed.remove(&(1, ordinal))
+                    && let Some(lapsed) = lapsed
                 {
                     self.checks.promises((1, ordinal)).forgive_since(lapsed);
                 }
+                self.check_heir(is, *to)?;
                 if drop_leaving.is_some() { self.check_fewer(&map, was, is) } else { Ok(()) }
             }
             Change::Remove { .. } => self.check_fewer(&map, was, is),
             _ => Ok(()),
         }
+    }
+
+    /// Who is promoted has everything that was acknowledged, as long as it is the run that the record knows.
+    fn check_heir(&self, partition: &Partition, to: LeafId) -> Result<(), Violation> {
+        let Some(copy) = partition.copies.get(&to).filter(|_| self.checks.rules) else {
+            return Ok(());
+        };
+        let key = (1, partition.ordinal);
+        let driven = self.node(to.0).driven(key);
+        let driven = driven.filter(|driven| driven.name.instance == copy.instance);
+        let is_run = |driven: &&Driven| driven.process.identity.incarnation == copy.incarnation;
+        let (Some(driven), Some(promises)) =
+            (driven.filter(is_run), self.checks.promises_of(key))
+        else {
+            return Ok(());
+        };
+        let log = &driven.process.log;
+        let has_all = promises.has_all_before(&log.rows_at(log.end()), self.agenda.now());
+        hold(has_all, "who is promoted has everything that was acknowledged", || {
+            format!("n{to} at {}: {partition:?}\n{}", log.end(), self.show())
+        })
     }
 
     /// Not below the redundancy level, unless that was asked for: by the record, and by what is there.

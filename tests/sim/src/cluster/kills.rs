@@ -85,8 +85,8 @@ impl Simulation {
         if !is_storm || !kills || !self.rng.chance(1, 4) {
             return;
         }
-        let (victim, id) = match self.rng.below(3) {
-            0 => (Victim::Office, self.checks.office_holder()),
+        let (victim, id) = match self.rng.below(4) {
+            0 | 3 => (Victim::Office, self.checks.office_holder()),
             1 => (Victim::Source, Some(source)),
             _ => (Victim::Target, Some(target)),
         };

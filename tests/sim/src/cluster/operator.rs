@@ -22,6 +22,8 @@ const AGAIN: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Afterwards whatever is asked for is done within this time.
 const DONE_WITHIN: Duration = Duration::from_secs(20);
+/// The loss of a leaf's rows is noticed by then, also if it was away for long.
+const NOTICED_WITHIN: Duration = Duration::from_millis(2_500);
 /// So many times is a rebalance asked for until nothing is left to be done: another office may begin, and masters go back by
 /// themselves meanwhile.
 const REBALANCES_MAX: u32 = 4;
@@ -87,7 +89,9 @@ impl Simulation {
             return self.put_in_order();
         }
         let ms = |time: Duration| u64::try_from(time.as_millis()).expect("short");
-        if self.lull.is_none() && self.rng.chance(ms(LOOK_EVERY), ms(asks.every)) {
+        // Until it is noticed that rows are lost, a plan takes them for a copy.
+        let is_unseen = self.wiped && now - self.wiped_at < NOTICED_WITHIN;
+        if self.lull.is_none() && !is_unseen && self.rng.chance(ms(LOOK_EVERY), ms(asks.every)) {
             let request = self.operator.then.take().or_else(|| self.something());
             if let Some(request) = request {
                 self.ask(request);
@@ -152,6 +156,11 @@ impl Simulation {
     fn something(&mut self) -> Option<Request> {
         let asks = self.plan.asks?;
         let (via, _) = self.some_aggregator()?;
+        let is_first = self.operator.number == 0 && self.rng.chance(1, 2);
+        if is_first && asks.alters && !self.plan.durable {
+            let (name, sync) = (DATABASE.to_owned(), false);
+            return Some(Request::Command(Command::SetReplication { name, sync }));
+        }
         // The only copies that have everything are left alone until there are others.
         let which = if self.wiped { 0 } else { self.rng.below(24) };
         let ordinal = Ordinal(u32::try_from(self.rng.below(self.plan.partitions.into())).ok()?);

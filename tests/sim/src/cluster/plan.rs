@@ -70,6 +70,9 @@ pub(super) const CALM: Weather = Weather {
 
 const FRAME: u64 = 4096;
 
+/// Pages of an image in 30 ms, where copies take their time.
+const SLOW_PAGES: u32 = 6;
+
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -163,7 +166,11 @@ impl Plan {
             hold: ms(1000),
         };
         let planted = self.planted.and_then(Planted::of_copy);
-        Config { mode: self.commit(), timing, limits: self.limits, planted }
+        let mut limits = self.limits;
+        if self.asks.is_some_and(|asks| asks.slow) {
+            (limits.pages_max, limits.pages_per_beat) = (1, SLOW_PAGES);
+        }
+        Config { mode: self.commit(), timing, limits, planted }
     }
 
     /// Settings of the master aggregator.

@@ -113,6 +113,8 @@ pub(super) struct Simulation {
     pub(super) stormy: bool,
     /// A leaf has lost its rows, and all is not well again since.
     pub(super) wiped: bool,
+    /// When that was, the last time.
+    pub(super) wiped_at: Duration,
     pub(super) operator: Operator,
     /// Leaves that were removed: their machines are gone.
     pub(super) gone: BTreeSet<u64>,
@@ -234,6 +236,7 @@ impl Simulation {
             next_value: 1,
             stormy: false,
             wiped: false,
+            wiped_at: Duration::ZERO,
             operator: Operator::default(),
             gone: BTreeSet::new(),
             lull: None,
