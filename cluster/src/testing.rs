@@ -21,8 +21,8 @@ pub enum Planted {
 }
 
 impl Planted {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
+    /// Those of records and offices.
+    pub const OF_RECORDS: [Self; 7] = [
         Self::DecideOutOfOffice,
         Self::PublishAnyVersion,
         Self::ElectAnyCopy,
@@ -30,11 +30,11 @@ impl Planted {
         Self::ResumeUnclean,
         Self::TrustRestarted,
         Self::KeepSynchronous,
-        Self::DropBeforeComplete,
-        Self::PromoteBehind,
-        Self::PromoteUndrained,
-        Self::CountBegun,
     ];
+
+    /// Those of plans.
+    pub const OF_PLANS: [Self; 4] =
+        [Self::DropBeforeComplete, Self::PromoteBehind, Self::PromoteUndrained, Self::CountBegun];
 
     /// What it does.
     #[must_use]

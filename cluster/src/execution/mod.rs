@@ -85,7 +85,7 @@ pub enum Event {
     /// How far a step is.
     Live(usize, Live),
     /// A copy of a database with asynchronous replication has everything that its master has; the record does
-    /// not say so.
+    /// not say so. Of a step that takes a copy out: all others have.
     CaughtUp(usize),
     /// A copy cannot be made.
     CopyFailed(usize, Failure),
@@ -296,6 +296,9 @@ impl Execution {
         if self.ending.is_none() {
             self.begin(now_ms, world, &mut out);
         }
+        // What others have is known for the moment only.
+        let waits = |run: &&mut Run| run.stage == Stage::Scheduled;
+        self.runs.iter_mut().filter(waits).for_each(|run| run.caught_up = false);
         // What has just failed ends the others too.
         self.look(now_ms, world, &mut out);
         self.end_if_all_ended(now_ms, &mut out);

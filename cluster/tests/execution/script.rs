@@ -6,7 +6,7 @@ use resprout_cluster::execution::{
     Change, Config, Event, Execution, Failure, Outcome, Output, Refused, World, apply,
 };
 use resprout_cluster::placement::{Home, Placement};
-use resprout_cluster::plan::{Awaited, Left, Live, Plan, Status, plan};
+use resprout_cluster::plan::{Action, Awaited, Left, Live, Plan, Status, plan};
 use resprout_cluster::{Database, Following, Instance, Leaf, LeafId, Ordinal, Standing, Term};
 
 use crate::world::{database, leaves};
@@ -333,6 +333,35 @@ fn asynchronous_copies_are_told() {
     script.commit(COPIES[1]);
     assert_eq!(script.send(Event::CaughtUp(0)), []);
     assert_eq!(script.send(Event::CaughtUp(1)), [LOCK]);
+}
+
+/// Promise: asynchronous copies that another execution began are waited for before anything goes by them: with the record alone
+/// nobody knows whether they are complete.
+#[test]
+fn asynchronous_copies_of_another_are_waited_for() {
+    let mut script = Script::new();
+    script.database.sync = false;
+    for leaf in [2, 4] {
+        let change = Change::AddCopy { ordinal: Ordinal(0), leaf: LeafId(leaf) };
+        apply(&mut script.database, &change).unwrap();
+    }
+    let home = Home { master: LeafId(2), replica: Some(LeafId(4)) };
+    let placement = Placement { homes: vec![Some(home)], ..Placement::default() };
+    script.plan = plan(&script.leaves, &script.database, &placement);
+    let actions: Vec<Action> = script.plan.steps.iter().map(|step| step.action).collect();
+    assert_eq!(actions, [Action::PromoteWithDrop, Action::Drop]);
+    script.execution = Execution::new(script.plan.clone(), Config::default());
+    assert_eq!(script.send(Event::Look), []);
+    // Of the drop, which has not its turn.
+    assert_eq!(script.send(Event::CaughtUp(1)), []);
+    let lock = script.send(Event::CaughtUp(0));
+    assert!(matches!(lock[..], [Output::Lock { step: 0, .. }]), "{lock:?}");
+    let promote = script.send(Event::Drained(0));
+    let removed = script.commit(promote[0]);
+    assert_eq!(removed[0], UNLOCK);
+    assert_eq!(script.send(Event::FilesGone(0)), [], "it was known a while ago");
+    let drop = script.send(Event::CaughtUp(1));
+    assert!(matches!(drop[..], [Output::Commit(1, Change::Remove { .. })]), "{drop:?}");
 }
 
 /// Promise: a partition without master is waited for, and not for ever.

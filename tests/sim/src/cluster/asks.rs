@@ -43,7 +43,7 @@ impl Asks {
             alters: rng.chance(1, 2),
             holds: rng.chance(1, 2),
             removes: rng.chance(1, 2),
-            slow: rng.chance(1, 3),
+            slow: rng.chance(2, 5),
         })
     }
 }

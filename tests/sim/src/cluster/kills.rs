@@ -82,7 +82,8 @@ impl Simulation {
     pub(super) fn step_is_at(&mut self, moment: Moment, (source, target): (u64, u64)) {
         let is_storm = self.stormy && self.lull.is_none() && self.healed.is_none() && !self.wiped;
         let kills = self.plan.asks.is_some_and(|asks| asks.kills);
-        if !is_storm || !kills || !self.rng.chance(1, 4) {
+        let of = if moment == Moment::Copy { 2 } else { 4 };
+        if !is_storm || !kills || !self.rng.chance(1, of) {
             return;
         }
         let (victim, id) = match self.rng.below(4) {

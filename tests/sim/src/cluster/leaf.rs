@@ -78,7 +78,8 @@ impl Simulation {
     fn to_take_up(&self, id: u64) -> Vec<CopyName> {
         let node = self.node(id);
         let waits = |name: &&CopyName| {
-            node.driven((name.database, name.ordinal)).is_none() && node.recorded(**name).is_some()
+            let driven = node.driven((name.database, name.ordinal));
+            driven.is_none_or(|driven| driven.name != **name) && node.recorded(**name).is_some()
         };
         node.rows.keys().filter(waits).copied().collect()
     }
@@ -89,6 +90,13 @@ impl Simulation {
             leaf.files_due = false;
         }
         for name in self.to_take_up(id) {
+            // One that older metadata had here gives way: they were the newest that were known when this run began.
+            if let Some(before) =
+                self.node(id).driven((name.database, name.ordinal)).map(|driven| driven.name)
+            {
+                self.coverage.note("a copy of older metadata gives way");
+                self.undrive(id, before)?;
+            }
             self.drive(id, name, Incarnation(1))?;
             self.own(id, Duration::ZERO, Own::Look { again: false });
         }

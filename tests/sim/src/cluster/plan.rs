@@ -71,7 +71,7 @@ pub(super) const CALM: Weather = Weather {
 const FRAME: u64 = 4096;
 
 /// Pages of an image in 30 ms, where copies take their time.
-const SLOW_PAGES: u32 = 6;
+const SLOW_PAGES: u32 = 2;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
