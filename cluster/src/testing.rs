@@ -54,7 +54,9 @@ impl Planted {
             Self::DropBeforeComplete => {
                 "takes a copy for complete as soon as it is on record, and drops what it replaces (rule 19)"
             }
-            Self::PromoteBehind => "promotes a copy that lacks writes, without a standstill (rule 19)",
+            Self::PromoteBehind => {
+                "promotes a copy that lacks writes, without a standstill (rule 19)"
+            }
             Self::PromoteUndrained => "promotes before the partition stands still (rule 19)",
             Self::CountBegun => {
                 "goes on with another's plan as if copies that it had begun were complete (rule 19)"

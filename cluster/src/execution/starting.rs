@@ -127,7 +127,8 @@ impl Execution {
     /// Whether a copy is to go while it is not known that enough others have everything. In a database with asynchronous
     /// replication the record does not say so: another execution, with another office, may have begun those that are there.
     fn waits_for_others(&self, at: usize, step: &Step, world: &World<'_>) -> bool {
-        let Some(partition) = world.partition(step).filter(|one| !world.database.is_sync(one)) else {
+        let Some(partition) = world.partition(step).filter(|one| !world.database.is_sync(one))
+        else {
             return false;
         };
         let goes = match step.action {

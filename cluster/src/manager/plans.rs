@@ -334,8 +334,9 @@ impl Manager {
             Action::PromoteWithDrop => None,
             _ => return false,
         };
-        let mut others =
-            partition.usable().filter(|leaf| partition.master != Some(*leaf) && dropped != Some(*leaf));
+        let mut others = partition
+            .usable()
+            .filter(|leaf| partition.master != Some(*leaf) && dropped != Some(*leaf));
         others.all(|leaf| self.has_caught_up(metadata, entry, (partition, leaf)))
     }
 

@@ -75,9 +75,8 @@ impl Copies {
         metadata: &Metadata,
     ) -> Vec<(CopyName, resprout_engine::Partition, Config)> {
         let stored = self.stored().into_iter();
-        let waiting = stored.filter(|(name, stored)| {
-            stored.state() == Stored::Pending && !self.is_driven(*name)
-        });
+        let waiting = stored
+            .filter(|(name, stored)| stored.state() == Stored::Pending && !self.is_driven(*name));
         let known = waiting.filter_map(|(name, stored)| {
             let (mode, _) = self.recorded(metadata, name)?;
             Some((name, stored, of_copy(metadata, mode)))

@@ -96,9 +96,7 @@ impl Simulation {
             return self.finish();
         }
         let within = if self.plan.asks.is_some() { ORDERED_WITHIN } else { HEALED_WITHIN };
-        hold(now - healed < within, "a cluster without faults heals in time", || {
-            self.show()
-        })?;
+        hold(now - healed < within, "a cluster without faults heals in time", || self.show())?;
         self.agenda.after(POLL_EVERY, Event::Poll);
         Ok(())
     }

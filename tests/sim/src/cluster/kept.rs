@@ -104,9 +104,7 @@ impl Simulation {
                 self.checks.kept.made.insert(CopyName { database: 1, ordinal, instance }, now);
                 let kept = &mut self.checks.kept;
                 let first = !kept.counts || kept.copied.insert((ordinal.0, *leaf));
-                hold(first, "nothing is copied twice", || {
-                    format!("{command:?}\n{}", self.show())
-                })
+                hold(first, "nothing is copied twice", || format!("{command:?}\n{}", self.show()))
             }
             Change::Promote { drop_leaving, to, .. } => {
                 let lapsed = self.checks.kept.lapsed.remove(&(1, ordinal));
@@ -132,8 +130,7 @@ impl Simulation {
         let driven = self.node(to.0).driven(key);
         let driven = driven.filter(|driven| driven.name.instance == copy.instance);
         let is_run = |driven: &&Driven| driven.process.identity.incarnation == copy.incarnation;
-        let (Some(driven), Some(promises)) =
-            (driven.filter(is_run), self.checks.promises_of(key))
+        let (Some(driven), Some(promises)) = (driven.filter(is_run), self.checks.promises_of(key))
         else {
             return Ok(());
         };
@@ -145,7 +142,12 @@ impl Simulation {
     }
 
     /// Not below the redundancy level, unless that was asked for: by the record, and by what is there.
-    fn check_fewer(&self, map: &Database, was: &Partition, is: &Partition) -> Result<(), Violation> {
+    fn check_fewer(
+        &self,
+        map: &Database,
+        was: &Partition,
+        is: &Partition,
+    ) -> Result<(), Violation> {
         if !self.checks.rules {
             return Ok(());
         }
@@ -174,7 +176,11 @@ impl Simulation {
             promises.is_none_or(|all| all.has_all_before(&log.rows_at(log.end()), made))
         };
         let name = |instance| CopyName { database: 1, ordinal: partition.ordinal, instance };
-        partition.copies.iter().filter(|(leaf, copy)| is_complete(**leaf, name(copy.instance))).count()
+        partition
+            .copies
+            .iter()
+            .filter(|(leaf, copy)| is_complete(**leaf, name(copy.instance)))
+            .count()
     }
 
     /// The log of a copy, in memory if it runs.

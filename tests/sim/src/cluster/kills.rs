@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use resprout_cluster::Partition;
 use resprout_cluster::execution::Change;
 use resprout_cluster::metadata::Command;
-use resprout_cluster::Partition;
 
 use super::simulation::{Event, Simulation};
 

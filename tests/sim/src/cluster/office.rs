@@ -26,7 +26,8 @@ impl Simulation {
         let Some(manager) = &mut process.manager else { return Ok(()) };
         let wall_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let time = Now { at: now + process.ahead, wall_ms };
-        let Output { proposals, messages, ended } = manager.step(time, process.machine.state(), event);
+        let Output { proposals, messages, ended } =
+            manager.step(time, process.machine.state(), event);
         let numbers = [proposals.len() as u64, messages.len() as u64];
         self.trace.note(now, id, "office", numbers);
         for proposal in proposals {

@@ -296,8 +296,7 @@ impl Simulation {
         let metadata = self.checks.metadata();
         let databases: Vec<Database> =
             metadata.databases().values().map(|entry| entry.map.clone()).collect();
-        let asked =
-            Asked::Rebalance { database: DATABASE.to_owned(), full: false, force: false };
+        let asked = Asked::Rebalance { database: DATABASE.to_owned(), full: false, force: false };
         let plan = asked.plan(&metadata.leaves(), &databases, metadata.mode());
         let steps = plan.as_ref().map(|plan| plan.steps.len());
         if steps == Ok(0) && !matches!(returned, Returned::Ended(Ended::Busy)) {
@@ -335,9 +334,9 @@ impl Simulation {
             format!("{left:?}, listed {kept:?}\n{}", self.show())
         })?;
         let entry = self.checks.metadata().databases().get(DATABASE);
-        let known = left.iter().all(|(_, copy)| {
-            entry.is_some_and(|entry| entry.left(copy.instance).is_some())
-        });
+        let known = left
+            .iter()
+            .all(|(_, copy)| entry.is_some_and(|entry| entry.left(copy.instance).is_some()));
         hold(known, "every orphan knows what made it", || {
             format!("{left:?}, known {:?}", entry.map(|entry| &entry.left))
         })?;
@@ -353,9 +352,9 @@ impl Simulation {
             let copy = partition.and_then(|partition| partition.copies.get(&LeafId(leaf)));
             copy.is_some_and(|copy| copy.instance == name.instance)
         };
-        let names = self.leaves().flat_map(|leaf| {
-            self.node(leaf).rows.keys().map(move |name| (leaf, *name))
-        });
+        let names = self
+            .leaves()
+            .flat_map(|leaf| self.node(leaf).rows.keys().map(move |name| (leaf, *name)));
         let names = names.filter(|(leaf, name)| !is_recorded(*leaf, name));
         names.map(|(leaf, name)| (LeafId(leaf), name)).collect()
     }
@@ -378,7 +377,9 @@ fn free(metadata: &Metadata, leaf: LeafId) -> Option<Asked> {
     // Who stays can have two copies of everything.
     let stay: Vec<_> = leaves.into_iter().filter(|other| other.id != leaf).collect();
     let full = match mode {
-        Mode::Paired => stay.iter().filter(|one| one.pair.is_some_and(|pair| pair != leaf)).count() > 1,
+        Mode::Paired => {
+            stay.iter().filter(|one| one.pair.is_some_and(|pair| pair != leaf)).count() > 1
+        }
         _ => {
             let groups: std::collections::BTreeSet<_> = stay.iter().map(|one| one.group).collect();
             groups.len() > 1
