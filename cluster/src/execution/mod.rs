@@ -48,11 +48,21 @@ pub struct Config {
     pub master_limit_ms: u64,
     /// KILL: transactions that hold up a promotion for that long are ended, and waited for once more.
     pub kill: bool,
+    /// A bug, for the tests that must find it.
+    #[cfg(any(test, feature = "testing"))]
+    pub planted: Option<crate::testing::Planted>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { steps_per_leaf: 2, lock_limit_ms: 60_000, master_limit_ms: 60_000, kill: false }
+        Self {
+            steps_per_leaf: 2,
+            lock_limit_ms: 60_000,
+            master_limit_ms: 60_000,
+            kill: false,
+            #[cfg(any(test, feature = "testing"))]
+            planted: None,
+        }
     }
 }
 
@@ -75,7 +85,7 @@ pub enum Event {
     /// How far a step is.
     Live(usize, Live),
     /// A copy of a database with asynchronous replication has everything that its master has; the record does
-    /// not say so.
+    /// not say so. Of a step that takes a copy out: all others have.
     CaughtUp(usize),
     /// A copy cannot be made.
     CopyFailed(usize, Failure),
@@ -286,6 +296,9 @@ impl Execution {
         if self.ending.is_none() {
             self.begin(now_ms, world, &mut out);
         }
+        // What others have is known for the moment only.
+        let waits = |run: &&mut Run| run.stage == Stage::Scheduled;
+        self.runs.iter_mut().filter(waits).for_each(|run| run.caught_up = false);
         // What has just failed ends the others too.
         self.look(now_ms, world, &mut out);
         self.end_if_all_ended(now_ms, &mut out);

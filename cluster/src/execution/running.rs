@@ -101,6 +101,7 @@ impl Execution {
         } else {
             self.runs[at].caught_up
         };
+        let is_full = is_full || planted!(self.config, DropBeforeComplete);
         if is_full || partition.master == Some(step.target) {
             self.runs[at].end(Stage::Success, now_ms);
         } else if self.ending.is_some() {
@@ -154,6 +155,9 @@ impl Execution {
         (now_ms, world): (u64, &World<'_>),
         out: &mut Vec<Output>,
     ) {
+        let waits_for_nobody =
+            planted!(self.config, PromoteBehind) || planted!(self.config, PromoteUndrained);
+        self.runs[at].drained |= waits_for_nobody;
         let run = &self.runs[at];
         let locked = run.locked.expect("a partition that is being locked");
         let waited = now_ms - run.locking_ms;

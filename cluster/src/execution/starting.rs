@@ -85,6 +85,9 @@ impl Execution {
             self.runs[at].begin(Stage::Scheduled, now_ms);
             return self.fail(at, Failure::TargetLost(step.target), now_ms);
         }
+        if self.waits_for_others(at, step, world) {
+            return;
+        }
         let (ordinal, leaf) = (step.ordinal, step.target);
         let change = match step.action {
             Action::Promote | Action::PromoteWithDrop => {
@@ -121,6 +124,33 @@ impl Execution {
         out.push(Output::Commit(at, change));
     }
 
+    /// Whether a copy is to go while it is not known that enough others have everything. In a database with asynchronous
+    /// replication the record does not say so: another execution, with another office, may have begun those that are there.
+    fn waits_for_others(&self, at: usize, step: &Step, world: &World<'_>) -> bool {
+        let Some(partition) = world.partition(step).filter(|one| !world.database.is_sync(one))
+        else {
+            return false;
+        };
+        let goes = match step.action {
+            Action::Drop => step.target,
+            Action::PromoteWithDrop => partition.master.unwrap_or(step.target),
+            _ => return false,
+        };
+        // The master stays, or its heir, which has everything when the partition stands still.
+        let stays = if goes == step.target { partition.master } else { Some(step.target) };
+        let copied = |leaf: LeafId| {
+            let mut steps = self.plan.steps.iter().zip(&self.runs);
+            steps.any(|(other, run)| {
+                let is_it = (other.ordinal, other.target) == (step.ordinal, leaf);
+                is_it && other.action.is_copy() && run.stage == Stage::Success
+            })
+        };
+        let known = partition.usable().filter(|leaf| *leaf != goes);
+        let known = known.filter(|leaf| stays == Some(*leaf) || copied(*leaf)).count();
+        let is_told = self.runs[at].caught_up || planted!(self.config, CountBegun);
+        known < self.plan.least_copies && !is_told
+    }
+
     /// What an execution before this one has done is not done again.
     fn is_done_already(&self, step: &Step, world: &World<'_>) -> bool {
         let Some(partition) = world.partition(step) else { return false };
@@ -151,8 +181,10 @@ impl Execution {
         let partition = world.partition(step).expect("it was found");
         let master = partition.master.and_then(|leaf| partition.copies.get(&leaf));
         self.runs[at].begin(Stage::Locking, now_ms);
-        // The master that was to be dropped is not master any more: the plan is of another cluster.
-        if step.instance.is_some() && master.map(|copy| copy.instance) != step.instance {
+        // The master that was to be dropped is not master any more, or there was none when the plan was made: it is of another
+        // cluster.
+        let drops = step.action == Action::PromoteWithDrop;
+        if drops && master.map(|copy| copy.instance) != step.instance {
             return self.fail(at, Failure::Changed(Refused::OtherTerm), now_ms);
         }
         if world.copy(step).is_none() {

@@ -318,22 +318,42 @@ impl Manager {
         let caught_up = steps.filter(|(_, step)| {
             let partition = entry.map.partition(step.ordinal);
             let is_sync = partition.is_none_or(|partition| entry.map.is_sync(partition));
-            step.action.is_copy() && !is_sync && self.has_caught_up(metadata, entry, step)
+            !is_sync && self.have_caught_up(metadata, entry, step)
         });
         running.heard.extend(caught_up.map(|(step, _)| execution::Event::CaughtUp(step)));
     }
 
+    /// Whether the copy that a step makes has caught up, or all others, if it takes one out.
+    fn have_caught_up(&self, metadata: &Metadata, entry: &DatabaseEntry, step: &Step) -> bool {
+        let Some(partition) = entry.map.partition(step.ordinal) else { return false };
+        let dropped = match step.action {
+            Action::Copy | Action::CopyForce => {
+                return self.has_caught_up(metadata, entry, (partition, step.target));
+            }
+            Action::Drop => Some(step.target),
+            Action::PromoteWithDrop => None,
+            _ => return false,
+        };
+        let mut others = partition
+            .usable()
+            .filter(|leaf| partition.master != Some(*leaf) && dropped != Some(*leaf));
+        others.all(|leaf| self.has_caught_up(metadata, entry, (partition, leaf)))
+    }
+
     /// Whether a copy follows, and had all that its master had when that was heard of. Without acknowledgements that is
     /// all there is to know; a promotion waits for the rest.
-    fn has_caught_up(&self, metadata: &Metadata, entry: &DatabaseEntry, step: &Step) -> bool {
+    fn has_caught_up(
+        &self,
+        metadata: &Metadata,
+        entry: &DatabaseEntry,
+        (partition, leaf): (&crate::Partition, LeafId),
+    ) -> bool {
         let held = |leaf: LeafId| {
-            let partition = entry.map.partition(step.ordinal)?;
             let copy = partition.copies.get(&leaf).filter(|copy| !copy.offline)?;
             let answer = self.heard_as_known(metadata, leaf.into())?;
             answer.held.get(&copy_name(entry, partition, copy.instance))
         };
-        let master = entry.map.partition(step.ordinal).and_then(crate::Partition::serving);
-        let (Some(master), Some(copy)) = (master.and_then(held), held(step.target)) else {
+        let (Some(master), Some(copy)) = (partition.serving().and_then(held), held(leaf)) else {
             return false;
         };
         copy.doing == Doing::Following && copy.last >= master.last

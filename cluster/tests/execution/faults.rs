@@ -54,6 +54,7 @@ fn one_seed(seed: u64, told: &mut Told) {
         lock_limit_ms: 3000,
         master_limit_ms: 3000,
         kill: rng.chance(2),
+        ..Config::default()
     };
     sim.faults = Faults {
         leaf: [0, 30, 100][rng.below(3)],

@@ -6,8 +6,10 @@ use resprout_cluster::execution::{
     Change, Config, Event, Execution, Failure, Outcome, Output, Refused, World, apply,
 };
 use resprout_cluster::placement::{Home, Placement};
-use resprout_cluster::plan::{Awaited, Left, Live, Plan, Status, plan};
-use resprout_cluster::{Database, Following, Instance, Leaf, LeafId, Ordinal, Standing, Term};
+use resprout_cluster::plan::{Action, Asked, Awaited, Left, Live, One, Plan, Status, plan};
+use resprout_cluster::{
+    Database, Following, Instance, Leaf, LeafId, Mode, Ordinal, Standing, Term,
+};
 
 use crate::world::{database, leaves};
 
@@ -333,6 +335,67 @@ fn asynchronous_copies_are_told() {
     script.commit(COPIES[1]);
     assert_eq!(script.send(Event::CaughtUp(0)), []);
     assert_eq!(script.send(Event::CaughtUp(1)), [LOCK]);
+}
+
+/// Promise: PROMOTE PARTITION … WITH DROP that was asked for while nobody was master drops nobody whom it did not mean.
+#[test]
+fn a_promotion_without_a_master_to_drop_fails() {
+    let mut script = Script::new();
+    let master = script.database.partitions[0].master.take();
+    let one = One::PromoteWithDrop;
+    let (database, ordinal) = (script.database.name.clone(), Ordinal(0));
+    let asked = Asked::One { database, ordinal, leaf: LeafId(3), one };
+    let all = [script.database.clone()];
+    let plan = asked.plan(&script.leaves, &all, Mode::Paired).unwrap();
+    script.execution = Execution::new(plan, Config::default());
+    assert_eq!(script.send(Event::Look), [], "a master is waited for");
+    script.database.partitions[0].master = master;
+    let failure = Failure::Changed(Refused::OtherTerm);
+    assert_eq!(script.send(Event::Look), [Output::Done(Outcome::Failed(0, failure))]);
+}
+
+/// A database with asynchronous replication, whose new copies another execution has begun.
+fn taken_over(config: Config) -> Script {
+    let mut script = Script::new();
+    script.database.sync = false;
+    for leaf in [2, 4] {
+        let change = Change::AddCopy { ordinal: Ordinal(0), leaf: LeafId(leaf) };
+        apply(&mut script.database, &change).expect("allowed");
+    }
+    let home = Home { master: LeafId(2), replica: Some(LeafId(4)) };
+    let placement = Placement { homes: vec![Some(home)], ..Placement::default() };
+    script.plan = plan(&script.leaves, &script.database, &placement);
+    let actions: Vec<Action> = script.plan.steps.iter().map(|step| step.action).collect();
+    assert_eq!(actions, [Action::PromoteWithDrop, Action::Drop]);
+    script.execution = Execution::new(script.plan.clone(), config);
+    script
+}
+
+/// Promise: asynchronous copies that another execution began are waited for before anything goes by them: with the record alone
+/// nobody knows whether they are complete.
+#[test]
+fn asynchronous_copies_of_another_are_waited_for() {
+    let mut script = taken_over(Config::default());
+    assert_eq!(script.send(Event::Look), []);
+    // Of the drop, which has not its turn.
+    assert_eq!(script.send(Event::CaughtUp(1)), []);
+    let lock = script.send(Event::CaughtUp(0));
+    assert!(matches!(lock[..], [Output::Lock { step: 0, .. }]), "{lock:?}");
+    let promote = script.send(Event::Drained(0));
+    let removed = script.commit(promote[0]);
+    assert_eq!(removed[0], UNLOCK);
+    assert_eq!(script.send(Event::FilesGone(0)), [], "it was known a while ago");
+    let drop = script.send(Event::CaughtUp(1));
+    assert!(matches!(drop[..], [Output::Commit(1, Change::Remove { .. })]), "{drop:?}");
+}
+
+/// Promise: an execution that counts what another has begun is told from one that does not.
+#[test]
+fn who_counts_begun_copies_is_caught() {
+    let bug = Some(resprout_cluster::testing::Planted::CountBegun);
+    let mut script = taken_over(Config { planted: bug, ..Config::default() });
+    let lock = script.send(Event::Look);
+    assert!(matches!(lock[..], [Output::Lock { step: 0, .. }]), "{lock:?}");
 }
 
 /// Promise: a partition without master is waited for, and not for ever.

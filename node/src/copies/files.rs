@@ -34,6 +34,8 @@ impl Copies {
         let any_taken_up = !to_take_up.is_empty();
         for (name, stored, config) in to_take_up {
             self.attempt(name, "take up", || {
+                // One that older metadata had here gives way: they were the newest that were known when this run began.
+                self.driver.remove(self.partition(name));
                 self.driver.add(&stored, config)?;
                 Ok(())
             });
@@ -73,10 +75,8 @@ impl Copies {
         metadata: &Metadata,
     ) -> Vec<(CopyName, resprout_engine::Partition, Config)> {
         let stored = self.stored().into_iter();
-        let waiting = stored.filter(|(name, stored)| {
-            let is_driven = self.driver.copy(self.partition(*name)).is_some();
-            stored.state() == Stored::Pending && !is_driven
-        });
+        let waiting = stored
+            .filter(|(name, stored)| stored.state() == Stored::Pending && !self.is_driven(*name));
         let known = waiting.filter_map(|(name, stored)| {
             let (mode, _) = self.recorded(metadata, name)?;
             Some((name, stored, of_copy(metadata, mode)))

@@ -10,14 +10,15 @@
 //! | rules 1, 3, 9, 14 | where the record changes |
 //! | no partition without a master that could have one | in lulls and when all is well |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use resprout_cluster::execution::Change;
 use resprout_cluster::metadata::{
     Command, DatabaseState, Decree, Happened, Metadata, NodeState, Outcome,
 };
 use resprout_cluster::reconcile::{Difference, Success};
-use resprout_cluster::{Copy, LeafId, Ordinal, Partition};
+use resprout_cluster::{Copy, Database, LeafId, NodeId, Ordinal, Partition};
 use resprout_consensus::machine::Applier;
 use resprout_consensus::{Entry, Payload};
 use resprout_replication::{
@@ -26,6 +27,7 @@ use resprout_replication::{
 use resprout_wal::Term;
 
 use super::heal::BEREFT_WITHIN;
+use super::kept::Kept;
 use super::node::{At, Key};
 use super::plan::Plan;
 use super::planted::Planted;
@@ -38,7 +40,7 @@ use crate::{Violation, hold};
 #[derive(Debug)]
 pub(super) struct Checks {
     mode: Mode,
-    rules: bool,
+    pub(super) rules: bool,
     promises: BTreeMap<Key, Promises>,
     /// The metadata as committed: as whoever is ahead has applied them.
     truth: Applier<Metadata>,
@@ -46,6 +48,9 @@ pub(super) struct Checks {
     masters: BTreeMap<(Key, Term), Instance>,
     bereft: BTreeMap<Ordinal, Duration>,
     quiet_since: Duration,
+    pub(super) kept: Kept,
+    /// Leaves that were removed.
+    pub(super) removed: BTreeSet<u64>,
 }
 
 impl Checks {
@@ -60,6 +65,8 @@ impl Checks {
             masters: BTreeMap::new(),
             bereft: BTreeMap::new(),
             quiet_since: Duration::ZERO,
+            kept: Kept::default(),
+            removed: BTreeSet::new(),
         }
     }
 
@@ -72,7 +79,11 @@ impl Checks {
         self.quiet_since = now;
     }
 
-    fn metadata(&self) -> &Metadata {
+    pub(super) fn promises_of(&self, key: Key) -> Option<&Promises> {
+        self.promises.get(&key)
+    }
+
+    pub(super) fn metadata(&self) -> &Metadata {
         self.truth.state()
     }
 
@@ -82,9 +93,18 @@ impl Checks {
         entry.is_some_and(|entry| entry.state == DatabaseState::Open)
     }
 
-    fn partitions(&self) -> &[Partition] {
+    pub(super) fn map(&self) -> Option<&Database> {
+        self.metadata().databases().get("db").map(|entry| &entry.map)
+    }
+
+    pub(super) fn partitions(&self) -> &[Partition] {
+        self.map().map_or(&[], |map| &map.partitions)
+    }
+
+    /// When a commit is acknowledged, by the record.
+    fn present_mode(&self) -> Mode {
         let entry = self.metadata().databases().get("db");
-        entry.map_or(&[], |entry| &entry.map.partitions)
+        entry.map_or(self.mode, |entry| entry.replication(Ordinal(0)))
     }
 
     /// Where the master of a partition is, by the record.
@@ -92,9 +112,9 @@ impl Checks {
         Some(self.partitions().get(ordinal)?.master?.0)
     }
 
-    fn record(&self, key: Key) -> Option<Record> {
+    pub(super) fn record(&self, key: Key) -> Option<Record> {
         let partition = self.metadata().database_of(key.0)?.map.partition(key.1)?;
-        Some(partition.record(self.mode))
+        Some(partition.record(self.present_mode()))
     }
 }
 
@@ -126,6 +146,8 @@ impl Simulation {
         }
         self.coverage.note(name(&decree.command));
         self.forgive(entry.id.index.0);
+        self.change_is_committed(&decree.command, &before);
+        self.check_plan(&decree.command, &before)?;
         if self.checks.rules { self.check_decree(&decree, office, &before) } else { Ok(()) }
     }
 
@@ -236,11 +258,11 @@ impl Simulation {
 
     /// Rules 4, 5 and 15: unfenced, on the own disk if the mode says so, and at everybody who may be promoted.
     pub(super) fn check_acknowledged(&self, at: At, write: Waiting) -> Result<(), Violation> {
-        if !self.checks.rules {
-            return Ok(());
-        }
         let (id, mode) = (at.node, self.checks.mode);
         let own = self.node(id).driven(at.key).expect("it is driven");
+        if !self.checks.rules || !own.process.copy.mode().is_sync() || !self.checks.is_sync() {
+            return Ok(());
+        }
         let heard = own.process.heard;
         hold(heard <= write.term, "who heard of a newer term acknowledges nothing", || {
             format!("n{id} {write:?}, heard of {heard}")
@@ -321,7 +343,7 @@ impl Simulation {
 /// What comes of it in the end.
 impl Simulation {
     /// Whether a partition has a master that serves in the term of the record.
-    fn is_served(&self, partition: &Partition) -> bool {
+    pub(super) fn is_served(&self, partition: &Partition) -> bool {
         let key = (1, partition.ordinal);
         self.leaves().any(|leaf| {
             self.node(leaf).active().is_some() && self.online(leaf, key) == Some(partition.term)
@@ -330,7 +352,7 @@ impl Simulation {
 
     /// Whether a copy runs that may be master by the record.
     fn could_be_served(&self, partition: &Partition) -> bool {
-        let record = partition.record(self.checks.mode);
+        let record = partition.record(self.checks.present_mode());
         partition.copies.iter().any(|(leaf, copy)| {
             let driven = self.node(leaf.0).driven((1, partition.ordinal));
             let said = record.copy(copy.instance);
@@ -388,7 +410,8 @@ impl Simulation {
 
     /// Everybody is there, and each partition has all its copies.
     pub(super) fn is_settled(&self) -> bool {
-        let are_there = self.nodes.values().all(|node| node.active().is_some());
+        let is_there = |id: &u64| self.gone.contains(id) || self.node(*id).active().is_some();
+        let are_there = (1..=self.plan.nodes()).all(|id| is_there(&id));
         let metadata = self.checks.metadata();
         let are_online = metadata.nodes().values().all(|node| node.state == NodeState::Online);
         let Some(entry) = metadata.databases().get("db") else { return false };
@@ -403,7 +426,13 @@ impl Simulation {
     pub(super) fn is_whole(&self, since: Duration) -> bool {
         let applied = self.checks.metadata().applied();
         let has_all = |id: &u64| {
+            if self.gone.contains(id) {
+                return true;
+            }
             let node = self.node(*id);
+            if !self.checks.metadata().nodes().contains_key(&NodeId(*id)) {
+                return node.metadata().is_some_and(|metadata| metadata.applied() == applied);
+            }
             let is_done = node
                 .leaf()
                 .is_none_or(|leaf| leaf.progress.success == Success::Found(Difference::None));
@@ -429,7 +458,7 @@ impl Simulation {
     /// All is well: what was promised is there.
     pub(super) fn finish(&self) -> Result<(), Violation> {
         let truth = self.checks.metadata();
-        for (id, node) in &self.nodes {
+        for (id, node) in self.nodes.iter().filter(|(id, _)| !self.gone.contains(id)) {
             let same = node.metadata() == Some(truth);
             hold(same, "the metadata converge", || {
                 format!("n{id}: {:?}, {truth:?}", node.metadata())
@@ -477,7 +506,18 @@ fn name(command: &Command) -> &'static str {
         Command::TakeBack { clean: true, .. } => "decided: a copy is back in order",
         Command::TakeBack { .. } => "decided: a copy is back",
         Command::Orphan { .. } => "decided: a copy is none any more",
-        Command::Execute { .. } => "decided: another copy",
+        Command::Execute { change: Change::AddCopy { .. }, .. } => "decided: another copy",
+        Command::Execute { change: Change::Promote { drop_leaving: None, .. }, .. } => {
+            "decided: a promotion"
+        }
+        Command::Execute { change: Change::Promote { .. }, .. } => "decided: a promotion with drop",
+        Command::Execute { change: Change::Remove { .. }, .. } => "decided: a copy leaves",
+        Command::Execute { .. } => "decided: another change of a plan",
+        Command::SetReplication { sync: true, .. } => "decided: synchronous",
+        Command::SetReplication { sync: false, .. } => "decided: asynchronous",
+        Command::AddLeaf { .. } => "decided: a leaf is added",
+        Command::RemoveNode { .. } => "decided: a leaf is removed",
+        Command::ForgetLeft { .. } => "decided: orphans are forgotten",
         _ => "decided: something else",
     }
 }

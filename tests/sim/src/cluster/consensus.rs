@@ -10,6 +10,7 @@ use resprout_consensus::machine::Outcome as Applied;
 use resprout_consensus::{Entry, Event as Step, Output, ProposalId, Snapshot, WriteId};
 
 use super::mail::Mail;
+use super::node::Whose;
 use super::simulation::{Own, Simulation};
 use crate::Violation;
 
@@ -71,11 +72,7 @@ impl Simulation {
         let Some(Applied { id: proposal, applied }) = applied else { return Ok(()) };
         let Some(proposed) = self.process(id).proposals.remove(&proposal) else { return Ok(()) };
         let outcome = applied.ok().and_then(|applied| Outcome::decode(&applied.answer).ok());
-        let event = match outcome {
-            Some(outcome) => manager::Event::Applied(proposed.of, outcome),
-            None => manager::Event::Unknown(proposed.of),
-        };
-        self.office(id, event)
+        self.proposal_ended(id, proposed.of, outcome)
     }
 
     /// Whoever goes by the metadata looks at them.
@@ -168,9 +165,25 @@ impl Simulation {
         if proposed.until <= now {
             proposals.remove(&proposal);
             self.coverage.note("what became of a proposal is not known");
-            return self.office(id, manager::Event::Unknown(proposed.of));
+            return self.proposal_ended(id, proposed.of, None);
         }
         self.own(id, again, Own::Propose(proposal));
         self.raft(id, Step::Propose(vec![proposed.proposal]))
+    }
+
+    /// What became of a proposal, as far as that is known.
+    fn proposal_ended(
+        &mut self,
+        id: u64,
+        of: Whose,
+        outcome: Option<Outcome>,
+    ) -> Result<(), Violation> {
+        match (of, outcome) {
+            (Whose::Manager(of), Some(outcome)) => {
+                self.office(id, manager::Event::Applied(of, outcome))
+            }
+            (Whose::Manager(of), None) => self.office(id, manager::Event::Unknown(of)),
+            (Whose::Call(number), outcome) => self.command_ended(id, number, outcome),
+        }
     }
 }

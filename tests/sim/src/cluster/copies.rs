@@ -207,7 +207,6 @@ impl Simulation {
 
     /// The committed position moved: readers see it, and writes are acknowledged.
     fn committed(&mut self, at: At, lsn: Lsn) -> Result<(), Violation> {
-        let now = self.agenda.now();
         let process = self.copy(at);
         process.visible = lsn;
         let Role::Master(master) = process.copy.role() else { return Ok(()) };
@@ -218,7 +217,7 @@ impl Simulation {
         for write in done {
             self.says(at.node, || format!("* {} acknowledges {}", at.key.1, write.value));
             self.coverage.note("acknowledged");
-            self.checks.promises(at.key).acknowledge(write.value, now)?;
+            self.acknowledged(at, write)?;
             self.check_acknowledged(at, write)?;
         }
         Ok(())

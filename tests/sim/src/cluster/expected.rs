@@ -1,18 +1,22 @@
 //! What the seeds of every change must contain, and seeds that are kept.
 
 /// Faults, moments of the cores and decisions, each of which must occur over these seeds.
-pub const WANTED: [&str; 41] = [
+pub const WANTED: [&str; 75] = [
     "a copy is made",
     "a group that is not complete is cut off",
+    "a leaf is removed",
+    "a long transaction",
     "a message of a copy that does not live there",
     "a partition is to stand still",
     "a partition stands still",
     "a peer knows a newer term",
+    "a plan is cancelled",
     "a replica asks to leave",
     "a replica is silent or too slow",
     "acknowledged",
     "all was served in a lull",
     "an election that may have lost something",
+    "an orphan is to go",
     "another run of a replica than was waited for",
     "behind what is kept",
     "clogged link",
@@ -22,15 +26,38 @@ pub const WANTED: [&str; 41] = [
     "cuts its tail",
     "decided: a copy is back",
     "decided: a copy is back in order",
+    "decided: a copy leaves",
     "decided: a master",
     "decided: a mastership ends",
+    "decided: a promotion",
+    "decided: a promotion with drop",
     "decided: another copy",
+    "decided: asynchronous",
     "decided: how a copy stands",
     "decided: office",
+    "decided: synchronous",
     "fenced",
+    "files of a copy are removed",
     "healed",
     "installed",
     "isolation",
+    "killed after a drop: office",
+    "killed after a drop: source",
+    "killed after a drop: target",
+    "killed after a promotion: office",
+    "killed after a promotion: target",
+    "killed in a copy: office",
+    "killed in a copy: source",
+    "killed in a copy: target",
+    "killed when drained: office",
+    "killed when drained: source",
+    "killed when drained: target",
+    "killed while files go: office",
+    "killed while files go: source",
+    "killed while files go: target",
+    "killed while locking: office",
+    "killed while locking: source",
+    "killed while locking: target",
     "metadata came as a snapshot",
     "no lease",
     "no majority: stepped down",
@@ -41,12 +68,19 @@ pub const WANTED: [&str; 41] = [
     "published asynchronous: no longer waited for",
     "quick crash",
     "read at a replica",
+    "read where nobody is waited for",
     "rows lost",
     "slow disk",
+    "told: a plan has failed",
+    "told: a plan is done",
+    "told: a plan is under way",
+    "told: another aggregator decides",
+    "told: cancelled",
+    "told: orphans are cleared",
 ];
 
 /// Seeds that once found a bug, and which. They stay of use as long as plans are drawn in the same way.
-pub const REGRESSIONS: [(u64, &str); 3] = [
+pub const REGRESSIONS: [(u64, &str); 4] = [
     (
         17,
         "a leaf without its rows, back unnoticed, made empty masters of the term in which they were lost",
@@ -55,5 +89,9 @@ pub const REGRESSIONS: [(u64, &str); 3] = [
     (
         6805,
         "a master without its rows, back unnoticed while its replica was away, was taken for all that is left",
+    ),
+    (
+        11_040,
+        "a leaf that restarted by older metadata kept an orphan in place of the copy that it was to have, and was never online again",
     ),
 ];

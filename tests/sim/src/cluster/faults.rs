@@ -211,7 +211,7 @@ impl Simulation {
         self.says(id, || "x crash");
     }
 
-    fn crash_for(&mut self, id: u64, time: Duration) {
+    pub(super) fn crash_for(&mut self, id: u64, time: Duration) {
         self.crash(id);
         let more = self.micros(40_000);
         self.agenda.after(time + more, Event::Undo(Undo::Start(id)));
@@ -230,7 +230,8 @@ impl Simulation {
 
     /// A leaf ends and comes back without rows: only while all copies are what the record says.
     fn wipe(&mut self, time: Duration) -> Result<(), Violation> {
-        if !self.is_settled() {
+        // Nor while somebody may be dropping the other copy.
+        if !self.is_settled() || self.is_asked() {
             return Ok(());
         }
         let id = self.any_leaf();
@@ -238,7 +239,7 @@ impl Simulation {
         self.says(id, || "~ loses its rows");
         self.crash_for(id, time);
         self.node_mut(id).rows.clear();
-        self.wiped = true;
+        (self.wiped, self.wiped_at) = (true, self.agenda.now());
         Ok(())
     }
 

@@ -14,6 +14,9 @@ pub const BEREFT_WITHIN: Duration = Duration::from_secs(6);
 /// Without faults, all is well within this time.
 pub const HEALED_WITHIN: Duration = Duration::from_secs(15);
 
+/// And whatever people ask for to put it in order is done by then, too.
+pub(super) const ORDERED_WITHIN: Duration = Duration::from_secs(40);
+
 /// How long the lull lasts at most.
 const LULL: Duration = Duration::from_secs(7);
 
@@ -86,15 +89,14 @@ impl Simulation {
             }
             return Ok(());
         };
-        if self.is_whole(healed) {
+        if self.operator_is_done() && self.is_whole(healed) {
             self.says(0, || "~ whole");
             self.coverage.note("healed");
             self.done = true;
             return self.finish();
         }
-        hold(now - healed < HEALED_WITHIN, "a cluster without faults heals in time", || {
-            self.show()
-        })?;
+        let within = if self.plan.asks.is_some() { ORDERED_WITHIN } else { HEALED_WITHIN };
+        hold(now - healed < within, "a cluster without faults heals in time", || self.show())?;
         self.agenda.after(POLL_EVERY, Event::Poll);
         Ok(())
     }

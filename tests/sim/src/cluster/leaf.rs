@@ -11,6 +11,7 @@ use resprout_cluster::reconcile::{
 use resprout_cluster::{Incarnation, LeafId, NodeId};
 use resprout_replication::{Decided, Event as Input, Partition, Role, State};
 
+use super::kills::Moment;
 use super::mail::Mail;
 use super::node::{At, Driven, Key};
 use super::simulation::{Own, Simulation};
@@ -77,7 +78,8 @@ impl Simulation {
     fn to_take_up(&self, id: u64) -> Vec<CopyName> {
         let node = self.node(id);
         let waits = |name: &&CopyName| {
-            node.driven((name.database, name.ordinal)).is_none() && node.recorded(**name).is_some()
+            let driven = node.driven((name.database, name.ordinal));
+            driven.is_none_or(|driven| driven.name != **name) && node.recorded(**name).is_some()
         };
         node.rows.keys().filter(waits).copied().collect()
     }
@@ -88,6 +90,13 @@ impl Simulation {
             leaf.files_due = false;
         }
         for name in self.to_take_up(id) {
+            // One that older metadata had here gives way: they were the newest that were known when this run began.
+            if let Some(before) =
+                self.node(id).driven((name.database, name.ordinal)).map(|driven| driven.name)
+            {
+                self.coverage.note("a copy of older metadata gives way");
+                self.undrive(id, before)?;
+            }
             self.drive(id, name, Incarnation(1))?;
             self.own(id, Duration::ZERO, Own::Look { again: false });
         }
@@ -129,7 +138,11 @@ impl Simulation {
                     leaf.expect("a leaf").removals.insert(copy, known);
                 }
                 MayGo::No => {}
-                MayGo::Yes => self.remove(id, copy)?,
+                MayGo::Yes => {
+                    self.coverage.note("files of a copy are removed");
+                    self.check_gone(id, copy)?;
+                    self.remove(id, copy)?;
+                }
             }
         }
         Ok(())
@@ -201,9 +214,13 @@ impl Simulation {
             return;
         }
         let Some(leaf) = self.node_mut(id).leaf_mut() else { return };
+        if lock.kill {
+            leaf.holds.remove(&(database, lock.ordinal));
+        }
         if leaf.locks.lock(now, (NodeId(from), office), database, lock) {
             let is_due = std::mem::replace(&mut leaf.locks_due, true);
             self.coverage.note("a partition is to stand still");
+            self.step_is_at(Moment::Lock, (id, lock.to.0));
             if !is_due {
                 self.own(id, LOCKS_EVERY, Own::Locks);
             }
@@ -222,9 +239,15 @@ impl Simulation {
             let which = (key, office, lock.number);
             match leaf.locks.look(now, which, present, (serves, drained)) {
                 Standstill::Gone | Standstill::Holds => {}
-                Standstill::Lapsed => self.coverage.note("a lock has lapsed"),
+                Standstill::Lapsed => {
+                    self.coverage.note("a lock has lapsed");
+                    self.checks.lock_has_lapsed(key, now);
+                }
                 Standstill::Drained { from, office, lock } => {
                     self.coverage.note("a partition stands still");
+                    let to = self.node(id).leaf().and_then(|leaf| leaf.locks.of(key));
+                    let to = to.map_or(id, |lock| lock.to.0);
+                    self.step_is_at(Moment::Drained, (id, to));
                     let control = Box::new(Control::Drained { office, lock });
                     self.send(id, from.0, Mail::Control(control))?;
                 }
@@ -249,7 +272,10 @@ impl Simulation {
         let Role::Master(master) = driven.process.copy.role() else { return false };
         let (end, status) = (driven.process.log.end(), master.status());
         let member = status.members.iter().find(|member| Some(member.instance) == to);
-        driven.process.waiting.is_empty() && member.is_some_and(|member| member.position >= end)
+        let now = self.agenda.now();
+        let holds = node.leaf().and_then(|leaf| leaf.holds.get(&(database, ordinal)));
+        let is_idle = driven.process.waiting.is_empty() && holds.is_none_or(|until| *until <= now);
+        is_idle && member.is_some_and(|member| member.position >= end)
     }
 
     /// All copies of a leaf stop in order.

@@ -4,6 +4,7 @@ use resprout_cluster::control::Control;
 use resprout_consensus::{Envelope as RaftEnvelope, wire as raft_wire};
 use resprout_replication::{Envelope, wire};
 
+use super::asked::AskedMail;
 use super::node::Key;
 use super::simulation::{Event, Simulation};
 use crate::network::Fate;
@@ -22,6 +23,8 @@ pub(super) enum Mail {
     Refused,
     /// A client's write, from the aggregator that it uses.
     Write(Key, Vec<u64>),
+    /// What people ask for, and what they are told.
+    Asked(Box<AskedMail>),
 }
 
 /// More than any message has.
@@ -51,7 +54,7 @@ impl Simulation {
             }
             Fate::Sent(delay, again) => {
                 // A connection gives what it is given once; repeating is the client's business.
-                let again = again.filter(|_| !matches!(mail, Mail::Write(..)));
+                let again = again.filter(|_| !matches!(mail, Mail::Write(..) | Mail::Asked(_)));
                 for delay in again.into_iter().chain([delay]) {
                     self.agenda.at(now + delay, Event::Arrives { from, to, mail: mail.clone() });
                 }
@@ -80,6 +83,6 @@ fn through_bytes(mail: &Mail) -> Result<(), Violation> {
             let back = Control::decode(&control.encode());
             hold(back.as_ref() == Ok(&**control), promise, || format!("{back:?}"))
         }
-        Mail::Refused | Mail::Write(..) => Ok(()),
+        Mail::Refused | Mail::Write(..) | Mail::Asked(_) => Ok(()),
     }
 }

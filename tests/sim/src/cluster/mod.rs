@@ -14,25 +14,33 @@
 //! | a copy, driven | `copies` |
 //! | messages | `mail` |
 //! | clients | `traffic` |
-//! | faults, and their end | `faults`, `heal` |
+//! | what people ask for, how, and who carries it out | `asks`, `operator`, `asked`, `orphans` |
+//! | faults, in the middle of steps too, and their end | `faults`, `kills`, `heal` |
 //! | what must be true | `check` |
 //! | bugs that must be found; what runs must contain | `planted`, `expected` |
 
+mod asked;
+mod asks;
 mod check;
 mod consensus;
 mod copies;
 mod expected;
 mod faults;
 mod heal;
+mod kept;
+mod kills;
 mod leaf;
 mod mail;
 mod node;
 mod office;
+mod operator;
+mod orphans;
 mod plan;
 mod planted;
 mod simulation;
 mod traffic;
 
+pub use asks::Asks;
 pub use expected::{REGRESSIONS, WANTED};
 pub use faults::Fault;
 pub use heal::{BEREFT_WITHIN, HEALED_WITHIN};

@@ -11,6 +11,7 @@ use resprout_consensus::machine::Applier;
 use resprout_consensus::{Index, Proposal, ProposalId, Raft, WriteId};
 use resprout_replication::{Decided, Stance};
 
+use super::asked::Carried;
 use super::simulation::Event;
 use crate::copy::{Disk, Process as CopyProcess};
 use crate::raft::store::Store;
@@ -48,6 +49,8 @@ pub(super) struct Process {
     pub(super) manager: Option<Manager>,
     pub(super) proposals: BTreeMap<ProposalId, Proposed>,
     pub(super) proposed: u64,
+    /// What it was asked to do as master aggregator.
+    pub(super) carried: Carried,
     /// The last write that the core gave, and whether some are being flushed.
     pub(super) written: WriteId,
     pub(super) flushes: bool,
@@ -60,11 +63,19 @@ pub(super) struct Process {
     pub(super) leaf: Option<Leaf>,
 }
 
+/// Who waits for a proposal.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose {
+    /// The manager, by its number.
+    Manager(u64),
+    /// Somebody who asked, by the number of the call.
+    Call(u64),
+}
+
 /// What the master aggregator's work proposed, and waits for.
 #[derive(Clone, Debug)]
 pub(super) struct Proposed {
-    /// The manager's number.
-    pub(super) of: u64,
+    pub(super) of: Whose,
     pub(super) proposal: Proposal,
     /// Its fate counts as unknown from then on.
     pub(super) until: Duration,
@@ -84,6 +95,8 @@ pub(super) struct Leaf {
     /// Partitions that stand still, so that another copy can be master.
     pub(super) locks: Locks,
     pub(super) locks_due: bool,
+    /// Transactions that hold a partition, until then.
+    pub(super) holds: BTreeMap<Key, Duration>,
 }
 
 /// A copy that is driven.

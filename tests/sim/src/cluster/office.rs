@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use resprout_cluster::control::{Control, Order};
 use resprout_cluster::manager::{Answer, Event, Now, Output, Phase, Proposal};
+use resprout_cluster::metadata::Decree;
 use resprout_cluster::reconcile::CopyName;
 use resprout_cluster::{Incarnation, NodeId};
 use resprout_consensus::{Proposal as Command, ProposalId};
 
+use super::kills::Moment;
 use super::mail::Mail;
-use super::node::{Node, Proposed};
+use super::node::{Node, Proposed, Whose};
 use super::simulation::{Own, Simulation};
 use crate::Violation;
 
@@ -24,7 +26,8 @@ impl Simulation {
         let Some(manager) = &mut process.manager else { return Ok(()) };
         let wall_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let time = Now { at: now + process.ahead, wall_ms };
-        let Output { proposals, messages, .. } = manager.step(time, process.machine.state(), event);
+        let Output { proposals, messages, ended } =
+            manager.step(time, process.machine.state(), event);
         let numbers = [proposals.len() as u64, messages.len() as u64];
         self.trace.note(now, id, "office", numbers);
         for proposal in proposals {
@@ -33,11 +36,18 @@ impl Simulation {
         for (to, message) in messages {
             self.send(id, to.0, Mail::Control(Box::new(message.into())))?;
         }
+        for (number, ended) in ended {
+            self.errand_ended(id, number, ended)?;
+        }
         self.set_office_tick(id);
         Ok(())
     }
 
     fn begin_to_propose(&mut self, id: u64, Proposal { id: of, decree }: Proposal) {
+        self.propose_for(id, Whose::Manager(of), &decree);
+    }
+
+    pub(super) fn propose_for(&mut self, id: u64, of: Whose, decree: &Decree) {
         let (now, run) = (self.agenda.now(), self.node(id).run);
         self.says(id, || format!("? {:?}", decree.command));
         let process = self.process(id);
@@ -116,6 +126,7 @@ impl Simulation {
                 }
             }
             Order::Remove { ordinal, instance, known } => {
+                self.step_is_at(Moment::Files, (from, id));
                 if let Some(leaf) = self.node_mut(id).leaf_mut() {
                     leaf.removals.insert(CopyName { database, ordinal, instance }, known);
                     self.own(id, Duration::ZERO, Own::Look { again: false });

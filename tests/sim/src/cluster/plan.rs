@@ -8,6 +8,7 @@ use resprout_consensus::{Config as RaftConfig, Timing as RaftTiming};
 use resprout_replication::{Config, Limits, Mode as Commit, Timing};
 use resprout_wal::world::Rng;
 
+use super::asks::Asks;
 use super::faults::Fault;
 use super::planted::Planted;
 use crate::network::Weather;
@@ -54,6 +55,8 @@ pub struct Plan {
     pub stable: Duration,
     /// Logs are given up as early as can be.
     pub trims: bool,
+    /// What people ask for, if anybody does.
+    pub asks: Option<Asks>,
 }
 
 /// The network without faults.
@@ -66,6 +69,9 @@ pub(super) const CALM: Weather = Weather {
 };
 
 const FRAME: u64 = 4096;
+
+/// Pages of an image in 30 ms, where copies take their time.
+const SLOW_PAGES: u32 = 2;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -103,7 +109,15 @@ impl Plan {
             lull: rng.chance(1, 2),
             trims: rng.chance(1, 3),
             stable: ms(pick(rng, &[700, 1_500, 3_600_000])),
+            asks: Asks::draw(seed),
         }
+    }
+
+    /// The same without anybody who asks for anything.
+    #[must_use]
+    pub fn unasked(mut self) -> Self {
+        self.asks = None;
+        self
     }
 
     /// The same with a bug.
@@ -115,7 +129,17 @@ impl Plan {
 
     /// The last node.
     pub(super) fn nodes(&self) -> u64 {
-        self.first_leaf() - 1 + self.leaves
+        self.first_leaf() - 1 + self.leaves + self.spares()
+    }
+
+    /// Leaves that are not added yet: the last nodes.
+    pub(super) fn spares(&self) -> u64 {
+        self.asks.map_or(0, |asks| asks.spares)
+    }
+
+    /// The first of them, if there are any.
+    pub(super) fn first_spare(&self) -> u64 {
+        self.first_leaf() + self.leaves
     }
 
     /// The first of the leaves.
@@ -142,7 +166,11 @@ impl Plan {
             hold: ms(1000),
         };
         let planted = self.planted.and_then(Planted::of_copy);
-        Config { mode: self.commit(), timing, limits: self.limits, planted }
+        let mut limits = self.limits;
+        if self.asks.is_some_and(|asks| asks.slow) {
+            (limits.pages_max, limits.pages_per_beat) = (1, SLOW_PAGES);
+        }
+        Config { mode: self.commit(), timing, limits, planted }
     }
 
     /// Settings of the master aggregator.
@@ -177,7 +205,8 @@ impl fmt::Display for Plan {
         writeln!(f, "{:?}, trims {}", self.limits, self.trims)?;
         writeln!(f, "{:?}", self.weather)?;
         let (storm, calm, lull) = (self.storm, self.calm, self.lull);
-        write!(f, "faults {:?}, calm {calm:?}, storm {storm:?}, lull {lull}", self.faults)
+        write!(f, "faults {:?}, calm {calm:?}, storm {storm:?}, lull {lull}", self.faults)?;
+        self.asks.map_or(Ok(()), |asks| write!(f, "\n{asks}"))
     }
 }
 

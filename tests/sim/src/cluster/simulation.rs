@@ -5,7 +5,7 @@
 //!   served is ──► healing: nothing is wrong; writes are acknowledged and everything is equal, in time
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use resprout_cluster::manager::{Manager, Phase};
@@ -20,10 +20,12 @@ use resprout_consensus::{
 use resprout_replication::{Event as CopyEvent, Partition, Promise};
 use resprout_wal::world::Rng;
 
+use super::asked::Carried;
 use super::check::Checks;
 use super::faults::Undo;
 use super::mail::Mail;
 use super::node::{At, Leaf, Node, Process};
+use super::operator::Operator;
 use super::plan::{Plan, VOTERS};
 use super::planted::Planted;
 use crate::agenda::Agenda;
@@ -63,6 +65,12 @@ pub(super) enum Event {
     Storm,
     Fault,
     Undo(Undo),
+    /// Somebody who asks for things looks.
+    Operator,
+    /// Whoever takes part in a step ends, as power does.
+    Kill(u64),
+    /// A removed leaf's machine is taken away.
+    Gone(u64),
     Lull,
     Heal,
     Poll,
@@ -82,6 +90,8 @@ pub(super) enum Own {
     Files,
     /// A leaf looks at partitions that stand still.
     Locks,
+    /// Orphans are looked at once more.
+    Orphans,
     Recovered,
 }
 
@@ -103,6 +113,11 @@ pub(super) struct Simulation {
     pub(super) stormy: bool,
     /// A leaf has lost its rows, and all is not well again since.
     pub(super) wiped: bool,
+    /// When that was, the last time.
+    pub(super) wiped_at: Duration,
+    pub(super) operator: Operator,
+    /// Leaves that were removed: their machines are gone.
+    pub(super) gone: BTreeSet<u64>,
     /// The storm is over: since when, and which leaf stays away.
     pub(super) lull: Option<(Duration, u64)>,
     pub(super) healed: Option<Duration>,
@@ -139,7 +154,7 @@ pub fn run(plan: Plan, prints: bool) -> Result<Summary, Violation> {
     })
 }
 
-fn address(node: u64) -> Address {
+pub(super) fn address(node: u64) -> Address {
     Address { host: "n".to_owned(), port: u16::try_from(node).expect("few nodes") }
 }
 
@@ -162,7 +177,7 @@ fn founding(plan: &Plan) -> Vec<Decree> {
         take(command, &mut metadata);
     }
     take(Command::SetMode { mode: plan.mode }, &mut metadata);
-    for id in plan.first_leaf()..=plan.nodes() {
+    for id in plan.first_leaf()..plan.first_spare() {
         let command = Command::AddLeaf { address: address(id), group: None, incarnation };
         take(command, &mut metadata);
     }
@@ -221,6 +236,9 @@ impl Simulation {
             next_value: 1,
             stormy: false,
             wiped: false,
+            wiped_at: Duration::ZERO,
+            operator: Operator::default(),
+            gone: BTreeSet::new(),
             lull: None,
             healed: None,
             done: false,
@@ -236,6 +254,9 @@ impl Simulation {
         self.agenda.at(Duration::from_millis(200), Event::Client);
         self.agenda.at(Duration::from_millis(210), Event::Reader);
         self.agenda.at(Duration::from_millis(300), Event::Storm);
+        if self.plan.asks.is_some() {
+            self.agenda.at(Duration::from_millis(320), Event::Operator);
+        }
         Ok(())
     }
 
@@ -285,7 +306,7 @@ impl Simulation {
 
     /// Starts a process, if none runs.
     pub(super) fn start(&mut self, id: u64) -> Result<(), Violation> {
-        if self.node(id).process.is_some() {
+        if self.node(id).process.is_some() || self.gone.contains(&id) {
             return Ok(());
         }
         let (now, seed) = (self.agenda.now(), self.rng.next());
@@ -312,6 +333,7 @@ impl Simulation {
             manager: (!is_leaf).then(|| Manager::new(NodeId(id), manager)),
             proposals: BTreeMap::new(),
             proposed: 0,
+            carried: Carried::default(),
             written: WriteId::default(),
             flushes: false,
             offered,
@@ -347,6 +369,15 @@ impl Simulation {
             Event::Storm => self.begin_storm(),
             Event::Fault => self.fault(),
             Event::Undo(undo) => self.undo(undo),
+            Event::Operator => self.operator(),
+            Event::Kill(id) => {
+                self.kill(id);
+                Ok(())
+            }
+            Event::Gone(id) => {
+                self.is_gone(id);
+                Ok(())
+            }
             Event::Lull => self.begin_lull(),
             Event::Heal => self.heal(),
             Event::Poll => self.poll(),
@@ -381,6 +412,7 @@ impl Simulation {
                 self.office(to, resprout_cluster::manager::Event::Refused(NodeId(from)))
             }
             Mail::Write(key, values) => self.write_arrives(to, key, &values),
+            Mail::Asked(asked) => self.asked_mail(from, to, *asked),
         }
     }
 
@@ -393,6 +425,7 @@ impl Simulation {
             Own::Look { again } => self.look(id, again),
             Own::Files => self.files(id),
             Own::Locks => self.look_at_locks(id),
+            Own::Orphans => self.look_at_orphans(id),
             Own::Recovered => {
                 if let Some(leaf) = self.node_mut(id).leaf_mut() {
                     leaf.phase = Phase::Ready;
@@ -410,7 +443,7 @@ impl Simulation {
 
     /// One of the leaves.
     pub(super) fn any_leaf(&mut self) -> u64 {
-        self.plan.first_leaf() + self.rng.below(self.plan.leaves)
+        self.plan.first_leaf() + self.rng.below(self.plan.leaves + self.plan.spares())
     }
 
     /// Where a copy lives, as a node knows it.

@@ -70,7 +70,21 @@ impl Simulation {
         let end = frames.last().expect("one at least").header.end();
         process.waiting.extend(values.iter().map(|value| Waiting { value: *value, term, end }));
         self.says(id, || format!("? {} writes {values:?} up to {end}", key.1));
+        self.hold_partition(id, key);
         self.append_own(at, frames)
+    }
+
+    /// Now and then a transaction that has written goes on for long.
+    fn hold_partition(&mut self, id: u64, key: Key) {
+        let holds = self.plan.asks.is_some_and(|asks| asks.holds) && self.healed.is_none();
+        if !holds || !self.rng.chance(1, 40) {
+            return;
+        }
+        let until = self.agenda.now() + self.micros(2_500_000);
+        if let Some(leaf) = self.node_mut(id).leaf_mut() {
+            leaf.holds.insert(key, until);
+            self.coverage.note("a long transaction");
+        }
     }
 
     /// A reader reads somewhere, and logs are given up if the plan says so.
@@ -100,6 +114,11 @@ impl Simulation {
             _ => return Ok(()),
         };
         let rows = process.rows();
+        if !process.copy.mode().is_sync() || !self.checks.is_sync() {
+            // What was not waited for may be gone after a failover, and nothing says that it was seen.
+            self.coverage.note("read where nobody is waited for");
+            return Ok(());
+        }
         self.coverage.note(if stale.is_some() { "read at a master" } else { "read at a replica" });
         self.checks.promises(key).read(&rows, stale)
     }

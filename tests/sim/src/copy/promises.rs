@@ -128,6 +128,26 @@ impl Promises {
         self.is_forgiven = true;
     }
 
+    /// A master that nobody waits for was replaced although it might have gone on since then: what it acknowledged may be gone.
+    pub fn forgive_since(&mut self, time: Duration) {
+        self.acknowledged.retain(|_, at| *at < time);
+        self.order.retain(|(at, _)| *at < time);
+    }
+
+    /// Those of some rows that count as acknowledged.
+    #[must_use]
+    pub fn acknowledged_of(&self, rows: &[u64]) -> Vec<u64> {
+        rows.iter().filter(|row| self.acknowledged.contains_key(row)).copied().collect()
+    }
+
+    /// Whether everything that was acknowledged before is among these rows.
+    #[must_use]
+    pub fn has_all_before(&self, rows: &[u64], time: Duration) -> bool {
+        let rows: BTreeSet<u64> = rows.iter().copied().collect();
+        let upto = self.order.partition_point(|(at, _)| *at < time);
+        self.order[..upto].iter().all(|(_, value)| rows.contains(value))
+    }
+
     /// Whether something was forgiven.
     #[must_use]
     pub fn is_forgiven(&self) -> bool {
