@@ -234,6 +234,11 @@ impl Stream {
         }
     }
 
+    /// The end of its log, as far as it said.
+    pub(super) fn reached(&self) -> Lsn {
+        self.acked.map_or(self.hello.end, |ack| ack.end.max(self.hello.end))
+    }
+
     /// Where sending has to stop until more is acknowledged.
     pub(super) fn limit(&self, config: &Config) -> Lsn {
         let limits = &config.limits;

@@ -19,7 +19,7 @@ impl Master {
         let Some(stream) = &mut member.stream else { return };
         stream.phase = StreamPhase::Providing;
         stream.provided = now;
-        let id = stream.id;
+        let (id, reached) = (stream.id, stream.reached());
         if let Some(hold) = &mut member.hold {
             hold.used = now;
             hold.forget_wanted();
@@ -27,8 +27,8 @@ impl Master {
                 self.send(replica, id, Message::Welcome(Start::Provision(head)));
             }
         } else if may {
-            // A log that is empty has nothing before it: neither has the copy.
-            let plain = stream.hello.end == Lsn::ZERO;
+            // Without a log it has no rows.
+            let plain = reached == Lsn::ZERO;
             member.hold = Some(Hold::new(now));
             self.mark("a root is held for a replica");
             self.out.pages.push(PageWork::Hold { replica, plain });
@@ -42,7 +42,7 @@ impl Master {
     fn drop_older_image(&mut self, replica: Instance) {
         let Some(member) = self.members.get(&replica) else { return };
         let Some(stream) = &member.stream else { return };
-        let reached = stream.acked.map_or(stream.hello.end, |ack| ack.end.max(stream.hello.end));
+        let reached = stream.reached();
         let held = member.hold.as_ref().and_then(|hold| hold.head.as_ref());
         if held.is_some_and(|head| head.lsn < reached.min(self.committed)) {
             self.release(replica);
