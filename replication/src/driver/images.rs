@@ -155,9 +155,9 @@ impl Images {
         if from != all.len() as u64 {
             return Ok(Event::Spoiled { image });
         }
-        let missing = (from..).zip(&digests).filter(|(_, digest)| {
-            !own.contains(**digest) && !store.pieces.contains_key(digest)
-        });
+        let missing = (from..)
+            .zip(&digests)
+            .filter(|(_, digest)| !own.contains(**digest) && !store.pieces.contains_key(digest));
         let pages = missing.map(|(number, _)| number).collect();
         all.extend(digests);
         Ok(Event::Differ { image, until: all.len() as u64, pages })
