@@ -175,7 +175,8 @@ fn r17_plain_pages_are_the_same_when_they_are_read_again() {
     let all: Vec<u64> = (0..image.pages()).collect();
     let whole = image.pieces(&all, usize::MAX);
     assert_eq!(whole.len() as u64, image.pages());
-    for from in (0..all.len()).rev().step_by(13) {
+    let places = (0..all.len()).rev().step_by(13).chain((0..all.len()).step_by(7));
+    for from in places {
         let some = image.pieces(&all[from..], 40 << 10);
         assert!(!some.is_empty() && some[..] == whole[from..from + some.len()], "from {from}");
     }
@@ -289,7 +290,8 @@ fn d24_d32_a_full_device_ends_plain_pages_and_nothing_else() {
     let master = Master::new();
     master.fill(0..300);
     let (mut first, rows) = (master.copy.plain_image().expect("held"), master.digests());
-    master.fill(300..3000);
+    // More than one transfer.
+    master.fill(300..12_000);
     let (mut second, all) = (master.copy.plain_image().expect("held"), master.digests());
     let mut met = 0;
     let full = Effect::Error(libc::ENOSPC);

@@ -97,7 +97,7 @@ pub struct Limits {
     pub admit_at_once_bytes: u64,
     /// A replica that lacks at most so much for [`Timing::admit`] is waited for; commits wait until it has that.
     pub admit_lag_bytes: u64,
-    /// Page digests in one message.
+    /// Page digests in one message, and pages that are compared together.
     pub digests_max: u32,
     /// Pages that are asked for or on their way to a copy's disk, and asked for in one message.
     pub pages_max: u32,

@@ -26,14 +26,14 @@ use crate::{Event, ImageHead, Instance, PageWork};
 
 /// Bytes of pieces in one message, but one: while they travel the next are read.
 const BATCH_BYTES: usize = 1 << 20;
-/// Pages of a plain image that are looked at together.
-const PLAIN_COMPARED: u64 = 65_536;
 /// Bytes before a piece.
 const HEADER_BYTES: usize = 16;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Images {
+    /// Pages of a plain image that are looked at together.
+    compare_max: u64,
     held: BTreeMap<Instance, (u64, Held)>,
     last_id: u64,
     fetch: Option<Fetch>,
@@ -70,6 +70,11 @@ struct Store {
 }
 
 impl Images {
+    pub(super) fn new(compare_max: u32) -> Self {
+        let (held, last_id, fetch) = (BTreeMap::new(), 0, None);
+        Self { compare_max: compare_max.into(), held, last_id, fetch }
+    }
+
     pub(super) fn carry_out(
         &mut self,
         stored: &StoredCopy,
@@ -183,7 +188,7 @@ impl Images {
         if from > copy.next() {
             return Ok(Event::Spoiled { image });
         }
-        let until = pages.min(copy.next().saturating_add(PLAIN_COMPARED));
+        let until = pages.min(copy.next().saturating_add(self.compare_max));
         Ok(Event::Differ { image, until, pages: (copy.next()..until).collect() })
     }
 

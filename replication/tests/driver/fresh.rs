@@ -56,6 +56,7 @@ fn r16_a_fresh_copy_gets_plain_pages() {
     for mode in [Mode::Received, Mode::Durable] {
         let mut world = master_without_log(mode);
         world.config.limits.pages_per_beat = 8;
+        world.config.limits.digests_max = 30;
         // The master's rate is that of its own settings.
         world.kill(1);
         world.start(1);

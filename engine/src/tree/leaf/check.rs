@@ -232,3 +232,24 @@ fn check_records(page: &Page, heap_start: usize) -> Result<(), PageDamage> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise: bytes are marked as one by one, and what overlaps is found.
+    #[test]
+    fn records_that_overlap_are_found() {
+        let mut taken = [0; PAGE_BYTES / 64];
+        for (from, to) in [(0, 1), (1, 64), (64, 128), (130, 131), (131, 700), (4000, 4096)] {
+            assert!(take(&mut taken, from, to), "{from}..{to}");
+        }
+        for (from, to) in
+            [(0, 1), (63, 64), (100, 129), (128, 131), (699, 701), (700, 4001), (4095, 4096)]
+        {
+            assert!(!take(&mut taken.clone(), from, to), "{from}..{to}");
+        }
+        assert!(take(&mut taken, 128, 130) && take(&mut taken, 700, 4000));
+        assert_eq!(taken, [u64::MAX; PAGE_BYTES / 64]);
+    }
+}
