@@ -256,10 +256,11 @@ impl PlainCopy {
         let read = self.writer.finish_read(|snapshot, read, bytes| {
             taken.resize(snapshot.leaf_count(), (0, 0));
             let mut rest = bytes;
-            for index in read.first_leaf..read.first_leaf + read.leaves {
+            let of_read = taken[read.first_leaf..].iter_mut().take(read.leaves);
+            for (index, taken) in (read.first_leaf..).zip(of_read) {
                 let run = snapshot.leaf(index).run;
                 let (leaf, behind) = rest.split_at(run as usize * PAGE_BYTES);
-                taken[index] = (tree.take_leaf(leaf)?, run);
+                *taken = (tree.take_leaf(leaf)?, run);
                 rest = behind;
             }
             Ok::<(), Error>(())
