@@ -57,7 +57,7 @@ struct Fetch {
 #[derive(Debug)]
 enum Gathered {
     Cut { digests: Vec<u64>, own: OwnChunks, store: Store },
-    Plain(PlainCopy),
+    Plain(Box<PlainCopy>),
 }
 
 /// Pieces beside what is served.
@@ -180,7 +180,7 @@ impl Images {
             // What was begun before is removed, before its place is taken.
             self.fetch = None;
             let copy = stored.begin_plain((head.lsn, head.lineage.clone()), pages)?;
-            self.fetch = Some(Fetch { head, gathered: Gathered::Plain(copy) });
+            self.fetch = Some(Fetch { head, gathered: Gathered::Plain(Box::new(copy)) });
         }
         let Some(Fetch { gathered: Gathered::Plain(copy), .. }) = &self.fetch else {
             return Ok(Event::Spoiled { image });
@@ -228,7 +228,7 @@ impl Images {
             return Ok(spoiled);
         };
         let whole = match fetch.gathered {
-            Gathered::Plain(copy) => stored.install_plain(copy)?,
+            Gathered::Plain(copy) => stored.install_plain(*copy)?,
             Gathered::Cut { digests, store, .. } => {
                 let whole = digests.len() as u64 == head.pages && {
                     let at = (head.lsn, head.lineage.clone());
