@@ -156,7 +156,9 @@ pub use rewind::RewindReport;
 pub use row_block::RowBlock;
 pub use snapshotting::SnapshotReport;
 pub use state::State;
-pub use stored_copy::{COPY_FILE, Call, Image, OwnChunks, ReadBack, StoredCopy};
+pub use stored_copy::{
+    COPY_FILE, Call, Image, OwnChunks, PlainCopy, PlainImage, ReadBack, StoredCopy,
+};
 pub use times::Times;
 pub use transaction::{Committed, Savepoint, Transaction};
 pub use tuning::Tuning;

@@ -18,7 +18,8 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::partition::{LastSnapshot, Partition};
 use crate::publish::Boundary;
-use crate::tree::{Hold, leaf};
+use crate::tree::Hold;
+use crate::tree::leaf::{self, LeafView};
 
 /// A finished snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +109,12 @@ impl Partition {
         let view = hold.view();
         let mut key = Vec::new();
         for page in view.leaves() {
-            let digest = digest_of(page.bytes, &mut key, header.lsn)?;
+            let view = leaf::check(page.bytes).map_err(|damage| Error::DataDamaged {
+                place: "page memory".to_owned(),
+                lsn: header.lsn,
+                what: damage.to_string(),
+            })?;
+            let digest = digest_of(&view, &mut key);
             let (bytes, rows) = (page.bytes, page.rows);
             writer.push(LeafPage { bytes, rows, digest, separator: &page.separator })?;
             spent(bytes.len() as u64)?;
@@ -178,13 +184,8 @@ impl Partition {
     }
 }
 
-/// Sum of the digests of a leaf's rows.
-fn digest_of(bytes: &[u8], key: &mut Vec<u8>, lsn: Lsn) -> Result<Digest, Error> {
-    let view = leaf::check(bytes).map_err(|damage| Error::DataDamaged {
-        place: "page memory".to_owned(),
-        lsn,
-        what: damage.to_string(),
-    })?;
+/// Sum of the digests of a leaf's rows. `key` is the last row's then.
+pub(crate) fn digest_of(view: &LeafView<'_>, key: &mut Vec<u8>) -> Digest {
     let mut digest = Digest::EMPTY;
     for row in 0..view.rows() {
         let ((prefix, suffix), value) = view.row(row);
@@ -193,7 +194,7 @@ fn digest_of(bytes: &[u8], key: &mut Vec<u8>, lsn: Lsn) -> Result<Digest, Error>
         key.extend_from_slice(suffix);
         digest.add_row(key, value);
     }
-    Ok(digest)
+    digest
 }
 
 /// Keeps a snapshot's speed below its limit.

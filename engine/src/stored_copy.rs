@@ -34,10 +34,12 @@ use crate::write_set::WriteSet;
 use inflow::Inflow;
 
 pub use image::{Image, OwnChunks};
+pub use plain::{PlainCopy, PlainImage};
 pub(crate) use switch::finish_install;
 
 mod image;
 mod inflow;
+mod plain;
 mod standstill;
 mod switch;
 

@@ -446,6 +446,66 @@ fn reload(view: &View) -> Tree {
     tree
 }
 
+/// Guards: pages that are taken one by one, in any order, make the same tree in memory that is in use; what is refused or
+/// given back leaves nothing behind.
+#[test]
+fn taken_pages_are_the_same_tree() {
+    for seed in 0..20 {
+        let mut run = Run::new(seed);
+        for _ in 0..2000 {
+            run.put();
+        }
+        let root = run.tree.freeze();
+        let view = run.tree.versions().hold(&root).view();
+        let leaves: Vec<_> = view.leaves().collect();
+        let mut tree = new_tree();
+        tree.put(b"before", b"it was in use").unwrap();
+        let refused = tree.join_leaves(std::iter::empty()).unwrap_err();
+        assert!(matches!(refused, TreeError::NotEmpty { rows: 1 }), "{refused}");
+        tree.remove_range(&[], None).unwrap();
+        for attempt in 0..2 {
+            let mut taken: Vec<_> = leaves
+                .iter()
+                .rev()
+                .map(|leaf| {
+                    let run = u32::try_from(leaf.bytes.len() / PAGE_BYTES).unwrap();
+                    (tree.take_leaf(leaf.bytes).unwrap(), run, leaf)
+                })
+                .collect();
+            // In the wrong order first.
+            if attempt == 1 {
+                taken.reverse();
+            }
+            let loaded = taken.iter().map(|(page, run, leaf)| LoadedLeaf {
+                page: *page,
+                run: *run,
+                rows: leaf.rows,
+                separator: &leaf.separator,
+            });
+            let joined = tree.join_leaves(loaded);
+            if attempt == 0 && leaves.len() > 1 {
+                assert!(matches!(joined.unwrap_err(), TreeError::Adoption { leaf: 1, .. }));
+                taken.iter().for_each(|(page, run, _)| tree.give_back_leaf(*page, *run));
+                assert_eq!(tree.check().unwrap().pages, 0);
+            } else {
+                joined.unwrap();
+                break;
+            }
+        }
+        let audit = tree.check().unwrap();
+        assert_eq!((audit.rows, audit.pages), (root.rows, root.pages));
+        let again = tree.freeze();
+        assert_view(&tree.versions().hold(&again).view(), &run.model, "taken");
+        drop(leaves);
+        run.tree = tree;
+        run.kept.clear();
+        for _ in 0..300 {
+            run.step();
+        }
+        run.finish();
+    }
+}
+
 /// Guards: the pages of a root, loaded elsewhere, are the same tree, and can be changed on.
 #[test]
 fn adopted_pages_are_the_same_tree() {

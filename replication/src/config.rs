@@ -97,9 +97,9 @@ pub struct Limits {
     pub admit_at_once_bytes: u64,
     /// A replica that lacks at most so much for [`Timing::admit`] is waited for; commits wait until it has that.
     pub admit_lag_bytes: u64,
-    /// Page digests in one message.
+    /// Page digests in one message, and pages that are compared together.
     pub digests_max: u32,
-    /// Pages in one message.
+    /// Pages that are asked for or on their way to a copy's disk, and asked for in one message.
     pub pages_max: u32,
     /// Pages sent to one copy between two beats: the rate of provisioning.
     pub pages_per_beat: u32,
@@ -117,7 +117,7 @@ impl Default for Limits {
             admit_at_once_bytes: 64 << 10,
             admit_lag_bytes: 1 << 20,
             digests_max: 32_768,
-            pages_max: 2048,
+            pages_max: 4096,
             pages_per_beat: 204_800,
             image_pages_max: 1 << 36,
         }

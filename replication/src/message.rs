@@ -129,6 +129,9 @@ pub struct ImageHead {
     pub pages: u64,
     /// What they are together: for people, and for the rate of what is sent.
     pub bytes: u64,
+    /// Whether its pages are those of its master's tree, in order, for a copy that has nothing: they have no digests, since
+    /// there is nothing to compare.
+    pub plain: bool,
 }
 
 impl ImageHead {

@@ -69,7 +69,7 @@ pub enum Event {
         /// One for each page.
         digests: Vec<u64>,
     },
-    /// What was asked for by [`PageWork::Read`]: number and content of each page, checked while
+    /// What was asked for by [`PageWork::Read`], or as many of the first as fit: number and content of each page, checked while
     /// it was read.
     Pages {
         /// Which image.
@@ -192,6 +192,8 @@ pub enum PageWork {
     Hold {
         /// For whom.
         replica: Instance,
+        /// It has nothing: the image may be [plain](ImageHead::plain).
+        plain: bool,
     },
     /// Hold it no longer.
     Release {
@@ -218,10 +220,10 @@ pub enum PageWork {
     /// [`Event::Differ`].
     Compare {
         /// Which image.
-        image: u64,
+        head: ImageHead,
         /// First page.
         from: u64,
-        /// One for each page.
+        /// One for each page; none for a [plain](ImageHead::plain) image, of which as many are looked at as the answer says.
         digests: Vec<u64>,
     },
     /// Store pages beside what is served: [`Event::Stored`].

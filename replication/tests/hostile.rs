@@ -107,7 +107,8 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(to, chain)| Message::Welcome(Start::Truncate { to: Lsn(to), chain })),
         (number(), number(), lineage(), number(), number()).prop_map(
             |(id, lsn, lineage, pages, bytes)| {
-                let head = ImageHead { id, lsn: Lsn(lsn), lineage, pages, bytes };
+                let plain = pages.is_multiple_of(2);
+                let head = ImageHead { id, lsn: Lsn(lsn), lineage, pages, bytes, plain };
                 Message::Welcome(Start::Provision(head))
             }
         ),

@@ -37,7 +37,8 @@ fn frame(lsn: u64, payload: &'static [u8]) -> Frame {
 /// One of each kind, and some of odd sizes.
 fn samples() -> Vec<Message> {
     let hello = |wants_pages| Hello { lineage: lineage(), end: Lsn(49152), wants_pages };
-    let head = ImageHead { id: 3, lsn: Lsn(49152), lineage: lineage(), pages: 12, bytes: 34 };
+    let (id, lsn, lineage) = (3, Lsn(49152), lineage());
+    let head = ImageHead { id, lsn, lineage, pages: 12, bytes: 34, plain: true };
     let ack = Ack {
         end: Lsn(12288),
         received: Lsn(8192),

@@ -294,6 +294,15 @@ pub fn verify_all(
     snapshot: &Snapshot,
     mut step: impl FnMut(PageRead),
 ) -> Result<(), SnapshotError> {
+    read_back(disk, snapshot, |read, _| step(read))
+}
+
+/// The same; `take` gets the pages too.
+pub(crate) fn read_back(
+    disk: &dyn Disk,
+    snapshot: &Snapshot,
+    mut take: impl FnMut(PageRead, &[u8]),
+) -> Result<(), SnapshotError> {
     let failed = |e| SnapshotError::io("read", snapshot.path(), e);
     let mut queue = disk.queue(VERIFY_DEPTH as u32).map_err(failed)?;
     let spare = std::cell::RefCell::new(Vec::with_capacity(VERIFY_DEPTH));
@@ -306,9 +315,9 @@ pub fn verify_all(
         };
         Ok(buf.into_io_prefix(read.bytes()))
     };
-    let done = |read, buf| {
+    let done = |read, buf: IoBuf| {
+        take(read, buf.as_slice());
         spare.borrow_mut().extend(AlignedBuf::from_io(buf));
-        step(read);
     };
     load_all(snapshot, queue.as_mut(), VERIFY_DEPTH, span, done)
 }

@@ -24,7 +24,7 @@ use crate::error::{Damage, Part, SnapshotError};
 use crate::folder::{file_name, unfinished_name};
 use crate::footer::Footer;
 use crate::header::{Header, HeaderSector, MAX_SCHEMA};
-use crate::load::verify_all;
+use crate::load::{PageRead, read_back};
 use crate::open::{Snapshot, Source};
 use crate::stream::Stream;
 
@@ -220,19 +220,42 @@ impl Writer {
     /// # Errors
     /// As [`Writer::finish`].
     pub fn finish_paced(self, mut pace: impl FnMut(Progress)) -> Result<Written, SnapshotError> {
-        let (mut place, mut progress, written) = self.seal()?;
+        let mut progress = self.progress();
+        let (written, _) = self.finish_read(|snapshot, read, _| {
+            progress.bytes_written = snapshot.bytes();
+            progress.pages_verified += read.pages;
+            pace(progress);
+            Ok::<(), SnapshotError>(())
+        })?;
+        Ok(written)
+    }
+
+    /// As [`Writer::finish`]; `take` gets each read of the verification with its pages, in no particular
+    /// order: for who would read them next anyway. The snapshot comes along, with its directory.
+    ///
+    /// # Errors
+    /// As [`Writer::finish`], and the first of `take`: the snapshot is given up then.
+    pub fn finish_read<E: From<SnapshotError>>(
+        self,
+        mut take: impl FnMut(&Snapshot, PageRead, &[u8]) -> Result<(), E>,
+    ) -> Result<(Written, Snapshot), E> {
+        let (mut place, written) = self.seal()?;
         let path = place.unfinished.clone();
         let disk = place.disk.clone();
         let identity = written.header.identity;
         let snapshot = Snapshot::open_from(disk.as_ref(), &path, Some(identity), Source::Device)?;
         written.check(&snapshot)?;
-        verify_all(disk.as_ref(), &snapshot, |read| {
-            progress.pages_verified += read.pages;
-            pace(progress);
+        let (mut pages, mut taken) = (0, Ok(()));
+        read_back(disk.as_ref(), &snapshot, |read, bytes| {
+            pages += read.pages;
+            if taken.is_ok() {
+                taken = take(&snapshot, read, bytes);
+            }
         })?;
-        assert_eq!(progress.pages_verified, snapshot.pages(), "every page was read back");
+        taken?;
+        assert_eq!(pages, snapshot.pages(), "every page was read back");
         let path = place.publish(written.header.lsn)?;
-        Ok(Written {
+        let written = Written {
             lsn: written.header.lsn,
             path,
             bytes: snapshot.bytes(),
@@ -240,13 +263,13 @@ impl Writer {
             pages: snapshot.pages(),
             rows: snapshot.rows(),
             digest: snapshot.digest(),
-        })
+        };
+        Ok((written, snapshot))
     }
 
     /// Writes directory and footer and flushes; the file is then complete, but unproven. The
     /// stream, with its handle that could write, ends here.
-    fn seal(mut self) -> Result<(Place, Progress, Sealed), SnapshotError> {
-        let progress = self.progress();
+    fn seal(mut self) -> Result<(Place, Sealed), SnapshotError> {
         let (bytes, mut footer) = std::mem::take(&mut self.directory)
             .finish()
             .ok_or_else(|| self.too_large("page directory"))?;
@@ -262,8 +285,7 @@ impl Writer {
         assert_eq!(self.stream.position(), all);
         let finished = self.stream.finish();
         finished.map_err(|e| self.write_error(e))?;
-        let progress = Progress { bytes_written: self.stream.written(), ..progress };
-        Ok((self.place, progress, Sealed { header: self.header, bytes: all, footer }))
+        Ok((self.place, Sealed { header: self.header, bytes: all, footer }))
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
@@ -394,7 +416,7 @@ mod tests {
         writer
             .push(LeafPage { bytes: &bytes, rows: 1, digest: Digest(chain), separator: b"" })
             .unwrap();
-        let (place, _, sealed) = writer.seal().unwrap();
+        let (place, sealed) = writer.seal().unwrap();
         (place, sealed)
     }
 

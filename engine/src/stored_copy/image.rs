@@ -35,12 +35,20 @@ const ROW_HEADER_BYTES: usize = 6;
 
 /// A root that is held for others, with the log behind it.
 #[derive(Debug)]
-pub struct Image {
-    lsn: Lsn,
-    lineage: Lineage,
-    hold: Arc<Hold>,
+pub(super) struct HeldRoot {
+    pub(super) lsn: Lsn,
+    pub(super) lineage: Lineage,
+    pub(super) hold: Arc<Hold>,
+    /// Leaf pages that it reaches.
+    pub(super) pages: u64,
     /// The log from there on is kept as long as the image is.
     _log: LogHold,
+}
+
+/// The rows of a root that is held, in pieces.
+#[derive(Debug)]
+pub struct Image {
+    held: HeldRoot,
     digests: Vec<u64>,
     /// Of all pieces.
     bytes: u64,
@@ -171,13 +179,9 @@ impl StoredCopy {
     /// # Errors
     /// [`Error::Stopped`] if the log has failed.
     pub fn image(&self) -> Result<Image, Error> {
-        let core = self.core();
-        let stopped = |error: &dyn std::fmt::Display| core.stop(&error.to_string());
-        let boundary = core.publisher.boundary();
-        let log = core.log.hold(boundary.lsn).map_err(|error| stopped(&error))?;
-        let lineage = core.log.lineage_at(boundary.lsn).map_err(|error| stopped(&error))?;
+        let held = self.hold_root()?;
         let (mut digests, mut bytes, mut chunks) = (Vec::new(), 0, BTreeMap::new());
-        let view = boundary.hold.view();
+        let view = held.hold.view();
         let mut walk = Chunks::new(view.range(&[], None));
         while walk.next() {
             chunks.insert(digests.len() as u64, walk.first.clone());
@@ -185,8 +189,17 @@ impl StoredCopy {
             bytes += walk.bytes.len() as u64;
         }
         drop(view);
-        let Boundary { lsn, hold, .. } = boundary;
-        Ok(Image { lsn, lineage, hold, _log: log, digests, bytes, chunks })
+        Ok(Image { held, digests, bytes, chunks })
+    }
+
+    /// Holds the newest root that is durable and committed, and the log behind it.
+    pub(super) fn hold_root(&self) -> Result<HeldRoot, Error> {
+        let core = self.core();
+        let stopped = |error: &dyn std::fmt::Display| core.stop(&error.to_string());
+        let Boundary { lsn, hold, root } = core.publisher.boundary();
+        let log = core.log.hold(lsn).map_err(|error| stopped(&error))?;
+        let lineage = core.log.lineage_at(lsn).map_err(|error| stopped(&error))?;
+        Ok(HeldRoot { lsn, lineage, hold, pages: root.pages, _log: log })
     }
 
     /// The chunks of the newest state of this copy, for comparing with an image's.
@@ -244,13 +257,13 @@ impl Image {
     /// Its position.
     #[must_use]
     pub const fn lsn(&self) -> Lsn {
-        self.lsn
+        self.held.lsn
     }
 
     /// Terms and chain there.
     #[must_use]
     pub const fn lineage(&self) -> &Lineage {
-        &self.lineage
+        &self.held.lineage
     }
 
     /// One for each piece, in order.
@@ -274,7 +287,7 @@ impl Image {
     /// Reads pieces, up to so many bytes, but one. Those of chunks behind each other are found without looking.
     #[must_use]
     pub fn pieces(&self, numbers: &[u64], bytes_max: usize) -> Vec<(u64, Bytes)> {
-        let view = self.hold.view();
+        let view = self.held.hold.view();
         let mut walk: Option<(u64, Chunks<'_>)> = None;
         let (mut found, mut bytes) = (Vec::new(), 0);
         for number in numbers {

@@ -33,6 +33,17 @@ impl StoredCopy {
         (lsn, lineage): (Lsn, Lineage),
         root: Root,
     ) -> Result<Beside, Error> {
+        let (beside, header) = self.prepare_beside((lsn, lineage))?;
+        let hold = writer.tree.versions().hold(&root);
+        let written = self.partition.write_root(&beside, &header, (&hold, root.pages))?;
+        Ok(Beside { start: start_of(&header), root, bytes: written.bytes })
+    }
+
+    /// An empty folder for the snapshot of an image, and how that begins.
+    pub(super) fn prepare_beside(
+        &self,
+        (lsn, lineage): (Lsn, Lineage),
+    ) -> Result<(PathBuf, Header), Error> {
         let inner = &self.partition.inner;
         let disk = &inner.context.world().disk;
         let beside = inner.dir.join(FOLDER);
@@ -40,11 +51,7 @@ impl StoredCopy {
         disk.sync_dir(&inner.dir).map_err(at("flush directory", &inner.dir))?;
         remove_snapshots(disk.as_ref(), &beside, None)?;
         let Lineage { term, history, chain } = lineage;
-        let start = LogStart { lsn, chain, history: history.clone() };
-        let header = Header { identity: inner.identity, lsn, term, history, chain };
-        let hold = writer.tree.versions().hold(&root);
-        let written = self.partition.write_root(&beside, &header, (&hold, root.pages))?;
-        Ok(Beside { start, root, bytes: written.bytes })
+        Ok((beside, Header { identity: inner.identity, lsn, term, history, chain }))
     }
 
     /// Makes what was written beside what this copy is.
@@ -70,9 +77,14 @@ impl StoredCopy {
 
 /// An image that is durable beside what is served.
 pub(super) struct Beside {
-    start: LogStart,
-    root: Root,
-    bytes: u64,
+    pub(super) start: LogStart,
+    pub(super) root: Root,
+    pub(super) bytes: u64,
+}
+
+/// Where the log begins behind a snapshot.
+pub(super) fn start_of(header: &Header) -> LogStart {
+    LogStart { lsn: header.lsn, chain: header.chain, history: header.history.clone() }
 }
 
 /// Finishes what a crash has interrupted: for the start.

@@ -1,4 +1,5 @@
-//! Making a whole tree at once: from sorted rows, or above pages that were loaded from a snapshot.
+//! Making a whole tree at once: from sorted rows, or above pages that were loaded from a snapshot, whether the memory
+//! was empty then ([`Tree::adopt`]) or is in use ([`Tree::take_leaf`], [`Tree::join_leaves`]).
 
 use super::TreeError;
 use super::inner::Children;
@@ -19,6 +20,22 @@ pub struct LoadedLeaf<'a> {
     pub rows: u32,
     /// Its separator: see [`super::LeafPage::separator`].
     pub separator: &'a [u8],
+}
+
+/// A leaf's separator is one, and above that of the leaf before.
+fn check_separator(
+    children: &Children,
+    index: usize,
+    leaf: &LoadedLeaf<'_>,
+) -> Result<(), TreeError> {
+    let refuse = |reason| Err(TreeError::Adoption { leaf: index as u64, page: leaf.page, reason });
+    if leaf.separator.len() > super::MAX_KEY_BYTES {
+        return refuse("its separator is too long");
+    }
+    if index > 0 && children.separator(index - 1) >= leaf.separator {
+        return refuse("its separator is not greater than the one before");
+    }
+    Ok(())
 }
 
 /// Inner nodes built at once get so many children at most: some room for inserts.
@@ -84,12 +101,7 @@ impl Tree {
             if leaf.page < next_page || !self.memory().was_handed_out(leaf.page, leaf.run) {
                 return refuse("its pages were not loaded, or belong to the leaf before it");
             }
-            if leaf.separator.len() > super::MAX_KEY_BYTES {
-                return refuse("its separator is too long");
-            }
-            if index > 0 && children.separator(index - 1) >= leaf.separator {
-                return refuse("its separator is not greater than the one before");
-            }
+            check_separator(&children, index, &leaf)?;
             if leaf.page > next_page {
                 self.nodes.give_unused(next_page, leaf.page - next_page);
             }
@@ -107,6 +119,59 @@ impl Tree {
         Ok(())
     }
 
+    /// Copies a leaf's pages to where they stay; its first page. Nobody reaches it before [`Tree::join_leaves`].
+    ///
+    /// # Errors
+    /// [`TreeError::OutOfMemory`]; nothing changed.
+    ///
+    /// # Panics
+    /// If the bytes are not whole pages.
+    pub fn take_leaf(&mut self, bytes: &[u8]) -> Result<u32, TreeError> {
+        assert!(!bytes.is_empty() && bytes.len().is_multiple_of(PAGE_BYTES), "whole pages");
+        let run = u32::try_from(bytes.len() / PAGE_BYTES).expect("a leaf of less than 16 TiB");
+        let page = if run == 1 {
+            self.nodes.promise(1, 0)?;
+            self.nodes.new_leaf()
+        } else {
+            self.nodes.new_run(run)?
+        };
+        self.nodes.run_mut(page, run).copy_from_slice(bytes);
+        Ok(page)
+    }
+
+    /// Gives back a leaf that was taken and not joined.
+    pub fn give_back_leaf(&mut self, page: u32, run: u32) {
+        self.nodes.retire_leaf(page, run);
+    }
+
+    /// Makes an empty tree of leaves that were taken, in key order. Their bytes are not read: the caller has verified
+    /// them, and `rows` is what they hold.
+    ///
+    /// # Errors
+    /// [`TreeError::NotEmpty`], [`TreeError::Adoption`], or that memory is short. The tree is empty then, and the leaves are
+    /// still taken.
+    pub fn join_leaves<'a>(
+        &mut self,
+        leaves: impl Iterator<Item = LoadedLeaf<'a>>,
+    ) -> Result<(), TreeError> {
+        if self.rows > 0 || self.root != NONE {
+            return Err(TreeError::NotEmpty { rows: self.rows });
+        }
+        let (mut children, mut rows) = (Children::default(), 0);
+        for (index, leaf) in leaves.enumerate() {
+            check_separator(&children, index, &leaf)?;
+            self.note_separator(leaf.separator);
+            rows += u64::from(leaf.rows);
+            children.push(leaf.separator, leaf.page);
+        }
+        if rows > 0 {
+            self.build_levels(children)?;
+            self.rows = rows;
+            self.changed = true;
+        }
+        Ok(())
+    }
+
     /// Gives back the pages set aside behind the last leaf.
     fn give_rest(&mut self, next_page: u32) {
         let end = u32::try_from(self.units_known(super::memory::Range::Leaf)).unwrap_or(u32::MAX);
@@ -115,8 +180,22 @@ impl Tree {
         }
     }
 
-    /// Puts levels of inner nodes above leaves until there is one node.
-    fn build_levels(&mut self, mut children: Children) -> Result<(), TreeError> {
+    /// Puts levels of inner nodes above leaves until there is one node. Leaves nothing behind if memory is short.
+    fn build_levels(&mut self, children: Children) -> Result<(), TreeError> {
+        let mut written = Vec::new();
+        let built = self.write_levels(children, &mut written);
+        if built.is_err() {
+            self.height = 0;
+            written.into_iter().for_each(|id| self.nodes.retire_inner(id));
+        }
+        built
+    }
+
+    fn write_levels(
+        &mut self,
+        mut children: Children,
+        written: &mut Vec<u32>,
+    ) -> Result<(), TreeError> {
         while children.len() > 1 {
             let mut above = Children::default();
             let mut from = 0;
@@ -125,6 +204,7 @@ impl Tree {
                 let units = super::inner::units_for(children.bytes(from, to)) as u64;
                 self.nodes.promise_runs(units)?;
                 let id = self.nodes.write_inner(&children, from, to);
+                written.push(id);
                 above.push(children.separator(from), id);
                 from = to;
             }

@@ -393,8 +393,9 @@ pub struct Leaves<'a> {
 }
 
 impl<'a> Leaves<'a> {
-    pub(super) fn new(reader: Reader<'a>) -> Self {
-        Self { reader, position: Position::new(&[], None) }
+    /// From the leaf on to which a key belongs.
+    pub(super) fn new(reader: Reader<'a>, from: &[u8]) -> Self {
+        Self { reader, position: Position::new(from, None) }
     }
 
     /// The separator before this leaf: of the lowest node on the path that is not a first child.
@@ -413,7 +414,10 @@ impl<'a> Iterator for Leaves<'a> {
 
     fn next(&mut self) -> Option<LeafPage<'a>> {
         let found = match self.position.stand {
-            Stand::New => self.position.descend(self.reader, Some(&[])),
+            Stand::New => {
+                let from = std::mem::take(&mut self.position.from);
+                self.position.descend(self.reader, Some(&from))
+            }
             _ => self.position.step(self.reader, true),
         };
         if !found {

@@ -446,7 +446,13 @@ impl View {
     /// The leaf pages in key order, as a snapshot stores them.
     #[must_use]
     pub fn leaves(&self) -> Leaves<'_> {
-        Leaves::new(self.reader())
+        self.leaves_from(&[])
+    }
+
+    /// The same from the leaf on to which a key belongs: with a leaf's separator, that leaf.
+    #[must_use]
+    pub fn leaves_from(&self, key: &[u8]) -> Leaves<'_> {
+        Leaves::new(self.reader(), key)
     }
 
     /// Keeps this version alive beyond the view.

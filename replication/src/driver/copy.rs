@@ -154,7 +154,8 @@ impl CopyDriver {
         };
         assert!(copy.stored.set(stored).is_ok(), "set once");
         *copy.core() = Some(core);
-        let worker = Worker { copy: copy.clone(), kept, images: Images::default() };
+        let images = Images::new(config.limits.digests_max);
+        let worker = Worker { copy: copy.clone(), kept, images };
         let name = format!("resprout-copy-{}", partition.ordinal());
         let thread = std::thread::Builder::new().name(name).spawn(move || worker.run(&to_do));
         let thread = thread.map_err(StartError::Thread)?;

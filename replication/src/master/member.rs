@@ -11,6 +11,7 @@
 //! In all states but *Async* commits wait for it. Once a publication was asked for, only a later
 //! record ends that: the question may still be on its way (catalogue rules 5 to 7).
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use resprout_wal::Lsn;
@@ -109,8 +110,10 @@ pub(super) struct Hold {
     pub(super) used: Duration,
     /// Pages that it may be sent before the next beat.
     pub(super) allowance: u64,
-    /// Pages that wait for that.
-    pub(super) wanted: Vec<u64>,
+    /// Pages that wait for that, or for the read that is under way.
+    pub(super) wanted: VecDeque<u64>,
+    /// Of the read under way.
+    pub(super) reading: Vec<u64>,
 }
 
 impl Member {
@@ -191,6 +194,30 @@ impl Member {
     }
 }
 
+impl Hold {
+    /// Of a root that is not there yet.
+    pub(super) fn new(now: Duration) -> Self {
+        let (wanted, reading) = (VecDeque::new(), Vec::new());
+        Self { head: None, used: now, allowance: 0, wanted, reading }
+    }
+
+    /// Nothing is wanted of it any more.
+    pub(super) fn forget_wanted(&mut self) {
+        self.wanted.clear();
+        self.reading.clear();
+    }
+
+    /// The read under way has come as far as this page: what is behind that is still wanted.
+    pub(super) fn was_read(&mut self, last: Option<u64>) {
+        let rest = std::mem::take(&mut self.reading);
+        let rest = rest.into_iter().filter(|page| last.is_some_and(|last| *page > last));
+        for page in rest.rev() {
+            self.wanted.push_front(page);
+            self.allowance += 1;
+        }
+    }
+}
+
 impl Stream {
     pub(super) fn new(id: StreamId, hello: Hello, now: Duration) -> Self {
         Self {
@@ -205,6 +232,11 @@ impl Stream {
             reading: false,
             told: Lsn::ZERO,
         }
+    }
+
+    /// The end of its log, as far as it said.
+    pub(super) fn reached(&self) -> Lsn {
+        self.acked.map_or(self.hello.end, |ack| ack.end.max(self.hello.end))
     }
 
     /// Where sending has to stop until more is acknowledged.

@@ -19,18 +19,19 @@ impl Master {
         let Some(stream) = &mut member.stream else { return };
         stream.phase = StreamPhase::Providing;
         stream.provided = now;
-        let id = stream.id;
+        let (id, reached) = (stream.id, stream.reached());
         if let Some(hold) = &mut member.hold {
             hold.used = now;
-            hold.wanted.clear();
+            hold.forget_wanted();
             if let Some(head) = hold.head.clone() {
                 self.send(replica, id, Message::Welcome(Start::Provision(head)));
             }
         } else if may {
-            let hold = Hold { head: None, used: now, allowance: 0, wanted: Vec::new() };
-            member.hold = Some(hold);
+            // Without a log it has no rows.
+            let plain = reached == Lsn::ZERO;
+            member.hold = Some(Hold::new(now));
             self.mark("a root is held for a replica");
-            self.out.pages.push(PageWork::Hold { replica });
+            self.out.pages.push(PageWork::Hold { replica, plain });
         } else {
             // It will ask again.
             member.stream = None;
@@ -41,7 +42,7 @@ impl Master {
     fn drop_older_image(&mut self, replica: Instance) {
         let Some(member) = self.members.get(&replica) else { return };
         let Some(stream) = &member.stream else { return };
-        let reached = stream.acked.map_or(stream.hello.end, |ack| ack.end.max(stream.hello.end));
+        let reached = stream.reached();
         let held = member.hold.as_ref().and_then(|hold| hold.head.as_ref());
         if held.is_some_and(|head| head.lsn < reached.min(self.committed)) {
             self.release(replica);
@@ -92,16 +93,25 @@ impl Master {
     /// A copy wants pages: now, or when the rate allows.
     pub(super) fn want(&mut self, replica: Instance, image: u64, pages: Vec<u64>) {
         let grow = pages.windows(2).all(|pair| pair[0] < pair[1]);
-        let few = pages.len() <= self.config.limits.pages_max as usize;
+        let pages_max = self.config.limits.pages_max as usize;
+        let few = pages.len() <= pages_max;
         let last = pages.last().copied().unwrap_or(u64::MAX);
         let Some(hold) = self.hold_of(replica, image, last).filter(|_| grow && few) else {
             self.out.alarms.push(Alarm::Unsound(replica));
             return;
         };
-        hold.wanted = pages;
+        let last = hold.wanted.back().or(hold.reading.last());
+        let goes_on = last.is_some_and(|last| pages.first().is_some_and(|first| last < first));
+        let waits = hold.wanted.len() + hold.reading.len() + pages.len();
+        if !goes_on || waits > pages_max {
+            // It asks again: what it asked for before counts no more.
+            hold.forget_wanted();
+        }
+        hold.wanted.extend(pages);
         self.read_pages(replica);
     }
 
+    /// One read at a time: what is read travels while the next is read.
     fn read_pages(&mut self, replica: Instance) {
         let Some(hold) = self.members.get_mut(&replica).and_then(|member| member.hold.as_mut())
         else {
@@ -109,18 +119,22 @@ impl Master {
         };
         let Some(image) = hold.head.as_ref().map(|head| head.id) else { return };
         let now = hold.wanted.len().min(usize::try_from(hold.allowance).unwrap_or(usize::MAX));
-        if now == 0 {
+        if now == 0 || !hold.reading.is_empty() {
             return;
         }
         hold.allowance -= now as u64;
-        let pages = hold.wanted.drain(..now).collect();
+        hold.reading.extend(hold.wanted.drain(..now));
+        let pages = hold.reading.clone();
         self.out.pages.push(PageWork::Read { image, pages });
     }
 
     pub(super) fn send_pages(&mut self, image: u64, pages: Vec<(u64, Bytes)>) {
-        if let Some((replica, stream)) = self.stream_of_image(image) {
-            self.send(replica, stream, Message::Pages { image, pages });
+        let Some((replica, stream)) = self.stream_of_image(image) else { return };
+        if let Some(hold) = self.members.get_mut(&replica).and_then(|member| member.hold.as_mut()) {
+            hold.was_read(pages.last().map(|(page, _)| *page));
         }
+        self.send(replica, stream, Message::Pages { image, pages });
+        self.read_pages(replica);
     }
 
     fn stream_of_image(&self, image: u64) -> Option<(Instance, crate::StreamId)> {

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!   AskDigests ─► Digests ─► Compare ─► Differ ─► Want ─► Pages ─► Store ─► … ─► Install
+//!   plain:                   Compare ─► …
 //! ```
 //!
-//! One question is under way at a time, and the next pages are asked for while the disk takes one answer: so
-//! what waits is bounded. Digests are asked for when nothing is being stored. Pages are stored beside what this
+//! Pages are asked for ahead of those that come and those that the disk takes, so many together: so what waits is
+//! bounded, and neither side waits for the other. Digests are asked for when nothing is being stored. Pages are stored beside what this
 //! copy is, which stays until the image is durable and whole (row D32). What was fetched is found
 //! again by its digest: after a lost connection, a restart, or another image.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,15 +39,30 @@ pub(super) struct Fetch {
     compared: u64,
     /// Of these, those that are not here.
     missing: BTreeSet<u64>,
-    /// When the master was asked; `None` while nothing is expected of it.
+    /// Those before this were asked for, and come.
+    asked_to: u64,
+    /// When the master was asked, or answered last; `None` while nothing is expected of it.
     asked: Option<Duration>,
-    /// Answers that are on their way to this copy's own disk.
-    storing: u32,
+    /// How many pages the answers have that are on their way to this copy's own disk.
+    storing: VecDeque<usize>,
 }
 
 impl Fetch {
     fn of(head: Option<ImageHead>) -> Self {
-        Self { head, compared: 0, missing: BTreeSet::new(), asked: None, storing: 0 }
+        let (missing, storing) = (BTreeSet::new(), VecDeque::new());
+        Self { head, compared: 0, missing, asked_to: 0, asked: None, storing }
+    }
+
+    /// The pages that may be asked for beside what is under way: when that is half of what may be, or less.
+    fn ask(&mut self, most: usize) -> Vec<u64> {
+        let coming = self.missing.range(..self.asked_to).count();
+        let room = most.saturating_sub(coming + self.storing.iter().sum::<usize>());
+        if room < most.div_ceil(2) {
+            return Vec::new();
+        }
+        let pages: Vec<u64> = self.missing.range(self.asked_to..).take(room).copied().collect();
+        self.asked_to = pages.last().map_or(self.asked_to, |last| last + 1);
+        pages
     }
 
     /// Pages that are settled, of how many.
@@ -104,6 +120,7 @@ impl Replica {
         let same = self.fetch.as_ref().is_some_and(|fetch| fetch.head.as_ref() == Some(&head));
         if same {
             self.mark("goes on fetching");
+            self.ask_again();
         } else {
             self.fetch = Some(Fetch::of(Some(head)));
         }
@@ -116,12 +133,18 @@ impl Replica {
         let Some(fetch) = &mut self.fetch else { return };
         let Some(head) = fetch.head.clone() else { return };
         let image = head.id;
-        if fetch.missing.is_empty() && fetch.storing > 0 {
+        if fetch.missing.is_empty() && !fetch.storing.is_empty() {
             fetch.asked = None;
         } else if !fetch.missing.is_empty() {
-            let pages = fetch.missing.iter().take(limits.pages_max as usize).copied().collect();
-            fetch.asked = Some(now);
-            self.send_to_master(Message::Want { image, pages });
+            let pages = fetch.ask(limits.pages_max as usize);
+            if !pages.is_empty() {
+                fetch.asked = Some(now);
+                self.send_to_master(Message::Want { image, pages });
+            }
+        } else if fetch.compared < head.pages && head.plain {
+            fetch.asked = None;
+            let (from, digests) = (fetch.compared, Vec::new());
+            self.out.pages.push(PageWork::Compare { head, from, digests });
         } else if fetch.compared < head.pages {
             let from = fetch.compared;
             let count = u64::from(limits.digests_max).min(head.pages - from);
@@ -141,7 +164,15 @@ impl Replica {
         let asked = self.fetch.as_ref().and_then(|fetch| fetch.asked);
         let late = asked.is_some_and(|at| self.now.saturating_sub(at) >= self.config.timing.retry);
         if late {
+            self.ask_again();
             self.fetch_next();
+        }
+    }
+
+    /// What was asked for does not come any more.
+    fn ask_again(&mut self) {
+        if let Some(fetch) = &mut self.fetch {
+            fetch.asked_to = 0;
         }
     }
 
@@ -152,8 +183,9 @@ impl Replica {
         if fetch.asked.is_none() || !fetch.missing.is_empty() || !fits || digests.is_empty() {
             return;
         }
+        let Some(head) = fetch.head.clone() else { return };
         fetch.asked = None;
-        self.out.pages.push(PageWork::Compare { image, from, digests });
+        self.out.pages.push(PageWork::Compare { head, from, digests });
     }
 
     pub(super) fn compared(&mut self, image: u64, until: u64, pages: Vec<u64>) {
@@ -172,22 +204,23 @@ impl Replica {
         if wanted.is_empty() {
             return;
         }
-        fetch.asked = None;
         if planted!(self.config, InstallWithoutPages) {
             (fetch.missing, fetch.compared) = (BTreeSet::new(), u64::MAX);
         }
-        fetch.storing += 1;
-        let is_first = fetch.storing == 1;
+        let comes_more = fetch.missing.range(..fetch.asked_to).next().is_some();
+        fetch.asked = comes_more.then_some(self.now);
+        fetch.storing.push_back(wanted.len());
         self.out.pages.push(PageWork::Store { image, pages: wanted });
-        if is_first && matches!(self.phase, Phase::Fetching(_)) {
+        if matches!(self.phase, Phase::Fetching(_)) {
             self.fetch_next();
         }
     }
 
     pub(super) fn pages_stored(&mut self, image: u64) {
         let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.is_of(image)) else { return };
-        fetch.storing = fetch.storing.saturating_sub(1);
-        if fetch.asked.is_none() && matches!(self.phase, Phase::Fetching(_)) {
+        fetch.storing.pop_front();
+        let waits = fetch.asked.is_none() || !fetch.missing.is_empty();
+        if waits && matches!(self.phase, Phase::Fetching(_)) {
             self.fetch_next();
         }
     }
@@ -216,8 +249,9 @@ impl Replica {
     /// Something of it is not what it should be: the digests will tell what.
     pub(super) fn spoiled(&mut self, image: u64) {
         let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.is_of(image)) else { return };
-        (fetch.compared, fetch.asked, fetch.storing) = (0, None, 0);
-        fetch.missing.clear();
+        let head = fetch.head.take();
+        // In the middle of fetching it begins anew when a question would be repeated: not again and again at once.
+        *fetch = Fetch { asked: Some(self.now), ..Fetch::of(head) };
         self.mark("the image is spoiled");
         if self.phase == Phase::Installing {
             self.phase = Phase::Pending;

@@ -94,6 +94,7 @@ fn put_fields(message: &Message, out: &mut Vec<u8>) {
         Message::Welcome(Start::Truncate { to, chain }) => put_all([to.0, *chain], out),
         Message::Welcome(Start::Provision(head)) => {
             put_all([head.id, head.lsn.0, head.pages, head.bytes], out);
+            out.put_u8(head.plain.into());
             put_lineage(&head.lineage, out);
         }
         Message::Ack(Ack { end, received, durable, applied, credit, echo }) => {
@@ -175,9 +176,9 @@ fn take_message(kind: u8, from: &mut Cursor) -> Result<Message, WireError> {
         TRUNCATE => Message::Welcome(Start::Truncate { to: Lsn(from.u64()?), chain: from.u64()? }),
         PROVISION => {
             let (id, lsn, pages) = (from.u64()?, Lsn(from.u64()?), from.u64()?);
-            let bytes = from.u64()?;
+            let (bytes, plain) = (from.u64()?, take_bool(from)?);
             let lineage = take_lineage(from)?;
-            Message::Welcome(Start::Provision(ImageHead { id, lsn, lineage, pages, bytes }))
+            Message::Welcome(Start::Provision(ImageHead { id, lsn, lineage, pages, bytes, plain }))
         }
         FRAMES => {
             let committed = Lsn(from.u64()?);

@@ -37,7 +37,7 @@ mod parts;
 pub const HEADER_BYTES: usize = 16;
 
 /// The version of messages that this program writes, and the only one that it reads.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The usual bound of a message: four times a batch of frames, or of pages, by the default limits.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;

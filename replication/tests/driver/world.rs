@@ -72,7 +72,7 @@ pub(crate) struct World {
     pub(crate) nodes: BTreeMap<u64, Option<Running>>,
     dirs: BTreeMap<u64, TempDir>,
     addresses: Mutex<BTreeMap<NodeId, String>>,
-    config: Config,
+    pub(crate) config: Config,
     durability: Durability,
     runtime: Runtime,
     runs: u64,
@@ -148,6 +148,12 @@ impl World {
             (2..=nodes).for_each(|number| world.until_sync(number));
         }
         world
+    }
+
+    /// A node that was not there before.
+    pub(crate) fn join(&mut self, number: u64) {
+        self.dirs.insert(number, tempfile::tempdir().expect("a directory"));
+        self.start(number);
     }
 
     pub(crate) fn running(&self, number: u64) -> &Running {

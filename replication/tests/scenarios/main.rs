@@ -112,6 +112,12 @@ scenarios! {
     /// Promise: fetching is resumed, not begun anew.
     #[test]
     fn r17_a_hold_keeps_the_place_of_a_copy_that_fetches;
+    /// Promise: a copy that has nothing gets pages in order, and no digests (R16).
+    #[test]
+    fn r16_a_copy_that_has_nothing_gets_plain_pages;
+    /// Promise: a copy that has nothing gets pages in order, and goes on behind a lost connection (R16, R17).
+    #[test]
+    fn r17_plain_pages_go_on_where_they_were_lost;
     /// Promise: a new master keeps its whole log (rule 10).
     #[test]
     fn r19_what_the_old_master_shipped_is_kept;

@@ -66,7 +66,8 @@ fn message(message: &Message) -> String {
         Message::Welcome(Start::Continue { from }) => format!("continue from {}", lsn(*from)),
         Message::Welcome(Start::Truncate { to, .. }) => format!("truncate at {}", lsn(*to)),
         Message::Welcome(Start::Provision(head)) => {
-            format!("image {} of {} pages at {}", head.id, head.pages, lsn(head.lsn))
+            let image = if head.plain { "plain image" } else { "image" };
+            format!("{image} {} of {} pages at {}", head.id, head.pages, lsn(head.lsn))
         }
         Message::Frames { frames: sent, committed } => {
             format!("[{}] committed {}", frames(sent), lsn(*committed))
@@ -125,10 +126,11 @@ pub(crate) fn report(report: &Report) -> String {
 
 pub(crate) fn work(work: &PageWork) -> String {
     match work {
-        PageWork::Hold { replica } => format!("hold a root for n{}", replica.0),
+        PageWork::Hold { replica, .. } => format!("hold a root for n{}", replica.0),
         PageWork::Release { replica } => format!("release the root of n{}", replica.0),
         PageWork::Digests { from, count, .. } => format!("{count} digests from {from}"),
         PageWork::Read { pages, .. } => format!("read {pages:?}"),
+        PageWork::Compare { head, from, .. } if head.plain => format!("begin from {from}"),
         PageWork::Compare { from, digests, .. } => format!("compare {} from {from}", digests.len()),
         PageWork::Store { pages, .. } => {
             format!("store {:?}", pages.iter().map(|(page, _)| *page).collect::<Vec<_>>())

@@ -252,14 +252,15 @@ impl World {
     fn page_work(&mut self, number: u64, work: PageWork) {
         self.say(format!("  n{number} pages: {}", show::work(&work)));
         match work {
-            PageWork::Hold { replica } => {
+            PageWork::Hold { replica, plain } => {
                 self.images += 1;
                 let id = self.images;
                 let node = self.node(number);
                 let (lsn, pages) = (node.visible, pages(&node.log.rows_at(node.visible)));
                 let lineage = node.log.lineage_at(lsn);
                 let bytes = pages.iter().map(|page| page.len() as u64).sum();
-                let head = ImageHead { id, lsn, lineage, pages: pages.len() as u64, bytes };
+                let count = pages.len() as u64;
+                let head = ImageHead { id, lsn, lineage, pages: count, bytes, plain };
                 node.images.insert(id, pages);
                 self.step(number, Event::Image { replica, head });
             }
@@ -272,19 +273,28 @@ impl World {
             }
             PageWork::Read { image, pages } => {
                 let all = &self.node(number).images[&image];
-                let pages = pages.iter().map(|page| (*page, all[*page as usize].clone())).collect();
+                // As many as fit: the rest is read behind them.
+                let few = pages.iter().take(2);
+                let pages = few.map(|page| (*page, all[*page as usize].clone())).collect();
                 self.step(number, Event::Pages { image, pages });
             }
-            PageWork::Compare { image, from, digests } => {
+            PageWork::Compare { head, from, digests: _ } if head.plain => {
+                let here = &self.node(number).wanted;
+                let pages = (from..head.pages).filter(|page| !here.contains_key(page)).collect();
+                self.step(number, Event::Differ { image: head.id, until: head.pages, pages });
+            }
+            PageWork::Compare { head, from, digests } => {
                 let node = self.node(number);
                 let own: BTreeSet<u64> = node.own_pages().keys().copied().collect();
                 let until = from + digests.len() as u64;
                 node.wanted.extend((from..).zip(digests.iter().copied()));
                 let missing = (from..).zip(digests).filter(|(_, digest)| !own.contains(digest));
                 let pages = missing.map(|(page, _)| page).collect();
-                self.step(number, Event::Differ { image, until, pages });
+                self.step(number, Event::Differ { image: head.id, until, pages });
             }
             PageWork::Store { image, pages } => {
+                let named = pages.iter().map(|(number, page)| (*number, digest(page)));
+                self.node(number).wanted.extend(named);
                 let pages = pages.into_iter().map(|(_, page)| page).collect();
                 self.queue(number, Op::Store(image, pages));
             }

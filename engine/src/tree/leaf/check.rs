@@ -97,6 +97,12 @@ impl<'a> LeafView<'a> {
     }
 }
 
+/// How many pages a leaf has, by the header in its first page: nothing of it is checked.
+#[must_use]
+pub fn run_of(page: &Page) -> u32 {
+    u32_at(page, AT_RUN)
+}
+
 /// Checks the bytes of a leaf: everything that reading or changing it relies on.
 ///
 /// # Errors
@@ -185,6 +191,19 @@ fn check_shared(page: &Page) -> Result<Shared<'_>, PageDamage> {
     Ok(shared)
 }
 
+/// Marks the bytes `from..to`, of which there is one at least; false if one was marked before.
+fn take(taken: &mut [u64; PAGE_BYTES / 64], from: usize, to: usize) -> bool {
+    let (first, last) = (from / 64, (to - 1) / 64);
+    let mut free = true;
+    for (word, bits) in taken.iter_mut().enumerate().take(last + 1).skip(first) {
+        let low = if word == first { u64::MAX << (from % 64) } else { u64::MAX };
+        let high = if word == last { u64::MAX >> (63 - (to - 1) % 64) } else { u64::MAX };
+        free &= *bits & low & high == 0;
+        *bits |= low & high;
+    }
+    free
+}
+
 /// Every record lies inside the heap, none overlaps another, and with the dead bytes they fill it:
 /// otherwise an in-place change of one row could change another.
 fn check_records(page: &Page, heap_start: usize) -> Result<(), PageDamage> {
@@ -204,16 +223,33 @@ fn check_records(page: &Page, heap_start: usize) -> Result<(), PageDamage> {
             return Err(damage);
         }
         live += bytes;
-        for byte in at..at + bytes {
-            let bit = 1 << (byte % 64);
-            if taken[byte / 64] & bit != 0 {
-                return Err(damage);
-            }
-            taken[byte / 64] |= bit;
+        if !take(&mut taken, at, at + bytes) {
+            return Err(damage);
         }
     }
     if live + u16_at(page, AT_DEAD) != PAGE_BYTES - heap_start {
         return Err(header(page, AT_DEAD));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise: bytes are marked as one by one, and what overlaps is found.
+    #[test]
+    fn records_that_overlap_are_found() {
+        let mut taken = [0; PAGE_BYTES / 64];
+        for (from, to) in [(0, 1), (1, 64), (64, 128), (130, 131), (131, 700), (4000, 4096)] {
+            assert!(take(&mut taken, from, to), "{from}..{to}");
+        }
+        for (from, to) in
+            [(0, 1), (63, 64), (100, 129), (128, 131), (699, 701), (700, 4001), (4095, 4096)]
+        {
+            assert!(!take(&mut taken.clone(), from, to), "{from}..{to}");
+        }
+        assert!(take(&mut taken, 128, 130) && take(&mut taken, 700, 4000));
+        assert_eq!(taken, [u64::MAX; PAGE_BYTES / 64]);
+    }
 }

@@ -45,7 +45,7 @@ pub(super) use self::build::{
     Entry, balanced_cut, build, cut_fits, entries, entry, fits, rebuild, separator, shared_prefix,
     used_by,
 };
-pub use self::check::{LeafView, PageDamage, check};
+pub use self::check::{LeafView, PageDamage, check, run_of};
 pub(super) use self::edit::{Sequence, insert, overwrite, remove, replace};
 pub(super) use self::jumbo::{Jumbo, run_for, write_jumbo};
 use super::bytes::{head4, is_equal, strip_prefix};

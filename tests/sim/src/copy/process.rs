@@ -28,6 +28,9 @@ pub struct Waiting {
     pub end: Lsn,
 }
 
+/// Pages that one read gives.
+const READ_PAGES: usize = 2;
+
 /// A root that a master holds for a copy.
 #[derive(Clone, Debug)]
 pub struct Held {
@@ -200,11 +203,13 @@ impl Process {
         coverage: &mut Coverage,
     ) -> Paged {
         match work {
-            PageWork::Hold { replica } => {
+            PageWork::Hold { replica, plain } => {
                 let (lsn, pages) = (self.visible, pages(&self.rows()));
                 let lineage = self.log.lineage_at(lsn);
                 let bytes = pages.iter().map(|page| page.len() as u64).sum();
-                let head = ImageHead { id: next, lsn, lineage, pages: pages.len() as u64, bytes };
+                let plain = plain && !pages.is_empty();
+                let count = pages.len() as u64;
+                let head = ImageHead { id: next, lsn, lineage, pages: count, bytes, plain };
                 self.held.insert(replica, Held { head: head.clone(), pages });
                 Paged::Answer(Event::Image { replica, head })
             }
@@ -220,14 +225,24 @@ impl Process {
             }
             PageWork::Read { image, pages: wanted } => {
                 let Some(all) = self.image(image) else { return Paged::Nothing };
-                let pages = wanted.iter().map(|page| (*page, all[*page as usize].clone()));
-                let pages = pages.collect();
+                // As many as fit: the rest is read behind them.
+                let few = wanted.iter().take(READ_PAGES);
+                let pages = few.map(|page| (*page, all[*page as usize].clone())).collect();
                 Paged::Answer(Event::Pages { image, pages })
             }
-            PageWork::Compare { image, from, digests } => {
-                Paged::Answer(self.compare(disk, (image, from), &digests, coverage))
+            PageWork::Compare { head, from, digests: _ } if head.plain => {
+                coverage.note("a plain image");
+                Paged::Answer(self.compare_plain(disk, &head, from))
+            }
+            PageWork::Compare { head, from, digests } => {
+                Paged::Answer(self.compare(disk, (head.id, from), &digests, coverage))
             }
             PageWork::Store { image, pages } => {
+                if self.wanted.0 == image {
+                    for (number, page) in &pages {
+                        self.wanted.1.entry(*number).or_insert_with(|| digest(page));
+                    }
+                }
                 let pages = pages.into_iter().map(|(_, page)| page).collect();
                 coverage.note("pages stored");
                 Paged::Write(Op::Store(image, pages))
@@ -265,6 +280,16 @@ impl Process {
             }
         }
         Event::Differ { image, until: from + digests.len() as u64, pages: missing }
+    }
+
+    /// Pages of a plain image have no digests: those that came are known by their numbers.
+    fn compare_plain(&mut self, disk: &Disk, head: &ImageHead, from: u64) -> Event {
+        if self.wanted.0 != head.id {
+            self.wanted = (head.id, BTreeMap::new());
+        }
+        let here = |page: &u64| self.wanted.1.get(page).is_some_and(|d| disk.pages.contains_key(d));
+        let pages = (from..head.pages).filter(|page| !here(page)).collect();
+        Event::Differ { image: head.id, until: head.pages, pages }
     }
 
     /// The rows of a fetched image, or nothing if a page of it is missing.
