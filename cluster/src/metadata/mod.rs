@@ -299,8 +299,11 @@ impl Metadata {
     pub fn leaves(&self) -> Vec<Leaf> {
         let leaf = |(id, node): (&NodeId, &Node)| {
             let Kind::Leaf { group, pair } = node.kind else { return None };
-            let standing =
-                if node.state == NodeState::Online { Standing::Online } else { Standing::Away };
+            let standing = match node.state {
+                NodeState::Online => Standing::Online,
+                NodeState::Attaching => Standing::Attaching,
+                _ => Standing::Away,
+            };
             let (id, pair) = (LeafId::from(*id), pair.map(LeafId::from));
             Some(Leaf { id, address: node.address.clone(), group, pair, standing })
         };

@@ -15,7 +15,7 @@ use resprout_wal::{History, Lsn, TermStart};
 use crate::metadata::{Left, Metadata, NodeState};
 use crate::reconcile::{CopyName, Doing};
 use crate::survey::{CopyReport, Survey};
-use crate::{Database, Instance, Leaf, LeafId, NodeId, Ordinal, Standing, Term};
+use crate::{Database, Instance, Leaf, LeafId, NodeId, Ordinal, Term};
 
 /// What left an orphan behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +168,7 @@ fn keep(
     orphan: &Orphan,
 ) -> Option<Keep> {
     let is_there =
-        |id: LeafId| leaves.iter().any(|leaf| leaf.id == id && leaf.standing != Standing::Away);
+        |id: LeafId| leaves.iter().any(|leaf| leaf.id == id && leaf.standing.is_present());
     let database = databases.iter().find(|database| database.name == orphan.database);
     let Some(partition) = database.and_then(|database| database.partition(orphan.ordinal)) else {
         return Some(Keep::NoDatabase);
