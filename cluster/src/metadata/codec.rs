@@ -13,7 +13,7 @@ use crate::{Database, Mode, Reference};
 use resprout_wal::Lsn;
 
 /// The version that this program writes.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 /// The oldest that it reads of what is stored: there databases have no partition for reference tables.
 const OLDEST: u16 = 4;
 /// The first with partitions for reference tables.
@@ -158,6 +158,7 @@ variants!(Happened {
     10 => Orphaned { database, ordinal, instance },
     11 => Attached { database, ordinal, instance },
     12 => Replication { database, sync },
+    13 => Rebalanced,
 });
 variants!(LeftBy {
     1 => Drop, 2 => PromoteWithDrop, 3 => Copy, 4 => Create, 5 => Detach, 6 => Attach, 7 => AttachLeaf,

@@ -146,3 +146,88 @@ fn a_rebalance_ends_with_who_is_being_attached() {
     world.until(600, "everything is there", World::is_whole);
     assert_eq!(world.checker.losses, 0);
 }
+
+/// The plan that runs or ran last in the database.
+fn last_plan(world: &World) -> Option<Plan> {
+    let database = world.metadata.databases()["db"].number;
+    world.aggregators[&world.leader].manager.shown(database).map(|shown| shown.plan)
+}
+
+fn rebalanced(world: &World) -> usize {
+    let events = world.metadata.events().iter();
+    events.filter(|event| event.happened == Happened::Rebalanced).count()
+}
+
+/// A leaf is lost, its second copies are made elsewhere, and it comes back: now there are copies too many, and they are uneven.
+fn back_with_copies_too_many(mode: Mode) -> World {
+    let node = NodeId(4);
+    let mut world = whole(Setup { mode, leaves: 4, partitions: 8, ..Setup::default() });
+    crash(&mut world, node);
+    world.until(200, "failover", |world| state(world, node) == NodeState::Offline);
+    world.run(60);
+    let databases = [world.metadata.databases()["db"].map.clone()];
+    let restore = Asked::Restore { database: "db".to_owned() };
+    let plan = restore.plan(&world.metadata.leaves(), &databases, mode).expect("there are leaves");
+    assert!(!plan.steps.is_empty());
+    run(&mut world, plan);
+    world.run(120);
+    start(&mut world, node, 5);
+    world.until(400, "it is back", World::is_whole);
+    assert_ne!(rebalance(&world).steps, [], "{mode:?}");
+    world
+}
+
+/// Promise (section 4.4): with `load_balanced`, when a leaf has come back and nothing has changed for the stable period, everything is
+/// evened out over all leaves, once; in pairs only masters go back.
+#[test]
+fn what_a_return_leaves_uneven_is_evened_out() {
+    let mut world = back_with_copies_too_many(Mode::LoadBalanced);
+    let back = world.round;
+    world.until(1_000, "evened out", |world| rebalanced(world) == 1);
+    assert!(world.round - back >= 195, "after the stable period: {}", world.round - back);
+    world.until(100, "everything is there", World::is_whole);
+    assert_eq!(rebalance(&world).steps, [], "{}", world.show());
+    world.run(600);
+    assert_eq!(rebalanced(&world), 1);
+    assert_eq!(world.checker.losses, 0);
+    let mut paired = back_with_copies_too_many(Mode::Paired);
+    paired.run(600);
+    assert_eq!(rebalanced(&paired), 0);
+    let moved = last_plan(&paired).expect("masters went back").steps;
+    assert!(moved.iter().all(|step| step.action == Action::Promote), "{moved:?}");
+}
+
+/// Promise: another master aggregator evens out what the one before did not come to, and only that.
+#[test]
+fn whoever_is_next_evens_out() {
+    let mut world = back_with_copies_too_many(Mode::LoadBalanced);
+    world.run(50);
+    world.change_leader(NodeId(2), 0);
+    world.until(1_000, "evened out", |world| rebalanced(world) == 1);
+    world.until(100, "everything is there", World::is_whole);
+    assert_eq!(rebalance(&world).steps, [], "{}", world.show());
+    world.change_leader(NodeId(3), 0);
+    world.run(600);
+    assert_eq!((rebalanced(&world), last_plan(&world)), (1, None));
+}
+
+/// Promise: a leaf that is added gets nothing by itself, also if another one had come back just before.
+#[test]
+fn an_added_leaf_evens_nothing_out() {
+    for returns in [false, true] {
+        let mut world = four(Mode::LoadBalanced);
+        if returns {
+            crash(&mut world, NodeId(4));
+            world.until(200, "failover", |world| state(world, NodeId(4)) == NodeState::Offline);
+            start(&mut world, NodeId(4), 5);
+            world.until(400, "it is back", World::is_whole);
+        }
+        world.add_leaf();
+        world.run(700);
+        let ordinals = [0, 1].map(|ordinal| partition(&world, ordinal).copies.len());
+        assert_eq!((ordinals, rebalanced(&world)), ([2, 2], 0), "returns: {returns}");
+        let moved = last_plan(&world).map_or_else(Vec::new, |plan| plan.steps);
+        let moves = |action: Action| !matches!(action, Action::Promote | Action::Attach);
+        assert!(!moved.iter().any(|step| moves(step.action)), "{moved:?}");
+    }
+}
