@@ -26,8 +26,8 @@ pub use estimate::Averages;
 pub use failover::{Failover, FailoverRow, Takeover, failover, failover_rows};
 pub use live::{Awaited, Copied, Left, Live};
 pub use orphans::{
-    Extent, Keep, Masters, Origin, Orphan, Verdict, clear_orphans, left_behind, masters, orphans,
-    safe_orphans,
+    Extent, Keep, Masters, Origin, Orphan, OutOfReach, Verdict, clear_orphans, left_behind,
+    masters, orphans, out_of_reach, safe_orphans,
 };
 pub use pace::{Pace, Seen};
 pub use removal::{Removal, RemovalError, Unsafe, ensure_online, ensure_safety, remove};

@@ -231,3 +231,28 @@ fn an_added_leaf_evens_nothing_out() {
         assert!(!moved.iter().any(|step| moves(step.action)), "{moved:?}");
     }
 }
+
+/// Promise: what a leaf has that was removed by force is noted until one at its address says that it does not have it.
+#[test]
+fn what_a_removed_leaf_has_is_noted_until_it_is_looked_for() {
+    let mut world = four(Mode::Paired);
+    let node = NodeId(4);
+    crash(&mut world, node);
+    world.until(200, "it is lost", |world| state(world, node) == NodeState::Offline);
+    world.run(60);
+    world.commit(Command::RemoveNode { node, force: true });
+    let notes = |world: &World| world.metadata.databases()["db"].left.len();
+    world.run(200);
+    assert_eq!((notes(&world), world.metadata.removed().len()), (1, 1));
+    let address = world.metadata.removed()[&node].clone();
+    let mut gone = world.leaves.remove(&node).expect("a leaf");
+    gone.start(world.round);
+    // It comes back under another number, first with what it has, then without.
+    let next = world.add_leaf_at(address);
+    world.leaves.get_mut(&next).expect("a leaf").copies = gone.copies;
+    world.run(200);
+    assert_eq!(notes(&world), 1);
+    world.leaves.get_mut(&next).expect("a leaf").copies.clear();
+    world.until(100, "forgotten", |world| notes(world) == 0);
+    assert_eq!(world.metadata.removed().len(), 0);
+}
