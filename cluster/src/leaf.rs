@@ -41,8 +41,18 @@ pub enum Standing {
     Online,
     /// Online, and its copies are to go elsewhere: REMOVE LEAF, DETACH LEAF.
     Leaving,
-    /// Offline, recovering, attaching or detached: what it has cannot be used now.
+    /// It is being taken in again: what it has is of use when it is online.
+    Attaching,
+    /// Offline, recovering or detached: what it has cannot be used now.
     Away,
+}
+
+impl Standing {
+    /// Whether what a leaf has can be used now.
+    #[must_use]
+    pub fn is_present(self) -> bool {
+        matches!(self, Self::Online | Self::Leaving)
+    }
 }
 
 /// A leaf.

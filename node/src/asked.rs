@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use resprout_cluster::control::{Operation, ShownStep};
-use resprout_cluster::metadata::Metadata;
+use resprout_cluster::metadata::{Left, Metadata};
 use resprout_cluster::plan::{
     Asked, ExplainRow, FailoverRow, One, StatusRow, ensure_safety, failover_rows,
 };
@@ -15,7 +15,7 @@ use resprout_engine::table::Value;
 use resprout_sql::error::{Code, SqlError};
 use resprout_sql::place::Shown;
 use resprout_sql::statement::{
-    ClusterStatement, NodeAddress, OldMaster, PartitionAction, RebalanceOptions,
+    ClusterStatement, NodeAddress, OldMaster, PartitionAction, PartitionName, RebalanceOptions,
 };
 
 use crate::calls::Calls;
@@ -53,6 +53,29 @@ pub(crate) fn leaf(metadata: &Metadata, at: &NodeAddress) -> Result<LeafId, SqlE
         let text = format!("Leaf {host}:{port} is not part of the cluster");
         SqlError::new(Code::LEAF_NOT_FOUND, text)
     })
+}
+
+/// The leaf at an address; of DROP PARTITION also one that was removed with a copy of that partition.
+///
+/// # Errors
+/// 1737.
+pub(crate) fn leaf_with(
+    metadata: &Metadata,
+    (action, partition): (PartitionAction, &PartitionName),
+    at: &NodeAddress,
+) -> Result<LeafId, SqlError> {
+    let entry = metadata.databases().get(&partition.database);
+    let was_there = |found: &Left| {
+        let address = metadata.removed().get(&found.leaf.into());
+        found.ordinal == Ordinal(partition.ordinal)
+            && address.is_some_and(|one| one.host == at.host && one.port == at.port)
+    };
+    let found = leaf(metadata, at);
+    let note = entry.and_then(|entry| entry.left.iter().find(|left| was_there(left)));
+    match note {
+        Some(note) if action == PartitionAction::Drop && found.is_err() => Ok(note.leaf),
+        _ => found,
+    }
 }
 
 fn names(metadata: &Metadata) -> Vec<String> {
@@ -93,7 +116,7 @@ pub(crate) fn wanted(
             free(metadata, leaves, (*kill, true))?
         }
         ClusterStatement::Partition { action, partition, node } => {
-            let leaf = leaf(metadata, node)?;
+            let leaf = leaf_with(metadata, (*action, partition), node)?;
             let one = match action {
                 PartitionAction::Copy => One::Copy,
                 PartitionAction::Drop if is_recorded(metadata, partition, leaf) => One::Drop,

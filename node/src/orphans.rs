@@ -15,13 +15,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use resprout_cluster::control::{Control, Order, OrphanAct, Returned};
-use resprout_cluster::metadata::{Left, Metadata, Outcome};
+use resprout_cluster::metadata::{Command, Left, Metadata, Outcome};
 use resprout_cluster::plan::{
-    Asked, Keep, One, Orphan, OrphanRow, Verdict, clear_orphans, left_behind, masters, orphan_rows,
-    orphans, safe_orphans,
+    Asked, Keep, One, Origin, Orphan, OrphanRow, OutOfReach, Verdict, clear_orphans, left_behind,
+    masters, orphan_rows, orphans, out_of_reach, safe_orphans,
 };
 use resprout_cluster::survey::Survey;
-use resprout_cluster::{Database, LeafId, NodeId, Ordinal};
+use resprout_cluster::{Database, LeafId, NodeId, Ordinal, Partition};
 use resprout_engine::table::{DateTime, Value};
 use resprout_sql::error::Code;
 use resprout_sql::place::Shown;
@@ -41,9 +41,12 @@ fn answered(surveys: &Surveys) -> impl Iterator<Item = (NodeId, &Survey)> {
     surveys.iter().filter_map(|(node, said)| Some((*node, said.as_ref()?)))
 }
 
-/// All orphans that leaves say they have, each with why it stays, if it does.
+/// All orphans that leaves say they have, each with why it stays, if it does; and copies that nobody can look at.
 #[derive(Debug)]
-pub(crate) struct Listed(Vec<(Orphan, Option<Keep>)>);
+pub(crate) struct Listed(Vec<(Orphan, Option<Keep>)>, Vec<OutOfReach>);
+
+/// Why what is on a leaf that was removed is no business of CLEAR ORPHAN DATABASES.
+const OUT_OF_REACH: &str = "its leaf was removed from the cluster by force: nobody can look at it";
 
 impl Listed {
     pub(crate) fn of(metadata: &Metadata, surveys: &Surveys) -> Self {
@@ -52,7 +55,8 @@ impl Listed {
         let (leaves, databases) = (metadata.leaves(), databases.collect::<Vec<Database>>());
         let masters = masters(metadata, answered(surveys));
         let verdicts = clear_orphans(&leaves, &databases, &masters, &found);
-        Self(verdicts.into_iter().map(|one| (one.orphan.clone(), one.keep)).collect())
+        let verdicts = verdicts.into_iter().map(|one| (one.orphan.clone(), one.keep)).collect();
+        Self(verdicts, out_of_reach(metadata, answered(surveys)))
     }
 
     /// What is said of the one of that name on that leaf, if it is one.
@@ -81,7 +85,8 @@ impl Listed {
 
     /// `MV_ORPHANS`.
     pub(crate) fn rows(&self, metadata: &Metadata) -> Vec<Vec<Value>> {
-        self.0.iter().filter_map(|(orphan, keep)| row(metadata, orphan, *keep)).collect()
+        let rows = self.0.iter().filter_map(|(orphan, keep)| row(metadata, orphan, *keep));
+        rows.chain(self.1.iter().map(|one| row_out_of_reach(metadata, one))).collect()
     }
 
     /// The one on a leaf of a partition that has most.
@@ -103,12 +108,7 @@ fn time(at_ms: u64) -> String {
 fn row(metadata: &Metadata, orphan: &Orphan, keep: Option<Keep>) -> Option<Vec<Value>> {
     let node = metadata.nodes().get(&orphan.leaf.into())?;
     let entry = metadata.database_of(orphan.number);
-    let partition = entry.and_then(|entry| entry.map.partition(orphan.ordinal));
-    let master = partition.and_then(resprout_cluster::Partition::serving);
-    let master = master.and_then(|leaf| metadata.nodes().get(&leaf.into()));
-    let origin = orphan.origin.as_ref();
-    let micros = origin.and_then(|origin| i64::try_from(origin.at_ms.saturating_mul(1000)).ok());
-    Some(vec![
+    let mut row = vec![
         number(orphan.leaf.0),
         text(&node.address.host),
         number(node.address.port),
@@ -116,13 +116,48 @@ fn row(metadata: &Metadata, orphan: &Orphan, keep: Option<Keep>) -> Option<Vec<V
         number(orphan.ordinal.0),
         number(orphan.instance.0),
         number(orphan.bytes),
+    ];
+    row.extend(origin(orphan.origin.as_ref()));
+    row.extend(master(metadata, entry.and_then(|entry| entry.map.partition(orphan.ordinal))));
+    row.push(number(u64::from(keep.is_none())));
+    row.push(keep.map_or(Value::Null, |keep| text(keep.to_string())));
+    Some(row)
+}
+
+fn row_out_of_reach(metadata: &Metadata, one: &OutOfReach) -> Vec<Value> {
+    let OutOfReach { database, left, address } = one;
+    let mut row = vec![
+        number(left.leaf.0),
+        text(&address.host),
+        number(address.port),
+        text(database),
+        number(left.ordinal.0),
+        number(left.instance.0),
+        Value::Null,
+    ];
+    row.extend(origin(Some(&Origin::from(left))));
+    row.extend(master(metadata, metadata.partition(database, left.ordinal)));
+    row.extend([number(0_u64), text(OUT_OF_REACH)]);
+    row
+}
+
+/// What made an orphan, and when.
+fn origin(origin: Option<&Origin>) -> [Value; 2] {
+    let micros = origin.and_then(|origin| i64::try_from(origin.at_ms.saturating_mul(1000)).ok());
+    [
         origin.map_or(Value::Null, |origin| text(&origin.operation)),
         micros.and_then(DateTime::from_micros).map_or(Value::Null, Value::DateTime),
+    ]
+}
+
+/// Where the master of a partition listens that serves.
+fn master(metadata: &Metadata, partition: Option<&Partition>) -> [Value; 2] {
+    let master = partition.and_then(Partition::serving);
+    let master = master.and_then(|leaf| metadata.nodes().get(&leaf.into()));
+    [
         master.map_or(Value::Null, |node| text(&node.address.host)),
         master.map_or(Value::Null, |node| number(node.address.port)),
-        number(u64::from(keep.is_none())),
-        keep.map_or(Value::Null, |keep| text(keep.to_string())),
-    ])
+    ]
 }
 
 impl Directory {
@@ -207,6 +242,9 @@ impl Operations {
             let why = format!("database '{database}' has no partition {ordinal}");
             return Err(told(Code::WRONG_ARGUMENTS, why));
         }
+        if what == OrphanAct::Drop && !metadata.nodes().contains_key(&leaf.into()) {
+            return self.forget(office, &listed, (database, ordinal, leaf)).await;
+        }
         let address = metadata.nodes().get(&leaf.into()).map(|node| node.address.to_string());
         let address = address.unwrap_or_default();
         let one = |one| Asked::One { database: database.to_owned(), ordinal, leaf, one };
@@ -223,8 +261,7 @@ impl Operations {
             told(Code::WRONG_ARGUMENTS, why)
         })?;
         if let OrphanAct::Drop = what {
-            if entry.map.partition(ordinal).and_then(resprout_cluster::Partition::serving).is_none()
-            {
+            if entry.map.partition(ordinal).and_then(Partition::serving).is_none() {
                 let why = format!(
                     "Leaf {address} may have the last instance of partition {database}:{ordinal}: it has no master"
                 );
@@ -247,6 +284,20 @@ impl Operations {
         self.carry_out_plan(&one(One::Attach { instance }), (false, false)).await
     }
 
+    /// What a leaf has that was removed is listed no more.
+    async fn forget(
+        &self,
+        office: u64,
+        listed: &Listed,
+        (database, ordinal, leaf): (&str, Ordinal, LeafId),
+    ) -> Result<Outcome, Returned> {
+        let is_it = |one: &&OutOfReach| {
+            one.database == database && (one.left.ordinal, one.left.leaf) == (ordinal, leaf)
+        };
+        let copies = listed.1.iter().filter(is_it).map(|one| one.left.instance).collect();
+        self.command(office, Command::ForgetLeft { database: database.to_owned(), copies }).await
+    }
+
     /// CREATE PARTITION is the end of what orphans have.
     fn check_alone(
         &self,
@@ -263,8 +314,9 @@ impl Operations {
         let behind = left_behind(metadata, database, ordinal);
         let leaf = there.map(|orphan| orphan.leaf).or(behind.first().map(|left: &Left| left.leaf));
         let Some(leaf) = leaf else { return Ok(()) };
-        let address = metadata.nodes().get(&leaf.into()).map(|node| node.address.to_string());
-        let at = address.unwrap_or_default();
+        let node = metadata.nodes().get(&leaf.into()).map(|node| &node.address);
+        let address = node.or_else(|| metadata.removed().get(&leaf.into()));
+        let at = address.map_or_else(String::new, ToString::to_string);
         let why = format!(
             "Leaf {at} may have the last instance of partition {database}:{ordinal}: ATTACH PARTITION makes it a copy again; with FORCE its rows are given up"
         );

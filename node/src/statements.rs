@@ -10,7 +10,7 @@ use resprout_sql::statement::{
     ClusterStatement, Login, NodeAddress, PartitionAction, PartitionName,
 };
 
-use crate::asked::leaf;
+use crate::asked::leaf_with;
 use crate::surveyed::{database_status, databases_extended};
 use crate::views;
 
@@ -91,7 +91,8 @@ pub(crate) fn operations(
         }
         ClusterStatement::ClearOrphanDatabases => vec![Operation::ClearOrphans],
         ClusterStatement::Partition { action, partition, node } => {
-            on_orphan(*action, partition, leaf(metadata, node)?, metadata).into_iter().collect()
+            let leaf = leaf_with(metadata, (*action, partition), node)?;
+            on_orphan(*action, partition, leaf, metadata).into_iter().collect()
         }
         // All that they need are plans.
         ClusterStatement::RebalancePartitions { .. }

@@ -165,6 +165,9 @@ fn described(happened: &Happened, is_leaf: bool) -> (&'static str, &'static str,
             );
             ("NOTICE", "DATABASE_REPLICATION_CHANGED", details)
         }
+        Happened::Rebalanced => {
+            ("NOTICE", "REBALANCE_FINISHED", "{\"automatic\": true}".to_owned())
+        }
         Happened::Orphaned { database, ordinal, instance } => {
             let more = format!(", \"instance\": {}", instance.0);
             ("WARNING", "COPY_ORPHANED", of(database, *ordinal, more))

@@ -9,7 +9,9 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use resprout_cluster::metadata::{Metadata, NodeState};
 use resprout_cluster::{NodeId, Ordinal, Partition};
+use resprout_engine::table::Value;
 use resprout_node::testing::Cluster;
+use resprout_sql::place::{ClusterView, Directory as _, Listed};
 use support::{text, until};
 
 const ROWS: i64 = 40;
@@ -295,4 +297,47 @@ async fn what_only_an_orphan_has_is_dropped_by_name_only() {
     is_kept(&mut world).await;
     world.run(&format!("DROP PARTITION {at_master}")).await;
     assert!(world.shown(0, master).await.is_empty());
+}
+
+/// Promise: what a leaf has that was removed by force is listed with where it is and what made it; its partition does not begin anew
+/// over it unless forced, CLEAR ORPHAN DATABASES leaves it alone, and DROP PARTITION by name ends the list.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_removed_leaf_has_is_listed() {
+    let mut world = World::start().await;
+    let (gone, rest) = world.leaves_of(0);
+    let on = [world.on(0, gone), world.on(1, gone)];
+    world.cluster.kill(gone).await;
+    let serves = |metadata: &Metadata| {
+        let serves = |ordinal| {
+            metadata.partition("x_test", Ordinal(ordinal)).unwrap().serving() == Some(rest.into())
+        };
+        metadata.nodes()[&gone].state == NodeState::Offline && serves(0) && serves(1)
+    };
+    world.cluster.until("the leaf is lost", serves).await.unwrap();
+    let at = on[0].split(" ON ").nth(1).unwrap().to_owned();
+    world.run(&format!("REMOVE LEAF {at} FORCE")).await;
+    let listed = |world: &World| {
+        let (directory, _) = world.cluster.statements().unwrap();
+        let view = Listed::View(ClusterView::Orphans);
+        let shown = tokio::task::block_in_place(|| directory.show(&view)).unwrap();
+        // Where, what, its bytes, what made it, and whether it is safe to drop.
+        let columns = [1, 2, 3, 4, 6, 7, 11];
+        let row = |row: &Vec<Value>| columns.map(|at| row[at].to_string()).join(" ");
+        let mut rows: Vec<_> = shown.rows.iter().map(row).collect();
+        rows.sort();
+        rows
+    };
+    let port = at.split(':').nth(1).unwrap();
+    let expected =
+        |ordinal: u32| format!("127.0.0.1 {port} x_test {ordinal} NULL REMOVE LEAF FORCE 0");
+    assert_eq!(listed(&world), [expected(0), expected(1)]);
+    world.run("CLEAR ORPHAN DATABASES").await;
+    assert_eq!(listed(&world), [expected(0), expected(1)]);
+    world.run(&format!("DROP PARTITION {}", on[0])).await;
+    assert_eq!(listed(&world), [expected(1)]);
+    let unknown = world.refused(&format!("DROP PARTITION {}", on[0])).await;
+    assert!(unknown.contains("1737"), "{unknown}");
+    let attached = world.refused(&format!("ATTACH PARTITION {}", on[1])).await;
+    assert!(attached.contains("1737"), "{attached}");
+    assert_eq!(world.ids().await, (0..ROWS).collect::<Vec<_>>());
 }

@@ -212,6 +212,8 @@ struct Run {
     began_ms: Option<u64>,
     ended_ms: Option<u64>,
     live: Option<Live>,
+    /// It waits for a leaf that is being attached.
+    attaches: bool,
     /// Since when its partition has no master.
     bereft_ms: Option<u64>,
     caught_up: bool,
@@ -251,6 +253,7 @@ impl Execution {
             began_ms: None,
             ended_ms: None,
             live: None,
+            attaches: false,
             bereft_ms: None,
             caught_up: false,
             locked: None,
@@ -376,6 +379,7 @@ impl Run {
     /// What it waits for, in a phase that has its turn or not; nothing, if it has ended.
     fn awaits(&self, has_turn: bool) -> Option<Awaited> {
         Some(match self.stage {
+            Stage::Scheduled if self.attaches => Awaited::Attach,
             Stage::Scheduled if has_turn => Awaited::Turn,
             Stage::Scheduled => Awaited::Phase,
             Stage::Asked | Stage::Discarding => Awaited::Record,

@@ -9,6 +9,18 @@ impl World<'_> {
         self.leaves.iter().any(|other| other.id == leaf && other.standing == Standing::Online)
     }
 
+    /// Whether a leaf that the step needs is being attached: the one where something becomes, or where its partition's master comes
+    /// back.
+    pub(super) fn is_attaching_for(&self, step: &Step) -> bool {
+        let attaches = |leaf: LeafId| {
+            let mut leaves = self.leaves.iter();
+            leaves.any(|other| other.id == leaf && other.standing == Standing::Attaching)
+        };
+        let partition = self.partition(step).filter(|partition| partition.serving().is_none());
+        let source = partition.and_then(|partition| partition.master);
+        !step.action.takes_out() && (attaches(step.target) || source.is_some_and(attaches))
+    }
+
     /// The partition of a step. Databases that are dropped end their plans.
     pub(super) fn partition(&self, step: &Step) -> Option<&Partition> {
         self.database.partition(step.ordinal)

@@ -73,6 +73,10 @@ impl Execution {
             self.runs[at].begin(Stage::Success, now_ms);
             return self.runs[at].end(Stage::Success, now_ms);
         }
+        self.runs[at].attaches = world.is_attaching_for(step);
+        if self.runs[at].attaches {
+            return;
+        }
         let needs_master = step.action.is_copy() || step.action.is_promotion();
         if needs_master && partition.master.is_none() {
             if self.is_bereft_too_long(at, partition, now_ms) {

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | the copy | nobody serves | it is taken back as it is; a master that stopped in order goes on in its term, another begins the next |
 //! | the copy | its counterpart serves | it follows: from the log, rewound, or by pages, as its history says |
-//! | the copy | somebody else serves | it leaves the record: an orphan |
+//! | the copy | somebody else serves, and too few copies have everything | it follows as well: a partition has as many copies as it can |
+//! | the copy | somebody else serves, and enough copies have everything | it leaves the record: an orphan |
 //! | the copy, with a newer term than the record | – | nothing is decided: the metadata are stale (row M15) |
 //! | nothing (a new disk), or it cannot be recovered | somebody serves | another copy takes its place, or pages are fetched |
 //! | nothing | nobody serves | the partition waits for somebody to decide |
@@ -13,9 +14,10 @@ use resprout_replication::{CopyRecord, CopyState, Request};
 
 use super::{About, Manager, at, copy_name};
 use crate::execution::Change;
-use crate::metadata::{Command, DatabaseEntry, Happened, Kind, Metadata, NodeState};
+use crate::metadata::{Command, DatabaseEntry, Happened, Metadata, NodeState};
+use crate::plan::is_taken_back;
 use crate::reconcile::{Doing, HeldCopy};
-use crate::{Copy, Following, LeafId, Mode, NodeId, Partition};
+use crate::{Copy, Following, LeafId, NodeId, Partition};
 
 impl Manager {
     /// Decides about the copies of a partition whose leaf is being attached, or online without them.
@@ -70,11 +72,8 @@ impl Manager {
             return None;
         }
         let (at, instance) = (at(entry, partition), copy.instance);
-        // Of reference tables each leaf has a copy, whoever serves.
-        let is_wanted = |master| {
-            entry.map.is_reference(partition.ordinal) || are_counterparts(metadata, master, leaf)
-        };
-        if serving.is_some_and(|master| !is_wanted(master)) {
+        let leaves = metadata.leaves();
+        if !is_taken_back((&leaves, metadata.mode()), (&entry.map, partition), leaf) {
             return Some(Command::Orphan { at, instance });
         }
         if held.doing == Doing::Unrecoverable && copy.following != Following::Async {
@@ -149,19 +148,4 @@ impl Manager {
 pub(super) fn goes_on(held: &HeldCopy, partition: &Partition) -> bool {
     let is_current = partition.master.is_some() && held.last_term == partition.term;
     held.clean && is_current && held.doing != Doing::Unrecoverable
-}
-
-/// Whether the copies of one partition belong on these two leaves.
-fn are_counterparts(metadata: &Metadata, one: LeafId, other: LeafId) -> bool {
-    let kind = |leaf: LeafId| metadata.nodes().get(&leaf.into()).map(|node| node.kind);
-    let (Some(Kind::Leaf { group, pair }), Some(Kind::Leaf { group: others, .. })) =
-        (kind(one), kind(other))
-    else {
-        return false;
-    };
-    match metadata.mode() {
-        Mode::Single => false,
-        Mode::Paired => pair == Some(other.into()),
-        Mode::LoadBalanced => group != others,
-    }
 }

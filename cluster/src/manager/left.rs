@@ -5,13 +5,17 @@ use crate::metadata::{Command, DatabaseEntry, Left, Metadata};
 use crate::reconcile::CopyName;
 
 impl Manager {
-    /// Forgets what leaves say they do not have, and what was on leaves that are none any more.
+    /// Forgets what leaves say they do not have. What was on a leaf that was removed, one at the same address may say.
     pub(super) fn forget_left(&mut self, metadata: &Metadata, entry: &DatabaseEntry) {
         let is_gone = |left: &&Left| {
-            if !metadata.nodes().contains_key(&left.leaf.into()) {
+            let is_known = |node| {
+                metadata.nodes().contains_key(&node) || metadata.removed().contains_key(&node)
+            };
+            if !is_known(left.leaf.into()) {
                 return true;
             }
-            let Some(answer) = self.heard_as_known(metadata, left.leaf.into()) else {
+            let holder = metadata.holder_of(left.leaf);
+            let Some(answer) = holder.and_then(|node| self.heard_as_known(metadata, node)) else {
                 return false;
             };
             let (database, ordinal, instance) = (entry.number, left.ordinal, left.instance);

@@ -231,6 +231,8 @@ enum About {
     Node(NodeId),
     Record(u32, Ordinal),
     Database(u32),
+    /// That everything was evened out.
+    Rebalanced,
     /// Copies that left the record of that database.
     Left(u32),
     /// Of the plan in a database.
@@ -415,7 +417,7 @@ impl Manager {
             self.look_at_reference(metadata, entry);
             self.forget_left(metadata, entry);
         }
-        self.bring_masters_back(metadata);
+        self.settle(metadata);
         self.go_on_with_plans(metadata);
     }
 

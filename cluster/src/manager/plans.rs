@@ -430,7 +430,10 @@ impl Manager {
         self.plans.last.insert(database, over);
         match running.number {
             Some(_) => self.end_errand(running.number, Ended::With(outcome)),
-            None => self.back.ended(outcome == execution::Outcome::Success, self.now.at),
+            None => {
+                let well = outcome == execution::Outcome::Success;
+                self.back.ended(database, well, self.now.at);
+            }
         }
     }
 

@@ -13,11 +13,13 @@ use crate::{Database, Mode, Reference};
 use resprout_wal::Lsn;
 
 /// The version that this program writes.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 /// The oldest that it reads of what is stored: there databases have no partition for reference tables.
 const OLDEST: u16 = 4;
 /// The first with partitions for reference tables.
 const WITH_REFERENCES: u16 = 5;
+/// The first that has leaves that were removed with copies.
+const WITH_REMOVED: u16 = 6;
 
 pub(crate) fn encode(value: &impl Field) -> Vec<u8> {
     let mut out = Vec::new();
@@ -78,6 +80,7 @@ impl Field for Metadata {
         self.variables.put(out);
         self.accounts.put(out);
         self.events.put(out);
+        self.removed.put(out);
     }
 
     fn take(from: &mut Cursor<'_>) -> Result<Self, CodecError> {
@@ -93,6 +96,11 @@ impl Field for Metadata {
             variables: Field::take(from)?,
             accounts: Field::take(from)?,
             events: Field::take(from)?,
+            removed: if from.version >= WITH_REMOVED {
+                Field::take(from)?
+            } else {
+                std::collections::BTreeMap::new()
+            },
             #[cfg(any(test, feature = "testing"))]
             planted: None,
         };
@@ -158,9 +166,11 @@ variants!(Happened {
     10 => Orphaned { database, ordinal, instance },
     11 => Attached { database, ordinal, instance },
     12 => Replication { database, sync },
+    13 => Rebalanced,
 });
 variants!(LeftBy {
     1 => Drop, 2 => PromoteWithDrop, 3 => Copy, 4 => Create, 5 => Detach, 6 => Attach, 7 => AttachLeaf,
+    8 => RemoveLeaf,
 });
 variants!(Change {
     1 => AddCopy { ordinal, leaf },

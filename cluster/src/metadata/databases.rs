@@ -53,6 +53,7 @@ impl Metadata {
             }
             Command::DropDatabase { name } => {
                 self.databases.remove(name).ok_or_else(|| no_database(name))?;
+                self.forget_removed();
             }
             Command::SetReplication { name, sync } => {
                 self.set_replication(name, *sync, news)?;

@@ -91,6 +91,8 @@ pub enum Happened {
         /// They wait.
         sync: bool,
     },
+    /// After leaves had come back everything was evened out, by itself; whoever is in office next does not do it again.
+    Rebalanced,
     /// An orphan is a copy of its partition again.
     Attached {
         /// Of which database.

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   a change takes a copy out of the record ──► noted, in the same command
-//!   its leaf says that it does not have it ───► forgotten
+//!   its leaf says that it does not have it ───► forgotten; also another one at the address of a leaf that was removed
+//!   DROP PARTITION on a leaf that was removed ► forgotten
 //!   it is attached again ─────────────────────► forgotten
 //! ```
 
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 
 use super::{Command, DatabaseEntry, Metadata, News, Refusal};
 use crate::execution::Change;
-use crate::{Copy, Instance, LeafId, Ordinal};
+use crate::{Copy, Instance, LeafId, NodeId, Ordinal};
 
 /// Notes that a database keeps at most; the oldest go first, and their copies are of unknown origin from then on.
 pub const LEFT_MAX: usize = 4096;
@@ -33,6 +34,8 @@ pub enum LeftBy {
     Attach,
     /// Its leaf came back, and others served.
     AttachLeaf,
+    /// Its leaf was removed by force.
+    RemoveLeaf,
 }
 
 impl LeftBy {
@@ -47,6 +50,7 @@ impl LeftBy {
             Self::Detach => "DETACH PARTITION",
             Self::Attach => "ATTACH PARTITION",
             Self::AttachLeaf => "ATTACH LEAF",
+            Self::RemoveLeaf => "REMOVE LEAF FORCE",
         }
     }
 }
@@ -118,7 +122,30 @@ impl Metadata {
     ) -> Result<(), Refusal> {
         let entry = self.database_mut(database)?;
         entry.left.retain(|left| !copies.contains(&left.instance));
+        self.forget_removed();
         Ok(())
+    }
+
+    /// Where a removed leaf listened is of use as long as something says what it has.
+    pub(super) fn forget_removed(&mut self) {
+        let databases = &self.databases;
+        let named = |node: NodeId| {
+            let mut notes = databases.values().flat_map(|entry| &entry.left);
+            notes.any(|left| NodeId::from(left.leaf) == node)
+        };
+        self.removed.retain(|node, _| named(*node));
+    }
+
+    /// The node that can say what is left of what a leaf had: itself or, after it was removed, one at the same address.
+    #[must_use]
+    pub fn holder_of(&self, leaf: LeafId) -> Option<NodeId> {
+        let node = NodeId::from(leaf);
+        if self.nodes.contains_key(&node) {
+            return Some(node);
+        }
+        let address = self.removed.get(&node)?;
+        let mut leaves = self.nodes.iter().filter(|(_, node)| node.is_leaf());
+        leaves.find(|(_, found)| found.address == *address).map(|(node, _)| *node)
     }
 }
 

@@ -18,7 +18,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::{Database, Instance, Leaf, LeafId, Mode, NodeId, Ordinal, Partition, Stamp, Standing};
+use crate::{
+    Address, Database, Instance, Leaf, LeafId, Mode, NodeId, Ordinal, Partition, Stamp, Standing,
+};
 
 pub use bytes::CodecError;
 pub use codec::VERSION;
@@ -110,6 +112,8 @@ pub struct Metadata {
     variables: BTreeMap<String, String>,
     accounts: Versioned,
     events: VecDeque<Event>,
+    /// Where leaves listened that were removed with copies, as long as a note names them.
+    removed: BTreeMap<NodeId, Address>,
     /// A bug, for the tests that must find it.
     #[cfg(any(test, feature = "testing"))]
     planted: Option<crate::testing::Planted>,
@@ -294,13 +298,22 @@ impl Metadata {
         &self.events
     }
 
+    /// Where leaves listened that were removed with copies which nobody has looked for since.
+    #[must_use]
+    pub fn removed(&self) -> &BTreeMap<NodeId, Address> {
+        &self.removed
+    }
+
     /// The leaves as placement sees them.
     #[must_use]
     pub fn leaves(&self) -> Vec<Leaf> {
         let leaf = |(id, node): (&NodeId, &Node)| {
             let Kind::Leaf { group, pair } = node.kind else { return None };
-            let standing =
-                if node.state == NodeState::Online { Standing::Online } else { Standing::Away };
+            let standing = match node.state {
+                NodeState::Online => Standing::Online,
+                NodeState::Attaching => Standing::Attaching,
+                _ => Standing::Away,
+            };
             let (id, pair) = (LeafId::from(*id), pair.map(LeafId::from));
             Some(Leaf { id, address: node.address.clone(), group, pair, standing })
         };

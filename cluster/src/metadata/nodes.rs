@@ -2,7 +2,8 @@
 
 use super::records::fence;
 use super::{
-    DatabaseEntry, Happened, Kind, Metadata, News, Node, NodeState, Office, Outcome, Refusal, Role,
+    DatabaseEntry, Happened, Kind, LeftBy, Metadata, News, Node, NodeState, Office, Outcome,
+    Refusal, Role,
 };
 use crate::placement;
 use crate::{Address, Copy, Group, Incarnation, LeafId, NodeId, Partition};
@@ -123,7 +124,10 @@ impl Metadata {
         if let Kind::Leaf { pair, .. } = kind {
             self.set_pair(pair, None);
         }
-        self.nodes.remove(&node);
+        if let Some(removed) = self.nodes.remove(&node) {
+            self.removed.insert(node, removed.address);
+        }
+        self.forget_removed();
         self.tell(news, Some(node), Happened::NodeRemoved { copies_lost: copies });
         Ok(())
     }
@@ -149,10 +153,16 @@ impl Metadata {
                 if entry.map.partition(ordinal).and_then(|one| one.master) == Some(leaf) {
                     fence(entry, ordinal, stamp);
                 }
+                let is_reference = entry.map.is_reference(ordinal);
                 let Some(partition) = entry.map.partition_mut(ordinal) else { continue };
+                let before = partition.copies.clone();
                 partition.copies.remove(&leaf);
                 partition.former = partition.former.filter(|former| *former != leaf);
                 partition.decide(stamp);
+                // Of reference tables all other leaves have what this one had.
+                if !is_reference {
+                    entry.note_left(ordinal, &before, (LeftBy::RemoveLeaf, news));
+                }
             }
         }
     }

@@ -116,7 +116,7 @@ pub(crate) struct Candidate {
 pub(crate) fn candidates(request: &Request<'_>, homes: &Homes) -> Vec<Candidate> {
     let present: BTreeMap<LeafId, Standing> =
         request.leaves.iter().map(|leaf| (leaf.id, leaf.standing)).collect();
-    let is_present = |leaf: LeafId| present.get(&leaf).is_some_and(|s| *s != Standing::Away);
+    let is_present = |leaf: LeafId| present.get(&leaf).is_some_and(|s| s.is_present());
     let numbered = request.database.partitions.iter().enumerate();
     let candidates = numbered.filter_map(|(number, partition)| {
         let usable = || partition.usable().filter(|leaf| is_present(*leaf));

@@ -141,7 +141,19 @@ impl Asked {
         }
     }
 
-    /// The plan; empty if nothing is to be done.
+    /// Whether it evens copies out, so that leaves that are being attached are counted on: all but those that are to go.
+    fn awaited(&self, mode: Mode) -> Option<BTreeSet<LeafId>> {
+        match self {
+            Self::Rebalance { .. } | Self::Restore { .. } => Some(BTreeSet::new()),
+            Self::Free { leaves, .. } if mode != Mode::Paired => {
+                Some(leaves.iter().copied().collect())
+            }
+            Self::Free { .. } | Self::HandOver { .. } | Self::One { .. } => None,
+        }
+    }
+
+    /// The plan; empty if nothing is to be done. Leaves that are being attached count with what is taken back of theirs: its steps
+    /// there wait until they are online.
     ///
     /// # Errors
     /// [`AskedError`].
@@ -151,6 +163,13 @@ impl Asked {
         databases: &[Database],
         mode: Mode,
     ) -> Result<Plan, AskedError> {
+        let attached = self
+            .awaited(mode)
+            .map(|going| super::coming::when_attached((leaves, mode), databases, &going));
+        let (leaves, databases) = match &attached {
+            Some((leaves, databases)) => (&leaves[..], &databases[..]),
+            None => (leaves, databases),
+        };
         let found = databases.iter().find(|database| database.name == self.database());
         let database = found.ok_or_else(|| AskedError::Unknown(self.database().to_owned()))?;
         match self {

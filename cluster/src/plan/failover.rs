@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Address, Copy, Database, Leaf, LeafId, Ordinal, Partition, Standing};
+use crate::{Address, Copy, Database, Leaf, LeafId, Ordinal, Partition};
 
 /// A partition of the lost leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,9 +29,8 @@ pub struct Failover {
 /// the fewest gains, then the first.
 #[must_use]
 pub fn failover(leaves: &[Leaf], database: &Database, lost: LeafId) -> Failover {
-    let is_there = |leaf: LeafId| {
-        leaves.iter().any(|other| other.id == leaf && other.standing != Standing::Away)
-    };
+    let is_there =
+        |leaf: LeafId| leaves.iter().any(|other| other.id == leaf && other.standing.is_present());
     let mut failover = Failover::default();
     for partition in database.partitions.iter().filter(|p| p.is_usable_on(lost)) {
         let others = partition.copies.iter().filter(|(leaf, _)| **leaf != lost && is_there(**leaf));

@@ -68,6 +68,8 @@ impl Live {
 pub enum Awaited {
     /// Steps of earlier phases.
     Phase,
+    /// A leaf that it needs is being attached.
+    Attach,
     /// Other steps of its phase, which keep its leaves busy; or a master of its partition.
     Turn,
     /// The metadata, which are to take its change.
@@ -95,6 +97,7 @@ impl Awaited {
     pub fn text(self) -> &'static str {
         match self {
             Self::Phase => "earlier phases",
+            Self::Attach => "a leaf to be attached",
             Self::Turn => "its turn on its leaves",
             Self::Record => "the metadata",
             Self::Contact => "the copy and its master to find each other",

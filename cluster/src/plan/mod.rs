@@ -16,17 +16,18 @@
 use std::collections::BTreeMap;
 
 use crate::placement::Placement;
-use crate::{Database, Instance, Leaf, LeafId, Ordinal, Partition, Standing};
+use crate::{Database, Instance, Leaf, LeafId, Ordinal, Partition};
 
 pub use action::{Action, Phase};
 pub use asked::{Asked, AskedError, One};
 pub use back::bring_back;
+pub use coming::is_taken_back;
 pub use estimate::Averages;
 pub use failover::{Failover, FailoverRow, Takeover, failover, failover_rows};
 pub use live::{Awaited, Copied, Left, Live};
 pub use orphans::{
-    Extent, Keep, Masters, Origin, Orphan, Verdict, clear_orphans, left_behind, masters, orphans,
-    safe_orphans,
+    Extent, Keep, Masters, Origin, Orphan, OutOfReach, Verdict, clear_orphans, left_behind,
+    masters, orphans, out_of_reach, safe_orphans,
 };
 pub use pace::{Pace, Seen};
 pub use removal::{Removal, RemovalError, Unsafe, ensure_online, ensure_safety, remove};
@@ -36,6 +37,7 @@ pub use rows::{ExplainRow, OrphanRow, Progress, Status, StatusRow, explain, orph
 mod action;
 mod asked;
 mod back;
+mod coming;
 mod estimate;
 mod failover;
 mod live;
@@ -141,9 +143,8 @@ pub fn plan(leaves: &[Leaf], database: &Database, placement: &Placement) -> Plan
     let homes = placement.homes.iter().flatten();
     let least_copies = homes.map(|home| home.leaves().count()).max().unwrap_or(0);
     let placed = database.partitions.iter().zip(&placement.homes);
-    let is_present = |leaf: LeafId| {
-        leaves.iter().any(|other| other.id == leaf && other.standing != Standing::Away)
-    };
+    let is_present =
+        |leaf: LeafId| leaves.iter().any(|other| other.id == leaf && other.standing.is_present());
     let steps = placed.flat_map(|(partition, home)| {
         let wanted: Vec<LeafId> = home.iter().flat_map(super::placement::Home::leaves).collect();
         home.map_or_else(Vec::new, |home| {

@@ -6,16 +6,16 @@
 //!   what masters say they have ┘                      └─► safe: nothing that it has is only there
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use resprout_replication::last_common;
 use resprout_wal::{History, Lsn, TermStart};
 
-use crate::metadata::{Left, Metadata, NodeState};
+use crate::metadata::{DatabaseEntry, Left, Metadata, NodeState};
 use crate::reconcile::{CopyName, Doing};
 use crate::survey::{CopyReport, Survey};
-use crate::{Database, Instance, Leaf, LeafId, NodeId, Ordinal, Standing, Term};
+use crate::{Address, Database, Instance, Leaf, LeafId, NodeId, Ordinal, Term};
 
 /// What left an orphan behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +168,7 @@ fn keep(
     orphan: &Orphan,
 ) -> Option<Keep> {
     let is_there =
-        |id: LeafId| leaves.iter().any(|leaf| leaf.id == id && leaf.standing != Standing::Away);
+        |id: LeafId| leaves.iter().any(|leaf| leaf.id == id && leaf.standing.is_present());
     let database = databases.iter().find(|database| database.name == orphan.database);
     let Some(partition) = database.and_then(|database| database.partition(orphan.ordinal)) else {
         return Some(Keep::NoDatabase);
@@ -229,6 +229,36 @@ pub fn orphans<'a>(
     found
 }
 
+/// A copy on a leaf that was removed from the cluster by force: what is left of it nobody can say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutOfReach {
+    /// Of which database.
+    pub database: String,
+    /// Which copy, and when it left.
+    pub left: Left,
+    /// Where its leaf listened.
+    pub address: Address,
+}
+
+/// Copies on leaves that were removed, but for those that a leaf says it has: these are orphans like any other.
+#[must_use]
+pub fn out_of_reach<'a>(
+    metadata: &Metadata,
+    surveys: impl IntoIterator<Item = (NodeId, &'a Survey)>,
+) -> Vec<OutOfReach> {
+    let surveys = surveys.into_iter();
+    let held: BTreeSet<CopyName> =
+        surveys.flat_map(|(_, survey)| survey.copies.keys().copied()).collect();
+    let of = |entry: &DatabaseEntry, left: &Left| {
+        let (database, ordinal, instance) = (entry.number, left.ordinal, left.instance);
+        let is_held = held.contains(&CopyName { database, ordinal, instance });
+        let address = metadata.removed().get(&left.leaf.into()).filter(|_| !is_held)?.clone();
+        Some(OutOfReach { database: entry.map.name.clone(), left: *left, address })
+    };
+    let databases = metadata.databases().values();
+    databases.flat_map(|entry| entry.left.iter().filter_map(move |left| of(entry, left))).collect()
+}
+
 /// What those masters have that said so, in the mastership that the record has.
 #[must_use]
 pub fn masters<'a>(
@@ -257,7 +287,10 @@ pub fn masters<'a>(
 pub fn left_behind(metadata: &Metadata, database: &str, ordinal: Ordinal) -> Vec<Left> {
     let is_away = |leaf: LeafId| {
         let node = metadata.nodes().get(&leaf.into());
-        node.is_some_and(|node| node.state != NodeState::Online)
+        node.map_or_else(
+            || metadata.removed().contains_key(&leaf.into()),
+            |node| node.state != NodeState::Online,
+        )
     };
     let left = metadata.databases().get(database).map(|entry| &entry.left);
     let left = left.into_iter().flatten().filter(|left| left.ordinal == ordinal);

@@ -54,7 +54,7 @@ pub fn ensure_safety(
 ) -> Result<(), RemovalError> {
     let stays = |leaf: LeafId| {
         !going.contains(&leaf)
-            && leaves.iter().any(|other| other.id == leaf && other.standing != Standing::Away)
+            && leaves.iter().any(|other| other.id == leaf && other.standing.is_present())
     };
     let mut found = Vec::new();
     for database in databases {
@@ -171,7 +171,7 @@ fn taken_over(
 ) -> Result<Plan, RemovalError> {
     let stays = |leaf: &LeafId| {
         !going.contains(leaf)
-            && leaves.iter().any(|other| other.id == *leaf && other.standing != Standing::Away)
+            && leaves.iter().any(|other| other.id == *leaf && other.standing.is_present())
     };
     let mut steps = Vec::new();
     let mut last = Vec::new();

@@ -17,7 +17,7 @@ pub fn restore(leaves: &[Leaf], database: &Database, mode: Mode) -> Result<Plan,
     let is_single = |partition: &&Partition| {
         let master = partition.master.and_then(|leaf| find(leaves, leaf));
         mode.copies() == 2
-            && master.is_some_and(|leaf| leaf.standing != Standing::Away)
+            && master.is_some_and(|leaf| leaf.standing.is_present())
             && partition.usable().filter(|leaf| is_present(leaves, *leaf)).count() == 1
     };
     let mut by_master: BTreeMap<LeafId, Vec<&Partition>> = BTreeMap::new();
@@ -40,7 +40,7 @@ fn find(leaves: &[Leaf], id: LeafId) -> Option<&Leaf> {
 }
 
 fn is_present(leaves: &[Leaf], id: LeafId) -> bool {
-    find(leaves, id).is_some_and(|leaf| leaf.standing != Standing::Away)
+    find(leaves, id).is_some_and(|leaf| leaf.standing.is_present())
 }
 
 /// For each master leaf the leaves that take its copies: the flow with the least sum of squares, of copies

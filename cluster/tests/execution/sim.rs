@@ -282,7 +282,7 @@ impl Sim {
         let at = self.rng.below(self.leaves.len());
         let leaf = self.leaves[at].id;
         match self.leaves[at].standing {
-            Standing::Away => {
+            Standing::Away | Standing::Attaching => {
                 self.leaves[at].standing = Standing::Online;
                 self.come_back(leaf);
             }

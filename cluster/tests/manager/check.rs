@@ -63,6 +63,15 @@ impl Checker {
                 assert!(is_fenced || !counts, "elected before {name:?} was fenced: {at:?}");
             }
         }
+        if let Command::Orphan { at, instance } = &decree.command {
+            // Rule 19: never below the redundancy level while the data are there.
+            let map = &metadata.databases()[&at.database].map;
+            let full = map.full_copies(map.partition(at.ordinal).expect("it exists"));
+            assert!(
+                full >= metadata.mode().copies(),
+                "{full} copies left without {instance}: {at:?}"
+            );
+        }
         for event in metadata.events().iter().filter(|event| event.index > self.events) {
             if let Happened::Elected { may_have_lost, ordinal, term, .. } = &event.happened {
                 self.elections += 1;

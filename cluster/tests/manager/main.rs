@@ -6,6 +6,7 @@ mod check;
 mod faults;
 mod leaf;
 mod reference;
+mod returns;
 mod scenarios;
 mod sim;
 mod world;

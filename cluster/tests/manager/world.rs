@@ -187,8 +187,13 @@ impl World {
     /// ADD LEAF of one that starts there.
     pub(crate) fn add_leaf(&mut self) -> NodeId {
         let id = self.metadata.nodes().keys().map(|node| node.0).max().expect("some") + 1;
-        let (address, incarnation) = (address(id), Incarnation(1));
-        self.commit(Command::AddLeaf { address, group: None, incarnation });
+        self.add_leaf_at(address(id))
+    }
+
+    pub(crate) fn add_leaf_at(&mut self, address: Address) -> NodeId {
+        let incarnation = Incarnation(1);
+        let added = self.commit(Command::AddLeaf { address, group: None, incarnation });
+        let Outcome::Added { node: NodeId(id) } = added else { panic!("{added:?}") };
         let durable = self.leaves.values().any(|leaf| leaf.durable);
         self.leaves.insert(NodeId(id), Leaf::new(NodeId(id), durable));
         NodeId(id)

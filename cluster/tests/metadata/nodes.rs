@@ -1,7 +1,8 @@
 //! Nodes, the office, and what they may.
 
 use resprout_cluster::metadata::{
-    Command, EVENTS_MAX, Happened, Kind, NewHome, NodeState, Outcome, Refusal, Role,
+    Command, EVENTS_MAX, Happened, Kind, LeftBy, Metadata, NewHome, NodeState, Outcome, Refusal,
+    Role,
 };
 use resprout_cluster::placement::initial;
 use resprout_cluster::{Group, Incarnation, Instance, LeafId, Mode, NodeId, Term};
@@ -153,6 +154,34 @@ fn o07_copies_are_given_up_by_force_only() {
     assert_eq!(world.partition(1).master, Some(LeafId(3)));
     let last = world.state.events().back().unwrap();
     assert_eq!(last.happened, Happened::NodeRemoved { copies_lost: 2 });
+}
+
+/// Promise: what a leaf has that is removed by force is noted, with where the leaf was, until somebody can say that it is gone: one at
+/// the same address, or an operator.
+#[test]
+fn o07_what_a_removed_leaf_has_is_noted() {
+    let mut world = World::pair(true, false);
+    let (node, leaf) = (NodeId(2), LeafId(2));
+    let was_at = world.state.nodes()[&node].address.clone();
+    let copies = [0, 1].map(|ordinal| world.partition(ordinal).copies[&leaf].instance);
+    assert_eq!(world.state.holder_of(leaf), Some(node));
+    world.done(Command::RemoveNode { node, force: true });
+    let left = &world.state.databases()[DB].left;
+    let noted: Vec<_> = left.iter().map(|left| (left.leaf, left.instance, left.by)).collect();
+    assert_eq!(noted, copies.map(|copy| (leaf, copy, LeftBy::RemoveLeaf)));
+    assert_eq!(world.state.removed(), &[(node, was_at.clone())].into());
+    assert_eq!(world.state.holder_of(leaf), None);
+    let coded = Metadata::decode(&world.state.encode());
+    assert_eq!(coded.as_ref(), Ok(&world.state));
+    let again = Command::AddLeaf { address: was_at, group: None, incarnation: Incarnation(1) };
+    let Outcome::Added { node: next } = world.done(again) else { panic!("a node") };
+    assert_eq!(world.state.holder_of(leaf), Some(next));
+    let forget =
+        |copies: &[_]| Command::ForgetLeft { database: DB.to_owned(), copies: copies.to_vec() };
+    world.done(forget(&copies[..1]));
+    assert!(world.state.removed().contains_key(&node), "the other one is still noted");
+    world.done(forget(&copies[1..]));
+    assert_eq!(world.state.removed().len(), 0);
 }
 
 /// Promise (O10): a database that was dropped is known for one, and its number is never used again.
