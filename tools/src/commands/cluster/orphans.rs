@@ -44,7 +44,8 @@ struct Orphan {
     leaf: String,
     partition: String,
     instance: u64,
-    bytes: u64,
+    /// None on a leaf that was removed by force.
+    bytes: Option<u64>,
     made_by: Option<String>,
     age_s: Option<u64>,
     master: Option<String>,
@@ -113,7 +114,7 @@ impl Orphan {
             leaf: address(0).unwrap_or_default(),
             partition: format!("{}:{}", text(2).unwrap_or_default(), number(3)),
             instance: number(4),
-            bytes: number(5),
+            bytes: text(5).and_then(|text| text.parse().ok()),
             made_by: text(6),
             age_s: text(7).and_then(|time| DateTime::parse(&time)).map(age),
             master: address(8),
@@ -127,7 +128,7 @@ impl Orphan {
         vec![
             self.leaf.clone(),
             self.partition.clone(),
-            Bytes(self.bytes).to_string(),
+            self.bytes.map_or_else(unknown, |bytes| Bytes(bytes).to_string()),
             self.made_by.clone().unwrap_or_else(unknown),
             self.age_s.map_or_else(unknown, |age| rough(Duration::from_secs(age))),
             self.master.as_ref().map_or_else(|| "no".to_owned(), |at| format!("yes, {at}")),
@@ -178,5 +179,20 @@ mod tests {
             row(&["h", "1", "orders", "19", "41", "7", "", "", "", "", "0", "it may be the last"]);
         let last = Orphan::of(&last, now).cells();
         assert_eq!(last[3..], ["unknown", "unknown", "no", "NO: it may be the last"]);
+        let gone = row(&[
+            "h",
+            "1",
+            "orders",
+            "19",
+            "41",
+            "",
+            "REMOVE LEAF FORCE",
+            "",
+            "",
+            "",
+            "0",
+            "gone",
+        ]);
+        assert_eq!(Orphan::of(&gone, now).cells()[2], "unknown");
     }
 }

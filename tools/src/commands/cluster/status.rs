@@ -45,6 +45,9 @@ struct Health {
     voters: u64,
     voters_online: u64,
     worst_lag: Option<Lag>,
+    /// Copies that leaves have and the record does not, and those of leaves that were removed by force.
+    orphans: u64,
+    orphans_safe_to_drop: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -116,6 +119,7 @@ impl Health {
         };
         let aggregators = client.query(&asked("aggregators"))?;
         let leaves = client.query("SELECT host, port, state FROM information_schema.leaves")?;
+        let orphans = client.query("SELECT is_safe_to_drop FROM information_schema.mv_orphans")?;
         let databases = knows.member().map(|member| &member["databases"]);
         let Some(databases) = databases.filter(|databases| databases.is_array()) else {
             return Err(Failure::new(
@@ -124,7 +128,25 @@ impl Health {
                 "start it with a resproutd of the version of this command, or read its log",
             ));
         };
-        Ok(Self::of((&aggregators, &leaves), databases, &seen, address))
+        let health = Self::of((&aggregators, &leaves), databases, &seen, address);
+        Ok(health.with_orphans(&orphans))
+    }
+
+    /// Counts rows of one column: whether an orphan is safe to drop.
+    fn with_orphans(self, rows: &Rows) -> Self {
+        let is_safe = |row: &&Vec<Option<String>>| {
+            row.first().is_some_and(|cell| cell.as_deref() == Some("1"))
+        };
+        let safe = rows.iter().filter(is_safe).count() as u64;
+        Self { orphans: rows.len() as u64, orphans_safe_to_drop: safe, ..self }
+    }
+
+    fn orphans_text(&self) -> Option<String> {
+        let Self { orphans, orphans_safe_to_drop: safe, .. } = self;
+        let text = format!(
+            "Orphans      {orphans}, {safe} safe to drop; clear-orphans --dry-run lists them"
+        );
+        (*orphans > 0).then_some(text)
     }
 
     fn of(
@@ -165,6 +187,7 @@ impl Health {
                 .filter(|row| cell(row, 2) == "online")
                 .count() as u64,
             worst_lag: worst_lag(seen),
+            ..Self::default()
         };
         health.verdict = if health.partitions_without_master > 0 {
             "unavailable"
@@ -228,6 +251,9 @@ impl Health {
             "Consensus    master aggregator {}, {} of {voters} voters online: {spare} more may be lost",
             self.master_aggregator, self.voters_online
         ));
+        if let Some(orphans) = self.orphans_text() {
+            output::line(orphans);
+        }
         if let Some(lag) = &self.worst_lag {
             output::line(format_args!(
                 "Replication  worst lag {}, {:.3} s: {}:{} to node {}",
@@ -319,6 +345,19 @@ mod tests {
         assert_eq!(sentence, "UNAVAILABLE  1 of 8 partitions have no master.");
         let health = health("online", 0, 0);
         assert_eq!((health.voters, health.voters_online), (1, 1), "followers do not vote");
+    }
+
+    /// Promise: orphans are counted, those too that are to stay; they make nothing worse, and where there are none nothing is said.
+    #[test]
+    fn orphans_are_counted() {
+        let rows = |cells: &[&str]| -> Rows {
+            cells.iter().map(|cell| vec![Some((*cell).to_owned())]).collect()
+        };
+        let some = health("online", 0, 0).with_orphans(&rows(&["1", "0", "1"]));
+        assert_eq!((some.orphans, some.orphans_safe_to_drop), (3, 2));
+        assert_eq!(some.exit(), Exit::Done);
+        assert!(some.orphans_text().is_some_and(|text| text.contains("3, 2 safe to drop")));
+        assert_eq!(health("online", 0, 0).with_orphans(&rows(&[])).orphans_text(), None);
     }
 
     /// Promise: how far a recovery is, in one line.
