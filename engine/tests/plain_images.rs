@@ -292,7 +292,7 @@ fn d24_d32_a_full_device_ends_plain_pages_and_nothing_else() {
     let mut met = 0;
     let full = Effect::Error(libc::ENOSPC);
     let others = [Effect::Lost, Effect::Flipped(9 << 15), Effect::Error(libc::EIO)];
-    for (seed, effect) in (0..).zip([full.clone(), full].into_iter().chain(others)) {
+    for (seed, effect) in (0..).zip([full, full].into_iter().chain(others)) {
         let disk = SimDisk::new(seed);
         let engine = simulated(&disk, 1).expect("opens");
         let copy = copy_in(&engine, 5);
