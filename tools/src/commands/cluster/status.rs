@@ -45,9 +45,15 @@ struct Health {
     voters: u64,
     voters_online: u64,
     worst_lag: Option<Lag>,
-    /// Copies that leaves have and the record does not, and those of leaves that were removed by force.
-    orphans: u64,
-    orphans_safe_to_drop: u64,
+    /// None if they cannot be listed now, which is no reason to say nothing of the rest.
+    orphans: Option<Orphans>,
+}
+
+/// Copies that leaves have and the record does not, and those of leaves that were removed by force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct Orphans {
+    found: u64,
+    safe_to_drop: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -107,6 +113,25 @@ pub(super) fn run(args: &StatusArgs) -> Result<Exit, Failure> {
     }
 }
 
+impl Orphans {
+    /// Of rows of one column: whether an orphan is safe to drop.
+    fn of(rows: &Rows) -> Self {
+        let is_safe = |row: &&Vec<Option<String>>| {
+            row.first().is_some_and(|cell| cell.as_deref() == Some("1"))
+        };
+        let safe_to_drop = rows.iter().filter(is_safe).count() as u64;
+        Self { found: rows.len() as u64, safe_to_drop }
+    }
+
+    fn text(self) -> Option<String> {
+        let Self { found, safe_to_drop } = self;
+        let text = format!(
+            "Orphans      {found}, {safe_to_drop} safe to drop; clear-orphans --dry-run lists them"
+        );
+        (found > 0).then_some(text)
+    }
+}
+
 impl Health {
     fn ask(registry: &Registry) -> Result<Self, Failure> {
         let seen = look::all(registry);
@@ -119,7 +144,7 @@ impl Health {
         };
         let aggregators = client.query(&asked("aggregators"))?;
         let leaves = client.query("SELECT host, port, state FROM information_schema.leaves")?;
-        let orphans = client.query("SELECT is_safe_to_drop FROM information_schema.mv_orphans")?;
+        let orphans = client.query("SELECT is_safe_to_drop FROM information_schema.mv_orphans");
         let databases = knows.member().map(|member| &member["databases"]);
         let Some(databases) = databases.filter(|databases| databases.is_array()) else {
             return Err(Failure::new(
@@ -129,24 +154,7 @@ impl Health {
             ));
         };
         let health = Self::of((&aggregators, &leaves), databases, &seen, address);
-        Ok(health.with_orphans(&orphans))
-    }
-
-    /// Counts rows of one column: whether an orphan is safe to drop.
-    fn with_orphans(self, rows: &Rows) -> Self {
-        let is_safe = |row: &&Vec<Option<String>>| {
-            row.first().is_some_and(|cell| cell.as_deref() == Some("1"))
-        };
-        let safe = rows.iter().filter(is_safe).count() as u64;
-        Self { orphans: rows.len() as u64, orphans_safe_to_drop: safe, ..self }
-    }
-
-    fn orphans_text(&self) -> Option<String> {
-        let Self { orphans, orphans_safe_to_drop: safe, .. } = self;
-        let text = format!(
-            "Orphans      {orphans}, {safe} safe to drop; clear-orphans --dry-run lists them"
-        );
-        (*orphans > 0).then_some(text)
+        Ok(Self { orphans: orphans.ok().map(|rows| Orphans::of(&rows)), ..health })
     }
 
     fn of(
@@ -251,7 +259,7 @@ impl Health {
             "Consensus    master aggregator {}, {} of {voters} voters online: {spare} more may be lost",
             self.master_aggregator, self.voters_online
         ));
-        if let Some(orphans) = self.orphans_text() {
+        if let Some(orphans) = self.orphans.and_then(Orphans::text) {
             output::line(orphans);
         }
         if let Some(lag) = &self.worst_lag {
@@ -347,17 +355,16 @@ mod tests {
         assert_eq!((health.voters, health.voters_online), (1, 1), "followers do not vote");
     }
 
-    /// Promise: orphans are counted, those too that are to stay; they make nothing worse, and where there are none nothing is said.
+    /// Promise: orphans are counted, those too that are to stay; where there are none nothing is said.
     #[test]
     fn orphans_are_counted() {
         let rows = |cells: &[&str]| -> Rows {
             cells.iter().map(|cell| vec![Some((*cell).to_owned())]).collect()
         };
-        let some = health("online", 0, 0).with_orphans(&rows(&["1", "0", "1"]));
-        assert_eq!((some.orphans, some.orphans_safe_to_drop), (3, 2));
-        assert_eq!(some.exit(), Exit::Done);
-        assert!(some.orphans_text().is_some_and(|text| text.contains("3, 2 safe to drop")));
-        assert_eq!(health("online", 0, 0).with_orphans(&rows(&[])).orphans_text(), None);
+        let some = Orphans::of(&rows(&["1", "0", "1"]));
+        assert_eq!(some, Orphans { found: 3, safe_to_drop: 2 });
+        assert!(some.text().is_some_and(|text| text.contains("3, 2 safe to drop")));
+        assert_eq!(Orphans::of(&rows(&[])).text(), None);
     }
 
     /// Promise: how far a recovery is, in one line.
