@@ -31,7 +31,7 @@ struct Disk {
 impl Disk {
     /// Makes one and mounts it there, or says why the test is skipped.
     fn or_skip(test: &str, dir: &Path, at: PathBuf) -> Option<Self> {
-        let why = match Self::new(dir, &at) {
+        let why = match Self::mount(dir, &at) {
             Ok(()) => return Some(Self { at }),
             Err(why) => why,
         };
@@ -42,7 +42,7 @@ impl Disk {
         None
     }
 
-    fn new(dir: &Path, at: &Path) -> Result<(), String> {
+    fn mount(dir: &Path, at: &Path) -> Result<(), String> {
         let image = dir.join("image");
         let sized = File::create(&image).and_then(|file| file.set_len(IMAGE_BYTES));
         sized.map_err(|error| error.to_string())?;
