@@ -72,9 +72,14 @@ async fn all_copies_have(cluster: &Cluster, client: &mut Conn, expected: &BTreeS
                 format!("PROMOTE PARTITION d:{REFERENCE} ON '127.0.0.1':{}", port(cluster, leaf));
             client.query_drop(&promote).await.unwrap_or_else(|error| panic!("{promote}: {error}"));
         }
+        // Who answered knows it; the others hear of it a moment later.
+        let is_master = |metadata: &resprout_cluster::metadata::Metadata| {
+            let partition = metadata.partition("d", Ordinal(REFERENCE)).unwrap();
+            partition.serving() == Some(LeafId::from(leaf))
+        };
+        cluster.until("it is master", is_master).await.unwrap();
         let found = numbers(client, "SELECT id FROM d.r").await;
         let found: BTreeSet<i64> = found.into_iter().collect();
-        assert_eq!(master(cluster), leaf);
         assert_eq!(found, *expected, "on leaf {leaf}");
     }
 }

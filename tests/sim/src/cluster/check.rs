@@ -28,7 +28,7 @@ use resprout_wal::Term;
 
 use super::heal::BEREFT_WITHIN;
 use super::kept::Kept;
-use super::node::{At, Key};
+use super::node::{At, Driven, Key};
 use super::plan::Plan;
 use super::planted::Planted;
 use super::simulation::Simulation;
@@ -442,17 +442,27 @@ impl Simulation {
             let key = (1, partition.ordinal);
             let promises = self.checks.promises.get(&key);
             let writes = promises.is_some_and(|promises| promises.acknowledged_since(since));
-            let mut copies =
-                self.leaves().filter_map(|leaf| self.node(leaf).driven(key)).map(|one| {
-                    let log = &one.process.log;
-                    (log.end(), log.chain_at(log.end()), one.process.visible)
-                });
+            let mut copies = self.on_record(key).map(|one| {
+                let log = &one.process.log;
+                (log.end(), log.chain_at(log.end()), one.process.visible)
+            });
             let first = copies.next();
             writes && first.is_some() && copies.all(|copy| Some(copy) == first)
         };
         self.is_settled()
             && (1..=self.plan.nodes()).all(|id| has_all(&id))
             && self.checks.partitions().iter().all(is_equal)
+    }
+
+    /// The copies that the record has. Others are orphans, which people clear, where there are any.
+    fn on_record(&self, key: Key) -> impl Iterator<Item = &Driven> {
+        let partition = self.checks.partitions().iter().find(|found| found.ordinal == key.1);
+        let has = move |leaf: u64, driven: &Driven| {
+            let copy = partition.and_then(|partition| partition.copies.get(&LeafId(leaf)));
+            copy.is_some_and(|copy| copy.instance == driven.name.instance)
+        };
+        self.leaves()
+            .filter_map(move |leaf| self.node(leaf).driven(key).filter(|driven| has(leaf, driven)))
     }
 
     /// All is well: what was promised is there.
@@ -465,8 +475,8 @@ impl Simulation {
             })?;
         }
         for (key, promises) in &self.checks.promises {
-            let copies = self.leaves().filter_map(|leaf| self.node(leaf).driven(*key));
-            let rows: Vec<Vec<u64>> = copies.map(|driven| driven.process.rows()).collect();
+            let rows: Vec<Vec<u64>> =
+                self.on_record(*key).map(|driven| driven.process.rows()).collect();
             promises.finish(&rows)?;
         }
         Ok(())

@@ -19,7 +19,7 @@ pub enum Planted {
 /// 11, 14, 15; of plans, 19, three times; of ALTER DATABASE, 5 and 6. What only another office does, with a plan in a database
 /// with asynchronous replication (`CountBegun`), takes more seeds than a change can have: a script of `execution` has it.
 pub const FOUND_WITHIN: [(Planted, u64); 13] = [
-    (Planted::Record(OfRecord::DecideOutOfOffice), 100),
+    (Planted::Record(OfRecord::DecideOutOfOffice), 200),
     (Planted::Record(OfRecord::PublishAnyVersion), 40),
     (Planted::Copy(OfCopy::PublishBeforeWaiting), 40),
     (Planted::Copy(OfCopy::StopWaitingUnasked), 40),
